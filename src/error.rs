@@ -1,0 +1,186 @@
+//! The one error type: what happened, to which shard and object, and what the caller should do about it.
+//!
+//! [`Error::kind`] is for programs, `Display` for people. An expected outcome (an upper mismatch, say) is never an
+//! error: it is a variant of the operation's own result.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use timely::progress::Antichain;
+
+use crate::codec::Codec64;
+use crate::ids::ShardId;
+
+/// What went wrong, with what it concerns and where it came from.
+pub struct Error {
+    kind: ErrorKind,
+    message: Cow<'static, str>,
+    shard: Option<ShardId>,
+    object: Option<String>,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// What the caller should do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The arguments do not make sense together. Nothing was written. Correct them and call again.
+    Invalid,
+    /// The time asked for is no longer kept apart. Read at `earliest` or later.
+    Since {
+        /// The smallest `as_of` that can still be read.
+        earliest: EncodedFrontier,
+    },
+    /// Storage did not answer within the deadline, or refused. The operation may have taken effect. Try again later.
+    Unavailable,
+    /// The reader's lease has run out, so what it held may be gone. Open a reader again.
+    LeaseExpired {
+        /// The smallest `as_of` that a new reader can read.
+        earliest: EncodedFrontier,
+    },
+    /// Bytes from storage are not what was written there, or are missing. Restore the object from a backup.
+    Corrupt,
+    /// The shard holds other types than those it was opened with. Open it with the types it names.
+    CodecMismatch,
+    /// The shard was finalized: it is empty for ever.
+    Finalized,
+    /// The store does not keep the promises this library stands on. Use another.
+    UnsafeStore,
+}
+
+/// A frontier without its type: errors are not generic over time, so it travels in encoded form.
+#[derive(Clone, PartialEq, Eq)]
+pub struct EncodedFrontier {
+    codec: Cow<'static, str>,
+    words: Vec<[u8; 8]>,
+    text: String,
+}
+
+impl EncodedFrontier {
+    /// Encodes a frontier.
+    pub fn new<T: Codec64 + fmt::Debug>(frontier: &Antichain<T>) -> Self {
+        Self {
+            codec: Cow::Borrowed(T::NAME),
+            words: frontier.elements().iter().map(Codec64::encode).collect(),
+            text: format!("{:?}", frontier.elements()),
+        }
+    }
+
+    /// The frontier, if its times are of type `T`; `None` if they are of another.
+    pub fn decode<T: Codec64 + timely::PartialOrder + Clone>(&self) -> Option<Antichain<T>> {
+        if self.codec != T::NAME {
+            return None;
+        }
+        let times = self.words.iter().map(|word| T::decode(*word));
+        times.collect::<Result<Vec<T>, _>>().ok().map(Antichain::from)
+    }
+}
+
+impl fmt::Display for EncodedFrontier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for EncodedFrontier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Error {
+    /// An error of this kind, described by `message`.
+    pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { kind, message: message.into(), shard: None, object: None, source: None }
+    }
+
+    /// A caller's mistake, described by `message`.
+    pub fn invalid(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::Invalid, message)
+    }
+
+    /// Bytes from storage that are not what was written, described by `message`.
+    pub fn corrupt(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::Corrupt, message)
+    }
+
+    /// Storage that did not answer, described by `message`.
+    pub fn unavailable(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::Unavailable, message)
+    }
+
+    /// The same error, naming the shard it concerns. The first name given stays.
+    pub fn of_shard(mut self, shard: ShardId) -> Self {
+        self.shard.get_or_insert(shard);
+        self
+    }
+
+    /// The same error, naming the object it concerns. The first name given stays.
+    pub fn of_object(mut self, object: impl Into<String>) -> Self {
+        self.object.get_or_insert_with(|| object.into());
+        self
+    }
+
+    /// The same error, keeping what caused it.
+    pub fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// What the caller should do.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind.clone()
+    }
+
+    /// The shard concerned, if it is one.
+    pub fn shard(&self) -> Option<ShardId> {
+        self.shard
+    }
+
+    /// The object concerned, if it is one: its name in the store.
+    pub fn object(&self) -> Option<&str> {
+        self.object.as_deref()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(shard) = &self.shard {
+            write!(f, "shard {shard}: ")?;
+        }
+        if let Some(object) = &self.object {
+            write!(f, "object {object}: ")?;
+        }
+        f.write_str(&self.message)?;
+        match &self.kind {
+            ErrorKind::Invalid => Ok(()),
+            ErrorKind::Since { earliest } => write!(f, "; the earliest readable as_of is {earliest}"),
+            ErrorKind::Unavailable => f.write_str("; storage did not answer, try again later"),
+            ErrorKind::LeaseExpired { earliest } => {
+                write!(f, "; the lease has expired, open a reader again (earliest as_of {earliest})")
+            }
+            ErrorKind::Corrupt => f.write_str("; the data in storage is damaged, restore it from a backup"),
+            ErrorKind::CodecMismatch => f.write_str("; open the shard with the types it was written with"),
+            ErrorKind::Finalized => f.write_str("; the shard was finalized and is empty for ever"),
+            ErrorKind::UnsafeStore => f.write_str("; this store cannot keep a shard safely, use another"),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {self}", self.kind)?;
+        let mut source = std::error::Error::source(self);
+        while let Some(error) = source {
+            write!(f, " (because: {error})")?;
+            source = error.source();
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|source| source as &(dyn std::error::Error + 'static))
+    }
+}

@@ -1,0 +1,11 @@
+//! Durable, definite time-varying collections for timely and differential dataflow.
+
+pub mod clock;
+pub mod codec;
+pub mod error;
+pub mod ids;
+pub mod store;
+
+pub use codec::{Codec, Codec64, Data, Diff, Time};
+pub use error::{Error, ErrorKind};
+pub use ids::{CriticalReaderId, LeaseId, LeasedReaderId, SeqNo, ShardId, WriterId};

@@ -1,0 +1,51 @@
+//! Names of objects: the durable layout, in one place.
+//!
+//! Everything of a shard lies under `shards/<shard id>/`. Numbers are padded so that names sort as numbers do. Names are
+//! built from ids and numbers only, so no name can leave its prefix.
+
+use object_store::path::Path;
+
+use crate::ids::{SeqNo, ShardId};
+
+/// The folder of a shard's log entries, one object each.
+pub fn log_folder(shard: ShardId) -> Path {
+    Path::from_iter(["shards".to_owned(), shard.to_string(), "log".to_owned()])
+}
+
+/// The log entry at a position.
+pub fn log_entry(shard: ShardId, seqno: SeqNo) -> Path {
+    log_folder(shard).join(padded(seqno))
+}
+
+/// The folder of truncation boundaries: an empty object each, the largest counts.
+pub fn boundary_folder(shard: ShardId) -> Path {
+    Path::from_iter(["shards".to_owned(), shard.to_string(), "boundary".to_owned()])
+}
+
+/// The boundary below which log entries are truncated.
+pub fn boundary(shard: ShardId, below: SeqNo) -> Path {
+    boundary_folder(shard).join(padded(below))
+}
+
+/// The folder of parts and rollups: what the state may refer to.
+pub fn blob_folder(shard: ShardId) -> Path {
+    Path::from_iter(["shards".to_owned(), shard.to_string(), "blob".to_owned()])
+}
+
+/// A blob by the name that the state knows it by.
+pub fn blob(shard: ShardId, name: &str) -> Path {
+    blob_folder(shard).join(name)
+}
+
+/// The position that a log entry's or boundary's file name stands for.
+pub fn parse_seqno(name: &str) -> Option<SeqNo> {
+    let digits = name.len() == DIGITS && name.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| name.parse().ok().map(SeqNo)).flatten()
+}
+
+/// Enough for every `u64`.
+const DIGITS: usize = 20;
+
+fn padded(seqno: SeqNo) -> String {
+    format!("{:0width$}", seqno.0, width = DIGITS)
+}
