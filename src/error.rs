@@ -12,7 +12,11 @@ use crate::codec::Codec64;
 use crate::ids::ShardId;
 
 /// What went wrong, with what it concerns and where it came from.
-pub struct Error {
+///
+/// One pointer wide: results that carry it stay small.
+pub struct Error(Box<Details>);
+
+struct Details {
     kind: ErrorKind,
     message: Cow<'static, str>,
     shard: Option<ShardId>,
@@ -91,7 +95,7 @@ impl fmt::Debug for EncodedFrontier {
 impl Error {
     /// An error of this kind, described by `message`.
     pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, message: message.into(), shard: None, object: None, source: None }
+        Self(Box::new(Details { kind, message: message.into(), shard: None, object: None, source: None }))
     }
 
     /// A caller's mistake, described by `message`.
@@ -111,48 +115,48 @@ impl Error {
 
     /// The same error, naming the shard it concerns. The first name given stays.
     pub fn of_shard(mut self, shard: ShardId) -> Self {
-        self.shard.get_or_insert(shard);
+        self.0.shard.get_or_insert(shard);
         self
     }
 
     /// The same error, naming the object it concerns. The first name given stays.
     pub fn of_object(mut self, object: impl Into<String>) -> Self {
-        self.object.get_or_insert_with(|| object.into());
+        self.0.object.get_or_insert_with(|| object.into());
         self
     }
 
     /// The same error, keeping what caused it.
     pub fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        self.source = Some(source.into());
+        self.0.source = Some(source.into());
         self
     }
 
     /// What the caller should do.
     pub fn kind(&self) -> ErrorKind {
-        self.kind.clone()
+        self.0.kind.clone()
     }
 
     /// The shard concerned, if it is one.
     pub fn shard(&self) -> Option<ShardId> {
-        self.shard
+        self.0.shard
     }
 
     /// The object concerned, if it is one: its name in the store.
     pub fn object(&self) -> Option<&str> {
-        self.object.as_deref()
+        self.0.object.as_deref()
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(shard) = &self.shard {
+        if let Some(shard) = &self.0.shard {
             write!(f, "shard {shard}: ")?;
         }
-        if let Some(object) = &self.object {
+        if let Some(object) = &self.0.object {
             write!(f, "object {object}: ")?;
         }
-        f.write_str(&self.message)?;
-        match &self.kind {
+        f.write_str(&self.0.message)?;
+        match &self.0.kind {
             ErrorKind::Invalid => Ok(()),
             ErrorKind::Since { earliest } => write!(f, "; the earliest readable as_of is {earliest}"),
             ErrorKind::Unavailable => f.write_str("; storage did not answer, try again later"),
@@ -169,7 +173,7 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}: {self}", self.kind)?;
+        write!(f, "{:?}: {self}", self.0.kind)?;
         let mut source = std::error::Error::source(self);
         while let Some(error) = source {
             write!(f, " (because: {error})")?;
@@ -181,6 +185,6 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.source.as_deref().map(|source| source as &(dyn std::error::Error + 'static))
+        self.0.source.as_deref().map(|source| source as &(dyn std::error::Error + 'static))
     }
 }

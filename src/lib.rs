@@ -2,8 +2,11 @@
 
 pub mod clock;
 pub mod codec;
+pub mod config;
 pub mod error;
 pub mod ids;
+pub mod part;
+pub mod state;
 pub mod store;
 
 pub use codec::{Codec, Codec64, Data, Diff, Time};

@@ -1,0 +1,152 @@
+//! Every limit, with its unit, its default and the reason for that default.
+//!
+//! A [`Config`] is read once, when the client opens; nothing changes under a running dataflow. Fields are plain values:
+//! start from `Config::default()` and set what differs.
+
+use std::time::Duration;
+
+/// How parts are compressed when they are written. Readers read every kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Compression {
+    /// Not at all: reading is zero-copy. For memory and local directories.
+    #[default]
+    None,
+    /// LZ4 frames: cheap both ways.
+    Lz4,
+    /// Zstandard: smallest. For buckets, where bytes cost time.
+    Zstd,
+}
+
+/// The limits of a client.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// Threads of the client's own runtime, which does all storage work. Default 2: one can decode while one waits.
+    pub runtime_threads: usize,
+
+    /// How parts are compressed when written. Default none.
+    pub compression: Compression,
+    /// A part is closed when its rows take this many bytes in memory. Default 12 MiB: a few fit in flight at once within
+    /// `inflight_bytes_max`, and one request per part still fills a disk or network pipe.
+    pub part_bytes_max: usize,
+    /// The largest part, in encoded bytes, that is kept inside the log entry. Default 8 KiB: less than a round trip's
+    /// worth of transfer.
+    pub inline_part_bytes_max: usize,
+    /// The bytes of inline parts that a shard's state may hold before compaction moves them to objects. Default 1 MiB:
+    /// what every opener of the shard reads along.
+    pub inline_total_bytes_max: usize,
+    /// Uploads of one batch under way at once. Default 4: bounds a builder to four closed parts.
+    pub uploads_max: usize,
+    /// The largest row, in bytes of its columns. Default 64 MiB: a row is never split, so it bounds every buffer from
+    /// below.
+    pub row_bytes_max: usize,
+
+    /// A lapse of renewal after which others may expire a leased reader. Default 15 minutes: longer than a laptop's nap
+    /// or a broker's failover.
+    pub reader_lease: Duration,
+    /// How often the leases of a process are renewed, at most; jittered downwards. Default 4 minutes: three tries per lease.
+    pub heartbeat_interval: Duration,
+    /// A reader stops trusting its lease this long before others may expire it. Default 1 minute: more than clocks of a
+    /// cluster differ by.
+    pub lease_margin: Duration,
+    /// A lapse after which the record that a writer keeps for settling lost answers is dropped. Default 1 day: far longer
+    /// than any commit's deadline.
+    pub writer_retention: Duration,
+    /// A reader that holds more SeqNos than this is reported. Default 1,000.
+    pub reader_holds_warning: usize,
+
+    /// The deadline of one commit, retries and read-backs included. Default 60 s: then the caller hears that it may have
+    /// happened.
+    pub commit_deadline: Duration,
+    /// The deadline of one request to the log. Default 10 s; after it the outcome is settled by reading back.
+    pub log_request_deadline: Duration,
+    /// The deadline of reading or writing one object, retries included. Default 120 s.
+    pub store_deadline: Duration,
+    /// The first pause between two tries; doubled each time, jittered. Default 20 ms.
+    pub retry_pause_min: Duration,
+    /// The longest pause between two tries. Default 2 s.
+    pub retry_pause_max: Duration,
+    /// How often a waiting reader looks at the log although nothing woke it. Default 15 s: wake-ups may be lost, but
+    /// rarely are.
+    pub watch_fallback: Duration,
+
+    /// Log entries between two rollups. Default 128: opening a shard applies at most about twice as many.
+    pub rollup_interval: u64,
+    /// Log entries fetched by one scan. Default 256.
+    pub scan_entries_max: usize,
+    /// Changes that one log entry may carry when several handles commit at once. Default 64.
+    pub group_commits_max: usize,
+    /// Objects that one sweep step deletes before it records them as gone. Default 256: bounds a step after a long hold.
+    pub sweep_step_objects_max: usize,
+    /// Deletions of a sweep under way at once. Default 16.
+    pub sweep_concurrency: usize,
+    /// An object that no state refers to is removed when it is older than this, and a part older than half of this is
+    /// refused at commit. Default 1 day.
+    pub orphan_age_min: Duration,
+    /// Whether this client compacts, collects and writes rollups. Default true. A client that must only read says false.
+    pub maintain: bool,
+    /// Whether this client compacts after its own appends. Default true.
+    pub compact: bool,
+    /// How many adjacent batches of one size class are merged at once. Default 8: each row is rewritten about
+    /// log8(rows per append) times, a reader merges at most 7 runs per class.
+    pub compaction_fan_in: usize,
+    /// The memory that one compaction may use for decoded blocks, in bytes. Default 64 MiB.
+    pub compaction_bytes_max: usize,
+    /// Threads that compact, for the whole client. Default 1.
+    pub compaction_threads: usize,
+
+    /// Bytes of parts that all sources of a client may have in flight together, decoded size. Default 64 MiB.
+    pub inflight_bytes_max: usize,
+    /// Parts that one reader step leases at most. Default 1,024.
+    pub listen_parts_max: usize,
+    /// The memory of a cursor, in bytes of decoded blocks. Default 64 MiB: above it a cursor reads smaller blocks.
+    pub cursor_bytes_max: usize,
+    /// The bytes of statistics kept per part. Default 1 KiB.
+    pub part_stats_bytes_max: usize,
+    /// Of how many parts discarded by a filter one is fetched anyway to audit the filter. Default 1 in 1,000; 0 audits none.
+    pub filter_audit_one_in: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        const KIB: usize = 1 << 10;
+        const MIB: usize = 1 << 20;
+        Self {
+            runtime_threads: 2,
+            compression: Compression::None,
+            part_bytes_max: 12 * MIB,
+            inline_part_bytes_max: 8 * KIB,
+            inline_total_bytes_max: MIB,
+            uploads_max: 4,
+            row_bytes_max: 64 * MIB,
+            reader_lease: Duration::from_secs(15 * 60),
+            heartbeat_interval: Duration::from_secs(4 * 60),
+            lease_margin: Duration::from_secs(60),
+            writer_retention: Duration::from_secs(24 * 60 * 60),
+            reader_holds_warning: 1_000,
+            commit_deadline: Duration::from_secs(60),
+            log_request_deadline: Duration::from_secs(10),
+            store_deadline: Duration::from_secs(120),
+            retry_pause_min: Duration::from_millis(20),
+            retry_pause_max: Duration::from_secs(2),
+            watch_fallback: Duration::from_secs(15),
+            rollup_interval: 128,
+            scan_entries_max: 256,
+            group_commits_max: 64,
+            sweep_step_objects_max: 256,
+            sweep_concurrency: 16,
+            orphan_age_min: Duration::from_secs(24 * 60 * 60),
+            maintain: true,
+            compact: true,
+            compaction_fan_in: 8,
+            compaction_bytes_max: 64 * MIB,
+            compaction_threads: 1,
+            inflight_bytes_max: 64 * MIB,
+            listen_parts_max: 1_024,
+            cursor_bytes_max: 64 * MIB,
+            part_stats_bytes_max: KIB,
+            filter_audit_one_in: 1_000,
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! What facts do to a state. Deterministic, O(change), and suspicious: an entry comes from storage.
+
+use std::sync::Arc;
+
+use timely::PartialOrder;
+
+use crate::codec::Time;
+use crate::ids::SeqNo;
+
+use super::{Batch, Change, Entry, State, Totals};
+
+/// Why an entry does not fit the state before it.
+pub type Misfit = &'static str;
+
+impl<T: Time> State<T> {
+    /// The state after `entry`, which stands at `seqno`. On an error the state is to be thrown away.
+    pub fn apply(&mut self, seqno: SeqNo, entry: &Entry<T>) -> Result<(), Misfit> {
+        if seqno != self.seqno.next() {
+            return Err("the entry is not the next one");
+        }
+        self.seqno = seqno;
+        self.wall_ms = self.wall_ms.max(entry.wall_ms);
+        for change in &entry.changes {
+            self.apply_change(change)?;
+        }
+        if self.rollup != entry.rollup {
+            return Err("the entry names another rollup than its facts add up to");
+        }
+        #[cfg(debug_assertions)]
+        self.check().map_err(|broken| {
+            tracing::error!(shard = %self.shard, %seqno, broken, "state invariant broken");
+            "an invariant of the state is broken"
+        })?;
+        Ok(())
+    }
+
+    /// The state after one fact of the entry at `self.seqno`.
+    pub fn apply_change(&mut self, change: &Change<T>) -> Result<(), Misfit> {
+        match change {
+            Change::Codecs(names) => match &self.codecs {
+                Some(known) if known != names => return Err("the shard's types cannot change"),
+                _ => self.codecs = Some(Arc::clone(names)),
+            },
+            Change::BatchAdded(batch) => self.add_batch(batch)?,
+            Change::EmptyExtended(upper) => self.extend_empty(upper)?,
+            Change::BatchesReplaced { count, with, garbage } => {
+                self.replace_batches(*count, with)?;
+                self.add_garbage(garbage);
+            }
+            Change::ReaderSet(id, reader) => {
+                self.readers.insert(*id, reader.clone());
+            }
+            Change::ReaderRemoved(id) => {
+                self.readers.remove(id);
+            }
+            Change::CriticalSet(id, reader) => {
+                self.critical.insert(*id, reader.clone());
+            }
+            Change::CriticalRemoved(id) => {
+                self.critical.remove(id);
+            }
+            Change::WriterSet(id, record) => {
+                self.writers.insert(*id, record.clone());
+            }
+            Change::WriterRemoved(id) => {
+                self.writers.remove(id);
+            }
+            Change::SinceSet(since) => {
+                if !PartialOrder::less_equal(&self.since, since) {
+                    return Err("the since goes backwards");
+                }
+                self.since = since.clone();
+            }
+            Change::RollupSet(rollup) => {
+                if let Some(old) = self.rollup.replace(rollup.clone()) {
+                    self.add_garbage(&Arc::new(vec![old.name]));
+                }
+            }
+            Change::GarbageDeleted { seqno, count } => self.delete_garbage(*seqno, *count)?,
+            Change::Finalized { garbage } => {
+                self.batches = imbl::Vector::new();
+                self.batches.push_back(Arc::new(Batch::finalized()));
+                self.since = timely::progress::Antichain::new();
+                self.totals = Totals { garbage: self.totals.garbage, ..Totals::default() };
+                self.finalized = true;
+                self.add_garbage(garbage);
+            }
+        }
+        Ok(())
+    }
+
+    fn add_batch(&mut self, batch: &Arc<Batch<T>>) -> Result<(), Misfit> {
+        if batch.desc.lower != self.upper() {
+            return Err("an appended batch does not begin at the upper");
+        }
+        if !PartialOrder::less_than(&batch.desc.lower, &batch.desc.upper) {
+            return Err("an appended batch is empty of times");
+        }
+        self.totals.add(batch);
+        self.batches.push_back(Arc::clone(batch));
+        Ok(())
+    }
+
+    fn extend_empty(&mut self, upper: &timely::progress::Antichain<T>) -> Result<(), Misfit> {
+        let Some(last) = self.batches.back_mut().filter(|last| last.is_empty()) else {
+            return Err("only an empty batch can be extended");
+        };
+        if !PartialOrder::less_than(&last.desc.upper, upper) {
+            return Err("the upper goes backwards");
+        }
+        let mut batch = Batch::clone(last);
+        batch.desc.upper = upper.clone();
+        *last = Arc::new(batch);
+        Ok(())
+    }
+
+    fn replace_batches(&mut self, count: u64, with: &Arc<Batch<T>>) -> Result<(), Misfit> {
+        const MISFIT: Misfit = "a replacement does not cover the batches it replaces";
+        let start = self.batch_beginning_at(&with.desc.lower).ok_or(MISFIT)?;
+        let end = usize::try_from(count).ok().and_then(|count| start.checked_add(count)).ok_or(MISFIT)?;
+        if count == 0 || end > self.batches.len() || self.batches[end - 1].desc.upper != with.desc.upper {
+            return Err(MISFIT);
+        }
+        if !PartialOrder::less_equal(&with.desc.since, &self.since) {
+            return Err("a replacement was compacted beyond the since");
+        }
+        let behind = self.batches.split_off(end);
+        let replaced = self.batches.split_off(start);
+        for batch in &replaced {
+            self.totals.subtract(batch);
+        }
+        self.totals.add(with);
+        self.batches.push_back(Arc::clone(with));
+        self.batches.append(behind);
+        Ok(())
+    }
+
+    /// The index of the batch with this lower.
+    pub fn batch_beginning_at(&self, lower: &timely::progress::Antichain<T>) -> Option<usize> {
+        let index = self.batch_beyond(lower);
+        self.batches.get(index).filter(|batch| batch.desc.lower == *lower).map(|_| index)
+    }
+
+    fn add_garbage(&mut self, names: &Arc<Vec<String>>) {
+        if names.is_empty() {
+            return;
+        }
+        self.totals.garbage += names.len() as u64;
+        match self.garbage.get_mut(&self.seqno) {
+            Some(known) => Arc::make_mut(known).extend(names.iter().cloned()),
+            None => {
+                self.garbage.insert(self.seqno, Arc::clone(names));
+            }
+        }
+    }
+
+    fn delete_garbage(&mut self, seqno: SeqNo, count: u64) -> Result<(), Misfit> {
+        let names = self.garbage.get_mut(&seqno).ok_or("there is no garbage at this position")?;
+        let count = usize::try_from(count).ok().filter(|count| *count <= names.len());
+        let count = count.ok_or("more garbage is deleted than there is")?;
+        if count == names.len() {
+            self.garbage.remove(&seqno);
+        } else {
+            Arc::make_mut(names).drain(..count);
+        }
+        self.totals.garbage -= count as u64;
+        Ok(())
+    }
+}

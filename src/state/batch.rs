@@ -1,0 +1,123 @@
+//! Batches: contiguous intervals of time with the parts that hold their updates.
+
+use bytes::Bytes;
+use timely::progress::Antichain;
+
+use crate::codec::Time;
+use crate::part::PartMeta;
+
+use super::frontier::glb;
+
+/// The interval of times that a batch speaks for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Description<T> {
+    /// Every update is at a time beyond this, as it was appended.
+    pub lower: Antichain<T>,
+    /// No update is at a time beyond this.
+    pub upper: Antichain<T>,
+    /// Updates at times not beyond this may have been advanced to it.
+    pub since: Antichain<T>,
+}
+
+impl<T: Time> Description<T> {
+    /// The interval `[lower, upper)` as it is appended: no time advanced.
+    pub fn new(lower: Antichain<T>, upper: Antichain<T>) -> Self {
+        Self { lower, upper, since: Antichain::from_elem(T::minimum()) }
+    }
+
+    /// Whether an update at `time` belongs to the batch. Rows that reach outside are not part of the collection.
+    ///
+    /// Compaction moves times to the greatest lower bound of `since`, which may lie beyond `upper` once the since has
+    /// overtaken the batch.
+    pub fn contains(&self, time: &T) -> bool {
+        self.lower.less_equal(time) && (!self.upper.less_equal(time) || glb(&self.since).as_ref() == Some(time))
+    }
+}
+
+/// Where the bytes of a part are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Location {
+    /// In an object of the shard's blob folder, by name.
+    Blob(String),
+    /// In the state itself.
+    Inline(Bytes),
+}
+
+/// A part as the state knows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Part<T> {
+    /// Where its bytes are.
+    pub location: Location,
+    /// What is known about them.
+    pub meta: PartMeta<T>,
+}
+
+impl<T> Part<T> {
+    /// The object's name, unless the part is inline.
+    pub fn blob(&self) -> Option<&str> {
+        match &self.location {
+            Location::Blob(name) => Some(name),
+            Location::Inline(_) => None,
+        }
+    }
+
+    /// The bytes that the part takes in the state itself.
+    pub fn inline_bytes(&self) -> u64 {
+        match &self.location {
+            Location::Blob(_) => 0,
+            Location::Inline(bytes) => bytes.len() as u64,
+        }
+    }
+}
+
+/// A sequence of parts sorted by (key, value, time) as a whole.
+pub type Run<T> = Vec<Part<T>>;
+
+/// The updates of an interval: a multiset union of sorted runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batch<T> {
+    /// The interval.
+    pub desc: Description<T>,
+    /// The runs, none of them empty.
+    pub runs: Vec<Run<T>>,
+}
+
+impl<T> Batch<T> {
+    /// Whether the batch has no updates.
+    pub fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+
+    /// All parts.
+    pub fn parts(&self) -> impl Iterator<Item = &Part<T>> {
+        self.runs.iter().flatten()
+    }
+
+    /// The names of all objects.
+    pub fn blobs(&self) -> impl Iterator<Item = &str> {
+        self.parts().filter_map(Part::blob)
+    }
+
+    /// Rows, before consolidation across parts.
+    pub fn rows(&self) -> u64 {
+        self.parts().map(|part| part.meta.rows).sum()
+    }
+
+    /// Encoded bytes.
+    pub fn bytes(&self) -> u64 {
+        self.parts().map(|part| part.meta.encoded_bytes).sum()
+    }
+}
+
+impl<T: Time> Batch<T> {
+    /// A batch without updates.
+    pub fn empty(desc: Description<T>) -> Self {
+        Self { desc, runs: Vec::new() }
+    }
+
+    /// The one batch of a finalized shard: all times, no updates.
+    pub fn finalized() -> Self {
+        let lower = Antichain::from_elem(T::minimum());
+        Self::empty(Description { lower, upper: Antichain::new(), since: Antichain::new() })
+    }
+}

@@ -1,0 +1,112 @@
+//! What a log entry says: facts.
+
+use std::fmt;
+use std::sync::Arc;
+
+use timely::progress::Antichain;
+
+use crate::codec::{Codec64, Data, Diff, Time};
+use crate::ids::{CriticalReaderId, LeasedReaderId, SeqNo, Token, WriterId};
+
+use super::{Batch, CriticalReader, LeasedReader, WriterRecord};
+
+/// One entry of a shard's log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry<T> {
+    /// Tells this attempt from every other one that wanted the same position.
+    pub token: Token,
+    /// The shard's wall time from this entry on, in milliseconds.
+    pub wall_ms: u64,
+    /// The facts, in order.
+    pub changes: Vec<Change<T>>,
+    /// The newest rollup after this entry: an opener that sees the head knows where to start.
+    pub rollup: Option<RollupRef>,
+}
+
+/// Where a rollup is and what it covers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RollupRef {
+    /// The position whose state it holds.
+    pub seqno: SeqNo,
+    /// Its object's name in the shard's blob folder.
+    pub name: String,
+}
+
+/// One fact.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change<T> {
+    /// The shard holds these types.
+    Codecs(Arc<CodecNames>),
+    /// A batch was appended: its lower is the upper before.
+    BatchAdded(Arc<Batch<T>>),
+    /// The newest batch, which has no updates, now reaches to this upper.
+    EmptyExtended(Antichain<T>),
+    /// The batches that cover exactly `[lower, upper)` of `with` were replaced by it.
+    BatchesReplaced {
+        /// How many there were.
+        count: u64,
+        /// What stands there now.
+        with: Arc<Batch<T>>,
+        /// The objects that nothing refers to any more.
+        garbage: Arc<Vec<String>>,
+    },
+    /// A leased reader stands like this: it is new, or it changed.
+    ReaderSet(LeasedReaderId, LeasedReader<T>),
+    /// A leased reader is gone.
+    ReaderRemoved(LeasedReaderId),
+    /// A critical reader stands like this: it is new, or it changed.
+    CriticalSet(CriticalReaderId, CriticalReader<T>),
+    /// A critical reader is gone.
+    CriticalRemoved(CriticalReaderId),
+    /// A writer's record stands like this.
+    WriterSet(WriterId, WriterRecord),
+    /// A writer's record is gone.
+    WriterRemoved(WriterId),
+    /// The shard's since is this.
+    SinceSet(Antichain<T>),
+    /// A rollup was written; the one before is garbage.
+    RollupSet(RollupRef),
+    /// The first `count` objects of the garbage at a position were deleted.
+    GarbageDeleted {
+        /// The position.
+        seqno: SeqNo,
+        /// How many.
+        count: u64,
+    },
+    /// The shard is finalized: its batches are gone, these objects are garbage.
+    Finalized {
+        /// The objects.
+        garbage: Arc<Vec<String>>,
+    },
+}
+
+/// The names of the types that a shard holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CodecNames {
+    /// Of keys.
+    pub key: String,
+    /// Of values.
+    pub value: String,
+    /// Of times.
+    pub time: String,
+    /// Of diffs.
+    pub diff: String,
+}
+
+impl CodecNames {
+    /// The names of these types.
+    pub fn of<K: Data, V: Data, T: Time, D: Diff>() -> Self {
+        Self {
+            key: K::name(),
+            value: V::name(),
+            time: <T as Codec64>::NAME.to_owned(),
+            diff: <D as Codec64>::NAME.to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for CodecNames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "((key {}, value {}), time {}, diff {})", self.key, self.value, self.time, self.diff)
+    }
+}

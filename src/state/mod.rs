@@ -1,0 +1,154 @@
+//! The state of a shard, as a plain value: no async, no clock, no I/O.
+//!
+//! [`State`] is what the log's entries add up to. A *transition* (`transition`) is a function from a state, a command
+//! and the time to a [`Decision`]: either nothing is to be changed, or a list of [`Change`]s is to be committed. A
+//! change is a fact, never a command: applying it depends on no decision that another version of the code could take
+//! differently. Cloning a state costs O(1), applying a change costs O(change).
+//!
+//! What always holds is listed and checked in `check`.
+
+mod apply;
+mod batch;
+mod change;
+mod check;
+mod frontier;
+mod holders;
+pub mod transition;
+mod wire;
+
+use std::sync::Arc;
+
+use imbl::{OrdMap, Vector};
+use timely::progress::Antichain;
+
+pub use batch::{Batch, Description, Location, Part, Run};
+pub use change::{Change, CodecNames, Entry, RollupRef};
+pub use frontier::{advance_frontier, below, glb, join_time, passed};
+pub use holders::{CriticalReader, LeasedReader, WriterRecord};
+
+use crate::codec::Time;
+use crate::ids::{CriticalReaderId, LeasedReaderId, SeqNo, ShardId, WriterId};
+
+/// What a shard is at one position of its log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State<T: Time> {
+    /// The shard.
+    pub shard: ShardId,
+    /// The position.
+    pub seqno: SeqNo,
+    /// The shard's wall time in milliseconds: never runs backwards along the log.
+    pub wall_ms: u64,
+    /// The types it holds; `None` before the first handle registered.
+    pub codecs: Option<Arc<CodecNames>>,
+    /// Times not beyond this may be merged away. It only advances.
+    pub since: Antichain<T>,
+    /// Contiguous batches from the minimum to the upper.
+    pub batches: Vector<Arc<Batch<T>>>,
+    /// Leased readers.
+    pub readers: OrdMap<LeasedReaderId, LeasedReader<T>>,
+    /// Critical readers.
+    pub critical: OrdMap<CriticalReaderId, CriticalReader<T>>,
+    /// Writers that committed lately.
+    pub writers: OrdMap<WriterId, WriterRecord>,
+    /// Objects that no state from this position on refers to, and that no sweep has recorded as deleted.
+    pub garbage: OrdMap<SeqNo, Arc<Vec<String>>>,
+    /// The newest rollup: openers start there.
+    pub rollup: Option<RollupRef>,
+    /// Sums over the batches.
+    pub totals: Totals,
+    /// Whether the shard was finalized.
+    pub finalized: bool,
+}
+
+/// Sums over the parts of a state, kept along so that nobody has to scan.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Parts.
+    pub parts: u64,
+    /// Rows, before consolidation across parts.
+    pub rows: u64,
+    /// Encoded bytes of all parts.
+    pub bytes: u64,
+    /// Encoded bytes of the parts that are inline.
+    pub inline_bytes: u64,
+    /// Objects in `garbage`.
+    pub garbage: u64,
+}
+
+impl Totals {
+    fn add<T>(&mut self, batch: &Batch<T>) {
+        for part in batch.parts() {
+            self.parts += 1;
+            self.rows += part.meta.rows;
+            self.bytes += part.meta.encoded_bytes;
+            self.inline_bytes += part.inline_bytes();
+        }
+    }
+
+    fn subtract<T>(&mut self, batch: &Batch<T>) {
+        for part in batch.parts() {
+            self.parts -= 1;
+            self.rows -= part.meta.rows;
+            self.bytes -= part.meta.encoded_bytes;
+            self.inline_bytes -= part.inline_bytes();
+        }
+    }
+}
+
+/// What a transition decided.
+#[derive(Debug)]
+pub enum Decision<T, R> {
+    /// Commit these facts, then give this reply.
+    Commit(Vec<Change<T>>, R),
+    /// Change nothing and give this reply, provided the state is fresh.
+    Reply(R),
+}
+
+impl<T: Time> State<T> {
+    /// The state of a shard with an empty log.
+    pub fn new(shard: ShardId) -> Self {
+        Self {
+            shard,
+            seqno: SeqNo::ZERO,
+            wall_ms: 0,
+            codecs: None,
+            since: Antichain::from_elem(T::minimum()),
+            batches: Vector::new(),
+            readers: OrdMap::new(),
+            critical: OrdMap::new(),
+            writers: OrdMap::new(),
+            garbage: OrdMap::new(),
+            rollup: None,
+            totals: Totals::default(),
+            finalized: false,
+        }
+    }
+
+    /// No more updates will appear at times not beyond this.
+    pub fn upper(&self) -> Antichain<T> {
+        match self.batches.last() {
+            Some(batch) => batch.desc.upper.clone(),
+            None => Antichain::from_elem(T::minimum()),
+        }
+    }
+
+    /// Every object that the state at this position refers to is kept: the smallest hold of a reader, else the present.
+    pub fn hold(&self) -> SeqNo {
+        self.readers.values().map(|reader| reader.hold).min().unwrap_or(self.seqno)
+    }
+
+    /// The index of the first batch that reaches beyond `frontier`: where a listener at `frontier` goes on. O(log n),
+    /// because the uppers of contiguous batches form a chain also where times are partially ordered.
+    pub fn batch_beyond(&self, frontier: &Antichain<T>) -> usize {
+        let (mut low, mut high) = (0, self.batches.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if timely::PartialOrder::less_equal(&self.batches[middle].desc.upper, frontier) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
+}

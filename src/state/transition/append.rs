@@ -1,0 +1,86 @@
+//! Appending a batch at the upper.
+
+use std::sync::Arc;
+
+use timely::PartialOrder;
+use timely::progress::Antichain;
+
+use crate::codec::Time;
+use crate::error::Error;
+use crate::ids::{Token, WriterId};
+use crate::state::{Batch, Change, CodecNames, Decision, Description, Run, State, WriterRecord};
+
+use super::settle_codecs;
+
+/// A batch to be appended.
+#[derive(Clone, Debug)]
+pub struct Append<T> {
+    /// Who appends.
+    pub writer: WriterId,
+    /// Names this append, also when it is tried again: it takes effect once.
+    pub token: Token,
+    /// The types of its rows.
+    pub codecs: Arc<CodecNames>,
+    /// Where it begins.
+    pub lower: Antichain<T>,
+    /// Where it ends.
+    pub upper: Antichain<T>,
+    /// Its rows.
+    pub runs: Vec<Run<T>>,
+    /// Whether the shard's upper may be anywhere in `[lower, upper]`: what is there already is left out.
+    pub overlap: bool,
+}
+
+/// What became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AppendReply<T> {
+    /// It is in the shard.
+    Committed,
+    /// The shard has these times already, from an identical writer; the parts are not used.
+    Covered,
+    /// The shard's upper is elsewhere; the parts are not used.
+    UpperMismatch(Antichain<T>),
+}
+
+/// Appends a batch if the upper is where it begins.
+pub fn append<T: Time>(
+    state: &State<T>,
+    now_ms: u64,
+    append: &Append<T>,
+) -> Decision<T, Result<AppendReply<T>, Error>> {
+    let mut changes = Vec::new();
+    match settle_codecs(state, &append.codecs) {
+        Ok(change) => changes.extend(change),
+        Err(error) => return Decision::Reply(Err(error)),
+    }
+    let known = state.writers.get(&append.writer);
+    if known.is_some_and(|record| record.tokens.contains(&append.token)) {
+        return Decision::Reply(Ok(AppendReply::Committed));
+    }
+    let upper = state.upper();
+    let fits = if append.overlap {
+        if PartialOrder::less_equal(&append.upper, &upper) {
+            return Decision::Reply(Ok(AppendReply::Covered));
+        }
+        PartialOrder::less_equal(&append.lower, &upper) && PartialOrder::less_equal(&upper, &append.upper)
+    } else {
+        append.lower == upper
+    };
+    if !fits {
+        return Decision::Reply(Ok(AppendReply::UpperMismatch(upper)));
+    }
+    if append.upper == upper {
+        return Decision::Reply(Ok(AppendReply::Committed));
+    }
+    let foldable = state.batches.last().is_some_and(|last| last.is_empty());
+    if append.runs.is_empty() && foldable {
+        changes.push(Change::EmptyExtended(append.upper.clone()));
+    } else {
+        let desc = Description::new(upper, append.upper.clone());
+        changes.push(Change::BatchAdded(Arc::new(Batch { desc, runs: append.runs.clone() })));
+    }
+    let mut record = known.cloned().unwrap_or(WriterRecord { tokens: Vec::new(), last_ms: now_ms });
+    record.push(append.token, now_ms);
+    changes.push(Change::WriterSet(append.writer, record));
+    Decision::Commit(changes, Ok(AppendReply::Committed))
+}

@@ -1,0 +1,89 @@
+//! Entries and states as bytes: an envelope with a checksum around a protobuf message.
+//!
+//! The envelope is eight bytes of magic (kind and version), eight of checksum (XXH3 of the rest), then the message.
+//! Reading answers every byte string with a value or an error, never a panic, and never trusts a length.
+
+mod convert;
+mod proto;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use prost::Message;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::codec::Time;
+use crate::error::{Error, ErrorKind};
+use crate::ids::ShardId;
+
+use super::{Entry, State};
+
+const ENTRY_MAGIC: [u8; 8] = *b"tpentry1";
+const STATE_MAGIC: [u8; 8] = *b"tpstate1";
+/// How much of a magic names the kind; the rest is its version.
+const KIND_BYTES: usize = 7;
+const HEADER_BYTES: usize = 16;
+
+impl<T: Time> Entry<T> {
+    /// The bytes of the entry. Equal entries have equal bytes.
+    pub fn encode(&self) -> Bytes {
+        seal(ENTRY_MAGIC, &convert::entry_to_proto(self))
+    }
+
+    /// The entry of these bytes.
+    pub fn decode(bytes: &Bytes) -> Result<Self, Error> {
+        let message: proto::Entry = open(ENTRY_MAGIC, bytes)?;
+        convert::entry_from_proto(message)
+    }
+}
+
+impl<T: Time> State<T> {
+    /// The bytes of a rollup.
+    pub fn encode(&self) -> Bytes {
+        seal(STATE_MAGIC, &convert::state_to_proto(self))
+    }
+
+    /// The state of a rollup, checked against the invariants and the shard it should be of.
+    pub fn decode(bytes: &Bytes, shard: ShardId) -> Result<Self, Error> {
+        let message: proto::State = open(STATE_MAGIC, bytes)?;
+        let state = convert::state_from_proto(message)?;
+        if state.shard != shard {
+            return Err(Error::corrupt(format!("this is a rollup of {}", state.shard)));
+        }
+        state.check().map_err(Error::corrupt)?;
+        Ok(state)
+    }
+}
+
+fn seal(magic: [u8; 8], message: &impl Message) -> Bytes {
+    let mut bytes = BytesMut::with_capacity(HEADER_BYTES + message.encoded_len());
+    bytes.put_slice(&magic);
+    bytes.put_u64_le(0);
+    message.encode(&mut bytes).expect("a growing buffer takes every message");
+    let checksum = xxh3_64(&bytes[HEADER_BYTES..]);
+    bytes[magic.len()..HEADER_BYTES].copy_from_slice(&checksum.to_le_bytes());
+    bytes.freeze()
+}
+
+fn open<M: Message + Default>(magic: [u8; 8], bytes: &Bytes) -> Result<M, Error> {
+    let Some((header, message)) = bytes.split_at_checked(HEADER_BYTES) else {
+        return Err(Error::corrupt(format!("only {} bytes", bytes.len())));
+    };
+    let (found, checksum) = header.split_at(magic.len());
+    if found != magic {
+        let (kind, version) = found.split_at(KIND_BYTES);
+        return Err(if kind == &magic[..KIND_BYTES] && version > &magic[KIND_BYTES..] {
+            newer("its version")
+        } else {
+            Error::corrupt("not written by this library")
+        });
+    }
+    if checksum != xxh3_64(message).to_le_bytes() {
+        return Err(Error::corrupt("the checksum does not match"));
+    }
+    M::decode(bytes.slice(HEADER_BYTES..)).map_err(|error| Error::corrupt("not a valid message").because(error))
+}
+
+/// Something that a later version of the library wrote.
+fn newer(what: &str) -> Error {
+    let message = format!("{what} is unknown: a newer version of this library wrote it, upgrade to read the shard");
+    Error::new(ErrorKind::Invalid, message)
+}
