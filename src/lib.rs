@@ -5,6 +5,7 @@ pub mod codec;
 pub mod config;
 pub mod error;
 pub mod ids;
+pub mod machine;
 pub mod part;
 pub mod state;
 pub mod store;

@@ -14,6 +14,7 @@ mod check;
 mod frontier;
 mod holders;
 pub mod transition;
+mod upkeep;
 mod wire;
 
 use std::sync::Arc;

@@ -99,9 +99,10 @@ pub trait Consensus: fmt::Debug + Send + Sync {
 
 /// Tells that a log may have grown.
 pub trait LogWatch: Send {
-    /// Resolves when the log may have grown since the last call returned (or since `watch`). Cancelling loses nothing.
-    /// May never resolve where the implementation has no means to know.
-    fn changed(&mut self) -> BoxFuture<'_, ()>;
+    /// Resolves when the log may have grown since the last call returned (or since `watch`), with a position that is
+    /// known to be in the log if one is: a waiter that is there already need not look. Cancelling loses nothing. May
+    /// never resolve where the implementation has no means to know.
+    fn changed(&mut self) -> BoxFuture<'_, Option<SeqNo>>;
 }
 
 #[async_trait]

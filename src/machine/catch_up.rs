@@ -1,0 +1,186 @@
+//! Reading the log: entry by entry from where this process stands, or from the newest rollup where that is far behind.
+
+use std::sync::Arc;
+
+use object_store::ObjectStoreExt;
+use tokio::time::timeout_at;
+
+use crate::codec::Time;
+use crate::error::Error;
+use crate::ids::SeqNo;
+use crate::state::{Entry, RollupRef, State};
+use crate::store::{LogEntry, LogError, keys};
+
+use super::{Machine, Retry};
+
+impl<T: Time> Machine<T> {
+    /// Reads the log to its head.
+    pub(super) async fn read_to_head(self: &Arc<Self>) -> Result<(), Error> {
+        let mut retry = Retry::within(&self.context, self.context.config.commit_deadline);
+        let _committer = self.committer.lock().await;
+        self.catch_up(&mut retry).await.map_err(|error| error.of_shard(self.shard))
+    }
+
+    /// Reads the log up to `known`, if this process is not there yet.
+    pub(super) async fn read_past(self: &Arc<Self>, known: Option<SeqNo>) -> Result<(), Error> {
+        let mut retry = Retry::within(&self.context, self.context.config.log_request_deadline);
+        let _committer = self.committer.lock().await;
+        if known.is_some_and(|known| known <= self.state.borrow().seqno) {
+            return Ok(()); // our own commit woke us
+        }
+        self.catch_up(&mut retry).await.map_err(|error| error.of_shard(self.shard))
+    }
+
+    /// Reads the log to its head. The caller has the committer's lock.
+    pub(super) async fn catch_up(&self, retry: &mut Retry<'_>) -> Result<(), Error> {
+        if self.state.borrow().seqno == SeqNo::ZERO {
+            let Some(head) = self.ask(retry, || self.context.consensus.head(self.shard)).await? else {
+                return Ok(());
+            };
+            self.start_from(head, retry).await?;
+        }
+        let limit = self.context.config.scan_entries_max;
+        loop {
+            let known = self.state();
+            let entries =
+                self.ask(retry, || self.context.consensus.scan(self.shard, known.seqno.next(), limit)).await?;
+            let Some(first) = entries.first() else {
+                return Ok(());
+            };
+            if first.seqno != known.seqno.next() {
+                // The entries between were truncated while we were away.
+                let Some(head) = self.ask(retry, || self.context.consensus.head(self.shard)).await? else {
+                    return Err(Error::corrupt("the log has entries but no head"));
+                };
+                self.start_from(head, retry).await?;
+                continue;
+            }
+            let full = entries.len() >= limit;
+            let mut state = State::clone(&known);
+            for entry in &entries {
+                apply(&mut state, entry)?;
+            }
+            self.install(state);
+            if !full {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Installs the newest rollup that the log's head names, or the first entries where there is none yet.
+    async fn start_from(&self, mut head: LogEntry, retry: &mut Retry<'_>) -> Result<(), Error> {
+        loop {
+            let entry: Entry<T> = decode(&head)?;
+            let known = self.state.borrow().seqno;
+            let state = match entry.rollup {
+                None if known == SeqNo::ZERO => return Ok(()), // the log begins at its beginning
+                None => return Err(Error::corrupt("the log was truncated without a rollup")),
+                Some(rollup) => self.read_rollup(&rollup, retry).await?,
+            };
+            if let Some(state) = state {
+                self.install(state);
+                return Ok(());
+            }
+            // A newer rollup has replaced it since the head was read: its entry is in the log now.
+            let newer = self.ask(retry, || self.context.consensus.head(self.shard)).await?;
+            match newer {
+                Some(newer) if newer.seqno > head.seqno => head = newer,
+                _ => {
+                    let name = entry_rollup_name(&head)?;
+                    return Err(Error::corrupt("the newest rollup is missing").of_object(name));
+                }
+            }
+        }
+    }
+
+    async fn read_rollup(&self, rollup: &RollupRef, retry: &mut Retry<'_>) -> Result<Option<State<T>>, Error> {
+        let path = keys::blob(self.shard, &rollup.name);
+        loop {
+            let deadline = retry.request_deadline(self.context.config.store_deadline);
+            let get = async { self.context.store.get(&path).await?.bytes().await };
+            let error = match timeout_at(deadline, get).await {
+                Ok(Ok(bytes)) => {
+                    let state = State::decode(&bytes, self.shard).map_err(|error| error.of_object(path.to_string()))?;
+                    if state.seqno != rollup.seqno {
+                        return Err(Error::corrupt("a rollup is of another position").of_object(path.to_string()));
+                    }
+                    return Ok(Some(state));
+                }
+                Ok(Err(object_store::Error::NotFound { .. })) => return Ok(None),
+                Ok(Err(error)) => Some(error),
+                Err(_elapsed) => None,
+            };
+            if !retry.pause().await {
+                let unavailable = Error::unavailable("a rollup could not be read").of_object(path.to_string());
+                return Err(match error {
+                    Some(error) => unavailable.because(error),
+                    None => unavailable,
+                });
+            }
+        }
+    }
+
+    /// Asks the log until it answers or the deadline has passed. Only for questions: asking twice does no harm.
+    async fn ask<R, F>(&self, retry: &mut Retry<'_>, mut question: impl FnMut() -> F) -> Result<R, Error>
+    where
+        F: Future<Output = Result<R, LogError>>,
+    {
+        loop {
+            let deadline = retry.request_deadline(self.context.config.log_request_deadline);
+            let error = match timeout_at(deadline, question()).await {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(error)) => Some(error),
+                Err(_elapsed) => None,
+            };
+            if !retry.pause().await {
+                let unavailable = Error::unavailable("the log could not be read");
+                return Err(match error {
+                    Some(error) => unavailable.because(error),
+                    None => unavailable,
+                });
+            }
+        }
+    }
+
+    /// Makes `state` the one that readers see, unless a newer one is there. The caller has the committer's lock.
+    fn install(&self, state: State<T>) {
+        self.state.send_if_modified(|known| {
+            let newer = state.seqno > known.seqno;
+            if newer {
+                *known = Arc::new(state);
+            }
+            newer
+        });
+    }
+
+    /// The same for a state that this process committed: it has upkeep to think of.
+    pub(super) fn install_own(&self, state: State<T>) {
+        #[cfg(debug_assertions)]
+        if let Err(broken) = state.check_if_small() {
+            tracing::error!(shard = %self.shard, seqno = %state.seqno, broken, "state invariant broken by a commit");
+            debug_assert!(false, "{broken}");
+        }
+        let due = state.upkeep_due(&self.context.config);
+        self.install(state);
+        if due && self.context.config.maintain {
+            self.upkeep.notify_one();
+        }
+    }
+}
+
+fn decode<T: Time>(entry: &LogEntry) -> Result<Entry<T>, Error> {
+    Entry::decode(&entry.data).map_err(|error| error.of_object(format!("log entry {}", entry.seqno)))
+}
+
+fn apply<T: Time>(state: &mut State<T>, entry: &LogEntry) -> Result<(), Error> {
+    let decoded = decode(entry)?;
+    state.apply(entry.seqno, &decoded).map_err(|misfit| {
+        Error::corrupt(format!("it does not fit the entries before it: {misfit}"))
+            .of_object(format!("log entry {}", entry.seqno))
+    })
+}
+
+fn entry_rollup_name(head: &LogEntry) -> Result<String, Error> {
+    let entry: Entry<u64> = decode(head)?;
+    Ok(entry.rollup.map(|rollup| rollup.name).unwrap_or_default())
+}

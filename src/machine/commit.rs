@@ -1,0 +1,188 @@
+//! Committing: a group of commands becomes one entry.
+//!
+//! Whoever gets the committer's lock leads: it decides for all that wait in the queue, commits once, answers them all.
+//! The others find their answer ready when they get the lock. So a commit never needs a thread of its own, and a burst
+//! of commands costs few entries.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use crate::codec::Time;
+use crate::error::Error;
+use crate::ids::Token;
+use crate::state::{Change, Decision, Entry, State, transition};
+
+use super::write_entry::Written;
+use super::{Applied, Machine, Retry, lock};
+
+/// What only the leader touches.
+#[derive(Debug, Default)]
+pub(super) struct Committer {
+    /// When somebody's lease may have run out, in the shard's wall time.
+    pub(super) lapses_next_ms: u64,
+}
+
+/// A command in the queue.
+pub(super) trait Pending<T: Time>: Send {
+    /// Decides on `state` and remembers the reply; the facts to commit, if any.
+    fn decide(&mut self, state: &State<T>, now_ms: u64) -> Vec<Change<T>>;
+    /// Gives the remembered reply.
+    fn answer(self: Box<Self>, doubtful: bool);
+    /// Gives an error.
+    fn fail(self: Box<Self>, error: Error);
+}
+
+pub(super) struct Request<R, F> {
+    decide: F,
+    reply: Option<R>,
+    sender: oneshot::Sender<Result<Applied<R>, Error>>,
+}
+
+impl<R, F> Request<R, F> {
+    pub(super) fn new(decide: F, sender: oneshot::Sender<Result<Applied<R>, Error>>) -> Self {
+        Self { decide, reply: None, sender }
+    }
+}
+
+impl<T, R, F> Pending<T> for Request<R, F>
+where
+    T: Time,
+    R: Send,
+    F: FnMut(&State<T>, u64) -> Decision<T, R> + Send,
+{
+    fn decide(&mut self, state: &State<T>, now_ms: u64) -> Vec<Change<T>> {
+        let (changes, reply) = match (self.decide)(state, now_ms) {
+            Decision::Commit(changes, reply) => (changes, reply),
+            Decision::Reply(reply) => (Vec::new(), reply),
+        };
+        self.reply = Some(reply);
+        changes
+    }
+
+    fn answer(self: Box<Self>, doubtful: bool) {
+        if let Some(reply) = self.reply {
+            // A caller that has gone needs no answer.
+            let _ = self.sender.send(Ok(Applied { reply, doubtful }));
+        }
+    }
+
+    fn fail(self: Box<Self>, error: Error) {
+        let _ = self.sender.send(Err(error));
+    }
+}
+
+type Group<T> = Vec<Box<dyn Pending<T>>>;
+
+impl<T: Time> Machine<T> {
+    /// Leads commits until the answer is there.
+    pub(super) async fn lead_until<R>(
+        self: Arc<Self>,
+        mut answer: oneshot::Receiver<Result<Applied<R>, Error>>,
+    ) -> Result<Applied<R>, Error> {
+        loop {
+            let mut committer = self.committer.lock().await;
+            match answer.try_recv() {
+                Ok(answer) => return answer,
+                Err(oneshot::error::TryRecvError::Closed) => {
+                    return Err(Error::unavailable("the commit was abandoned, it may have happened"));
+                }
+                Err(oneshot::error::TryRecvError::Empty) => self.lead(&mut committer).await,
+            }
+        }
+    }
+
+    async fn lead(&self, committer: &mut Committer) {
+        let mut group: Group<T> = {
+            let mut queue = lock(&self.queue);
+            let count = queue.len().min(self.context.config.group_commits_max);
+            queue.drain(..count).collect()
+        };
+        match self.commit(committer, &mut group).await {
+            Ok(doubtful) => group.into_iter().for_each(|pending| pending.answer(doubtful)),
+            Err(error) => fail_all(group, error),
+        }
+    }
+
+    /// Commits what the group decides; whether an earlier try may have taken effect unseen.
+    async fn commit(&self, committer: &mut Committer, group: &mut Group<T>) -> Result<bool, Error> {
+        let mut retry = Retry::within(&self.context, self.context.config.commit_deadline);
+        let mut fresh = false;
+        let mut doubtful = false;
+        loop {
+            if self.state.borrow().seqno == crate::ids::SeqNo::ZERO && !fresh {
+                self.catch_up(&mut retry).await?;
+                fresh = true;
+            }
+            let state = self.state();
+            let mut draft = State::clone(&state);
+            draft.seqno = state.seqno.next();
+            draft.wall_ms = state.wall_ms.max(self.context.clock.wall_ms());
+            let changes = self.decide(committer, group, &mut draft)?;
+            if changes.is_empty() {
+                if fresh {
+                    return Ok(doubtful);
+                }
+                self.catch_up(&mut retry).await?;
+                fresh = true;
+                continue;
+            }
+            let token = Token::from_u128(self.context.entropy.bits());
+            let entry = Entry { token, wall_ms: draft.wall_ms, changes, rollup: draft.rollup.clone() };
+            match self.write_entry(state.seqno, entry.encode(), &mut retry).await? {
+                Written::Committed => {
+                    self.install_own(draft);
+                    return Ok(doubtful);
+                }
+                Written::Conflict { unseen } => {
+                    doubtful |= unseen;
+                    self.catch_up(&mut retry).await?;
+                    fresh = true;
+                }
+            }
+        }
+    }
+
+    /// Lets each of the group decide on what those before it decided; `draft` becomes the state after all of them.
+    fn decide(
+        &self,
+        committer: &mut Committer,
+        group: &mut Group<T>,
+        draft: &mut State<T>,
+    ) -> Result<Vec<Change<T>>, Error> {
+        let now_ms = draft.wall_ms;
+        let mut changes = Vec::new();
+        let mut step = |draft: &mut State<T>, decided: Vec<Change<T>>| {
+            for change in decided {
+                // Our own facts on our own state: a misfit is a mistake in a transition, not in storage.
+                draft.apply_change(&change).map_err(|misfit| {
+                    Error::invalid(format!("refused to write a fact that does not fit ({misfit}): {change:?}"))
+                })?;
+                changes.push(change);
+            }
+            Ok::<(), Error>(())
+        };
+        let retention_ms = u64::try_from(self.context.config.writer_retention.as_millis()).unwrap_or(u64::MAX);
+        if now_ms >= committer.lapses_next_ms {
+            step(draft, transition::lapsed(draft, now_ms, retention_ms))?;
+            // Whoever registers later lapses later than a lease from now; looking that often is often enough.
+            let lease_ms = u64::try_from(self.context.config.reader_lease.as_millis()).unwrap_or(u64::MAX);
+            let next_ms = transition::lapses_next(draft, retention_ms);
+            committer.lapses_next_ms = next_ms.max(now_ms.saturating_add(1)).min(now_ms.saturating_add(lease_ms));
+        }
+        for pending in group.iter_mut() {
+            let decided = pending.decide(draft, now_ms);
+            step(draft, decided)?;
+        }
+        Ok(changes)
+    }
+}
+
+fn fail_all<T: Time>(group: Group<T>, error: Error) {
+    let (kind, text) = (error.kind(), error.to_string());
+    let mut first = Some(error);
+    for pending in group {
+        // Errors do not clone: the first waiter gets the cause, the others its words.
+        pending.fail(first.take().unwrap_or_else(|| Error::new(kind.clone(), text.clone())));
+    }
+}

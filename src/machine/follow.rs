@@ -1,0 +1,98 @@
+//! Following a log that other processes write, while somebody in this one waits.
+
+use std::sync::{Arc, Weak};
+
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+use crate::codec::Time;
+use crate::error::Error;
+use crate::state::State;
+
+use super::{Machine, Retry, lock};
+
+/// Keeps a task alive that reads the log when it may have grown. The last one dropped stops the task.
+#[derive(Debug)]
+pub struct Follow {
+    task: AbortHandle,
+}
+
+impl Drop for Follow {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Whether following works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// The log answers.
+    Well,
+    /// The log does not answer: why.
+    Stalled(String),
+}
+
+impl<T: Time> Machine<T> {
+    /// Follows the log for as long as the guard lives: the state in this process keeps up with other processes.
+    pub fn follow(self: &Arc<Self>) -> Arc<Follow> {
+        let mut slot = lock(&self.follow);
+        if let Some(follow) = slot.upgrade() {
+            return follow;
+        }
+        let task = self.context.runtime.spawn(follow_log(Arc::downgrade(self), self.context.clone())).abort_handle();
+        let follow = Arc::new(Follow { task });
+        *slot = Arc::downgrade(&follow);
+        follow
+    }
+
+    /// Waits until `find` finds something in the newest state, following the log meanwhile. It waits through outages
+    /// of the log: see [`Machine::health`]. Cancelling leaves nothing.
+    pub async fn wait_for<R>(self: &Arc<Self>, mut find: impl FnMut(&State<T>) -> Option<R>) -> Result<R, Error> {
+        let mut states = self.subscribe();
+        if let Some(found) = find(&states.borrow_and_update()) {
+            return Ok(found);
+        }
+        let _follow = self.follow();
+        loop {
+            if states.changed().await.is_err() {
+                return Err(Error::unavailable("the client was shut down").of_shard(self.shard));
+            }
+            if let Some(found) = find(&states.borrow_and_update()) {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Whether the log answers those who follow it.
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.health.subscribe()
+    }
+}
+
+async fn follow_log<T: Time>(machine: Weak<Machine<T>>, context: Arc<super::Context>) {
+    let Some(mut log) = machine.upgrade().map(|machine| context.consensus.watch(machine.shard)) else {
+        return;
+    };
+    // Whatever was written before the watch began wakes nobody.
+    let mut known = None;
+    loop {
+        let Some(machine) = machine.upgrade() else {
+            return;
+        };
+        let mut retry = Retry::within(&context, std::time::Duration::MAX);
+        while let Err(error) = machine.read_past(known).await {
+            let stalled = Health::Stalled(error.to_string());
+            machine.health.send_if_modified(|health| std::mem::replace(health, stalled.clone()) == Health::Well);
+            tracing::warn!(shard = %machine.shard, %error, "following the log failed, trying again");
+            retry.pause().await;
+        }
+        machine.health.send_if_modified(|health| std::mem::replace(health, Health::Well) != Health::Well);
+        drop(machine);
+        let jitter = 0.75 + 0.25 * context.entropy.fraction();
+        let fallback = tokio::time::sleep(context.config.watch_fallback.mul_f64(jitter));
+        known = tokio::select! {
+            known = log.changed() => known,
+            () = fallback => None,
+        };
+    }
+}

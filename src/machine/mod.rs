@@ -1,0 +1,139 @@
+//! The machine of a shard: the only place that does compare-and-set.
+//!
+//! One [`Machine`] per shard and process, shared by all handles. It keeps the newest state it knows as an immutable
+//! value that readers borrow without I/O, and changes it in one way: decide on the state, write the facts behind it,
+//! install what they make of it. Commits are single-flight and grouped; an unknown outcome is settled by reading the
+//! position back.
+//!
+//! Always: the installed state is a prefix of the log, and only moves forward; a reply that says "no" was decided on a
+//! state read from the log after the command came; no lock is held across an await except the one whose purpose is
+//! to let commits through one by one.
+
+mod catch_up;
+mod commit;
+mod context;
+mod follow;
+mod retry;
+mod write_entry;
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use tokio::sync::{Notify, oneshot, watch};
+
+pub use context::{Carried, Context, Within};
+pub use follow::{Follow, Health};
+pub use retry::Retry;
+
+use crate::codec::Time;
+use crate::error::Error;
+use crate::ids::ShardId;
+use crate::state::{Decision, State};
+
+use commit::{Committer, Pending, Request};
+
+/// A shard's state in this process, and the way to change it.
+pub struct Machine<T: Time> {
+    shard: ShardId,
+    context: Arc<Context>,
+    state: watch::Sender<Arc<State<T>>>,
+    queue: Mutex<VecDeque<Box<dyn Pending<T>>>>,
+    committer: tokio::sync::Mutex<Committer>,
+    follow: Mutex<Weak<Follow>>,
+    health: watch::Sender<Health>,
+    upkeep: Notify,
+}
+
+/// A reply, and whether an earlier try of the same command may have taken effect unseen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Applied<R> {
+    /// The reply.
+    pub reply: R,
+    /// If so, what the command wanted to add may be in use although the reply says no: it must not be deleted.
+    pub doubtful: bool,
+}
+
+impl<T: Time> Machine<T> {
+    /// The machine of `shard`. No I/O: the state is read when it is first needed.
+    pub fn new(shard: ShardId, context: Arc<Context>) -> Arc<Self> {
+        Arc::new(Self {
+            shard,
+            context,
+            state: watch::Sender::new(Arc::new(State::new(shard))),
+            queue: Mutex::new(VecDeque::new()),
+            committer: tokio::sync::Mutex::new(Committer::default()),
+            follow: Mutex::new(Weak::new()),
+            health: watch::Sender::new(Health::Well),
+            upkeep: Notify::new(),
+        })
+    }
+
+    /// The shard.
+    pub fn shard(&self) -> ShardId {
+        self.shard
+    }
+
+    /// What the client shares.
+    pub fn context(&self) -> &Arc<Context> {
+        &self.context
+    }
+
+    /// The newest state this process knows. No I/O.
+    pub fn state(&self) -> Arc<State<T>> {
+        Arc::clone(&self.state.borrow())
+    }
+
+    /// Resolves when the state changes. No I/O of its own: see [`Machine::follow`].
+    pub fn subscribe(&self) -> watch::Receiver<Arc<State<T>>> {
+        self.state.subscribe()
+    }
+
+    /// The newest state in the log. One scan of the log, plus a rollup where this process is far behind.
+    ///
+    /// Cancelling leaves the work to the runtime.
+    pub async fn refresh(self: &Arc<Self>) -> Result<Arc<State<T>>, Error> {
+        let machine = Arc::clone(self);
+        self.context.carry(async move { machine.read_to_head().await.map(|()| machine.state()) }).await
+    }
+
+    /// Applies a command: `decide` is called on the newest state, again after each conflict, until its facts are
+    /// committed or its reply stands on a fresh state.
+    ///
+    /// Cancelling before the first poll leaves nothing; after it the command is carried to its end by the runtime.
+    /// An `Unavailable` error means that the command may have taken effect.
+    pub async fn apply<R, F>(self: &Arc<Self>, decide: F) -> Result<Applied<R>, Error>
+    where
+        R: Send + 'static,
+        F: FnMut(&State<T>, u64) -> Decision<T, R> + Send + 'static,
+    {
+        let (sender, receiver) = oneshot::channel();
+        lock(&self.queue).push_back(Box::new(Request::new(decide, sender)));
+        let machine = Arc::clone(self);
+        let led = self.context.carry(async move { machine.lead_until(receiver).await });
+        led.await.map_err(|error| error.of_shard(self.shard))
+    }
+
+    /// Resolves when a commit of this process left upkeep to do (a rollup, garbage, compaction).
+    pub async fn upkeep_due(&self) {
+        self.upkeep.notified().await;
+    }
+
+    /// Says that there is upkeep to do.
+    pub fn request_upkeep(&self) {
+        self.upkeep.notify_one();
+    }
+}
+
+impl<T: Time> std::fmt::Debug for Machine<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Machine")
+            .field("shard", &self.shard)
+            .field("seqno", &self.state().seqno)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Locks a mutex whose critical sections leave the data whole, so that a panic elsewhere does not spread.
+pub fn lock<V: ?Sized>(mutex: &Mutex<V>) -> std::sync::MutexGuard<'_, V> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

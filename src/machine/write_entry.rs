@@ -1,0 +1,91 @@
+//! Writing one entry, with an answer in every case: ours, another's, or unknown until the deadline.
+
+use bytes::Bytes;
+
+use crate::codec::Time;
+use crate::error::Error;
+use crate::ids::SeqNo;
+use crate::store::{CompareAndSet, LogError};
+
+use super::{Machine, Retry};
+
+/// Where an entry ended up.
+pub(super) enum Written {
+    /// In the log, at the position it was meant for.
+    Committed,
+    /// Not in the log.
+    Conflict {
+        /// It may have been: the position is truncated by now, so nobody can tell from the log.
+        unseen: bool,
+    },
+}
+
+enum ReadBack {
+    Ours,
+    Others,
+    Absent,
+    Truncated,
+}
+
+impl<T: Time> Machine<T> {
+    /// Writes `bytes` behind `expected`. An error means that it may have happened.
+    pub(super) async fn write_entry(
+        &self,
+        expected: SeqNo,
+        bytes: Bytes,
+        retry: &mut Retry<'_>,
+    ) -> Result<Written, Error> {
+        let request_limit = self.context.config.log_request_deadline;
+        let mut unsettled = false;
+        loop {
+            let deadline = retry.request_deadline(request_limit);
+            let request = self.context.consensus.compare_and_set(self.shard, expected, bytes.clone());
+            let error = match tokio::time::timeout_at(deadline, request).await {
+                Ok(Ok(CompareAndSet::Committed)) => return Ok(Written::Committed),
+                Ok(Ok(CompareAndSet::Conflict)) if !unsettled => return Ok(Written::Conflict { unseen: false }),
+                Ok(Ok(CompareAndSet::Conflict)) => None,
+                Ok(Err(error)) => {
+                    unsettled |= error.may_have_happened;
+                    Some(error)
+                }
+                Err(_elapsed) => {
+                    unsettled = true;
+                    None
+                }
+            };
+            if unsettled {
+                match self.read_back(expected.next(), &bytes, retry).await {
+                    Ok(ReadBack::Ours) => return Ok(Written::Committed),
+                    Ok(ReadBack::Others) => return Ok(Written::Conflict { unseen: false }),
+                    Ok(ReadBack::Truncated) => return Ok(Written::Conflict { unseen: true }),
+                    // Not there yet: the same bytes again. If the first try lands after all, it lands as this one.
+                    Ok(ReadBack::Absent) => {}
+                    Err(error) => tracing::debug!(shard = %self.shard, %error, "reading an entry back failed"),
+                }
+            }
+            if !retry.pause().await {
+                let unavailable = Error::unavailable("the log did not answer; the commit may have happened");
+                return Err(match error {
+                    Some(error) => unavailable.because(error),
+                    None => unavailable,
+                });
+            }
+        }
+    }
+
+    async fn read_back(&self, position: SeqNo, bytes: &Bytes, retry: &Retry<'_>) -> Result<ReadBack, LogError> {
+        let deadline = retry.request_deadline(self.context.config.log_request_deadline);
+        let request = self.context.consensus.scan(self.shard, position, 1);
+        let entries = tokio::time::timeout_at(deadline, request).await.map_err(|_elapsed| LogError {
+            may_have_happened: false,
+            message: format!("the log did not answer a read of {position}"),
+            source: None,
+        })??;
+        Ok(match entries.first() {
+            None => ReadBack::Absent,
+            Some(entry) if entry.seqno > position => ReadBack::Truncated,
+            Some(entry) if entry.data == *bytes => ReadBack::Ours,
+            Some(_) => ReadBack::Others,
+        })
+    }
+}

@@ -1,0 +1,41 @@
+//! Whether a commit left something to be done. Cheap: it is asked after every commit.
+
+use crate::codec::Time;
+use crate::config::Config;
+
+use super::State;
+
+/// States up to this many batches are checked after each change in debug builds; larger ones now and then.
+#[cfg(debug_assertions)]
+const CHECKED_BATCHES_MAX: usize = 256;
+
+impl<T: Time> State<T> {
+    /// Whether a rollup, a sweep or a compaction would find work.
+    pub fn upkeep_due(&self, config: &Config) -> bool {
+        self.rollup_due(config) || self.sweep_due() || (config.compact && self.compaction_due(config))
+    }
+
+    /// Whether the log has grown enough since the newest rollup.
+    pub fn rollup_due(&self, config: &Config) -> bool {
+        let covered = self.rollup.as_ref().map_or(0, |rollup| rollup.seqno.0);
+        self.seqno.0.saturating_sub(covered) >= config.rollup_interval
+    }
+
+    /// Whether there is garbage that nobody holds.
+    pub fn sweep_due(&self) -> bool {
+        self.garbage.get_min().is_some_and(|(seqno, _)| *seqno <= self.hold())
+    }
+
+    /// Whether there are enough batches that merging some may be worth it.
+    pub fn compaction_due(&self, config: &Config) -> bool {
+        self.totals.inline_bytes > config.inline_total_bytes_max as u64
+            || self.batches.len() >= config.compaction_fan_in
+    }
+
+    /// The invariants, where checking them does not cost too much.
+    #[cfg(debug_assertions)]
+    pub fn check_if_small(&self) -> Result<(), String> {
+        let small = self.batches.len() <= CHECKED_BATCHES_MAX || self.seqno.0.is_multiple_of(256);
+        if small { self.check() } else { Ok(()) }
+    }
+}
