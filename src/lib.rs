@@ -10,6 +10,7 @@ pub mod part;
 pub mod state;
 pub mod store;
 
-pub use codec::{Codec, Codec64, Data, Diff, Time};
+pub use codec::{Codec, Codec64, Data, Diff, Serde, Time};
 pub use error::{Error, ErrorKind};
 pub use ids::{CriticalReaderId, LeaseId, LeasedReaderId, SeqNo, ShardId, WriterId};
+pub use part::{ColumnStats, PartStats, StatValue};
