@@ -13,6 +13,7 @@ use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::chunk::Chunk;
+use super::layout::buffer_widths;
 use super::tail::BlockInfo;
 use super::writer;
 use crate::codec::{Data, Diff, Time};
@@ -58,7 +59,8 @@ pub(super) fn decode<K: Data, V: Data, T: Time, D: Diff>(
     }
     let batch = message.header_as_record_batch();
     let batch = batch.ok_or_else(|| malformed("a message without its record batch".to_owned()))?;
-    let memory_bytes = check(&batch, block, &body).map_err(malformed)?;
+    let widths = buffer_widths(&expected).map_err(|other| Error::invalid(format!("a part cannot hold {other}")))?;
+    let memory_bytes = check(&batch, block, &widths, &body).map_err(malformed)?;
     let dictionaries = HashMap::new();
     let arrays = RecordBatchDecoder::try_new(&body, batch, expected.into(), &dictionaries, &MetadataVersion::V5)
         .and_then(RecordBatchDecoder::read_record_batch)
@@ -87,7 +89,7 @@ fn split(block: &BlockInfo, buffer: &Buffer) -> Option<(Buffer, Buffer)> {
 }
 
 /// Checks the lengths in a message against the bytes that are there, and says what decoding will keep in memory.
-fn check(batch: &RecordBatch<'_>, block: &BlockInfo, body: &[u8]) -> Result<usize, String> {
+fn check(batch: &RecordBatch<'_>, block: &BlockInfo, widths: &[u64], body: &[u8]) -> Result<usize, String> {
     if u64::try_from(batch.length()) != Ok(block.rows) {
         return Err(format!("{} rows instead of {}", batch.length(), block.rows));
     }
@@ -113,13 +115,19 @@ fn check(batch: &RecordBatch<'_>, block: &BlockInfo, body: &[u8]) -> Result<usiz
         }
     };
     let mut expanded_bytes = 0u64;
-    for buffer in batch.buffers().into_iter().flatten() {
+    let buffers = batch.buffers().ok_or("a record batch without buffers")?;
+    if buffers.len() != widths.len() {
+        return Err(format!("{} buffers instead of {}", buffers.len(), widths.len()));
+    }
+    for (buffer, width) in buffers.iter().zip(widths) {
         let (start, len) = (usize::try_from(buffer.offset()).ok(), usize::try_from(buffer.length()).ok());
         let range = start.zip(len).and_then(|(start, len)| body.get(start..start.checked_add(len)?));
         let range = range.ok_or_else(|| format!("a buffer of {} bytes at {}", buffer.length(), buffer.offset()))?;
-        if compressed && !range.is_empty() {
-            expanded_bytes = expanded_bytes.saturating_add(expanded(range)?);
+        let len = if compressed && !range.is_empty() { expanded(range)? } else { range.len() as u64 };
+        if len % width != 0 {
+            return Err(format!("a buffer of {len} bytes for values of {width}"));
         }
+        expanded_bytes = expanded_bytes.saturating_add(len);
     }
     if expanded_bytes > block.decoded_bytes {
         return Err(format!("{expanded_bytes} bytes after expansion, {} promised", block.decoded_bytes));

@@ -15,10 +15,13 @@ mod block;
 mod bounds;
 mod builder;
 mod chunk;
+mod layout;
+mod merge;
 
 mod meta;
 mod stats;
 mod tail;
+mod tournament;
 mod value;
 mod writer;
 
@@ -29,6 +32,7 @@ use crate::error::Error;
 
 pub use builder::PartBuilder;
 pub use chunk::Chunk;
+pub use merge::{Merge, MergeStep};
 
 pub use meta::{Compression, EncodeOptions, EncodedPart, PartFormat, PartMeta};
 pub use stats::{ColumnStats, PartStats, STATS_BYTES_MAX};

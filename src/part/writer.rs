@@ -16,6 +16,7 @@ use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::bounds::TimeBounds;
+use super::layout::buffer_widths;
 use super::meta::{Compression, EncodeOptions, EncodedPart, PartFormat, PartMeta};
 use super::stats::StatsCollector;
 use super::tail::{BLOCKS_KEY, BlockList, BlockSum};
@@ -89,6 +90,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> SortedPartWriter<K, V, T, D> {
     /// A writer that has room for an object of so many bytes.
     pub(super) fn with_capacity(options: &EncodeOptions, encoded_bytes: usize) -> Result<Self, Error> {
         let schema = Arc::new(schema::<K, V, T, D>());
+        buffer_widths(&schema).map_err(|other| Error::invalid(format!("a part cannot hold {other}")))?;
         let compression = match options.compression {
             Compression::None => None,
             Compression::Lz4 => Some(CompressionType::LZ4_FRAME),
