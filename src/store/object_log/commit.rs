@@ -73,7 +73,7 @@ pub(super) async fn commit(
         let boundary = boundary::boundary(store, shard).await.map_err(|error| unsettled().because(error))?;
         if boundary > seqno {
             let outcome = settle_truncated(store, shard, boundary, seqno, data).await;
-            if created.is_ok() {
+            if standing.is_some_and(|bytes| bytes == *data) {
                 remove_stray(store, shard, seqno).await;
             }
             return outcome;
@@ -119,8 +119,8 @@ async fn settle_truncated(
     Err(unsettled())
 }
 
-/// Removes what this attempt created below the boundary. Nobody reads it there, so a failure costs only its bytes,
-/// until the next truncation.
+/// Removes what this attempt put below the boundary. Nobody reads it there, so a failure costs only its bytes, until
+/// the next truncation.
 async fn remove_stray(store: &dyn ObjectStore, shard: ShardId, seqno: SeqNo) {
     if let Err(error) = store.delete(&keys::log_entry(shard, seqno)).await {
         tracing::warn!(%shard, %seqno, %error, "could not remove a log entry that lost to a truncation");
