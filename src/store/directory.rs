@@ -234,3 +234,43 @@ impl ObjectStore for Directory {
         self.settle(to, result).await
     }
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use object_store::{ObjectStoreExt, PutMode};
+
+    #[tokio::test]
+    async fn what_could_not_be_synced_is_not_read() {
+        let temporary = tempfile::tempdir().expect("a temporary directory");
+        let store = Directory::open(temporary.path()).expect("ours");
+        let at = Path::from("folder/object");
+        let folder = store.root().join("folder");
+        // A folder that cannot be opened: a link to itself.
+        std::os::unix::fs::symlink(&folder, &folder).expect("a link");
+        store.put(&at, "1".into()).await.expect_err("no such folder");
+        assert!(store.folders().doubtful.contains(&folder));
+        let error = store.get(&at).await.expect_err("doubtful");
+        assert!(!matches!(error, object_store::Error::NotFound { .. }), "{error}");
+        std::fs::remove_file(&folder).expect("the link");
+        let error = store.get(&at).await.expect_err("nothing there");
+        assert!(matches!(error, object_store::Error::NotFound { .. }), "{error}");
+        store.put(&at, "1".into()).await.expect("a file");
+        store.get(&at).await.expect("the file");
+    }
+
+    // Hazard 19: the folders may be another writer's, who has not synced them yet.
+    #[tokio::test]
+    async fn folders_that_others_created_are_synced_before_a_write_is_acknowledged() {
+        let temporary = tempfile::tempdir().expect("a temporary directory");
+        let store = Directory::open(temporary.path()).expect("ours");
+        let folder = store.root().join("a/b");
+        std::fs::create_dir_all(&folder).expect("folders");
+        store.put_opts(&Path::from("a/b/1"), "1".into(), PutMode::Create.into()).await.expect("a file");
+        assert!(store.folders().synced.contains(&folder));
+        // What failed is settled too: somebody else's file may be there, and not durable yet.
+        store.folders().synced.clear();
+        store.put_opts(&Path::from("a/b/1"), "1".into(), PutMode::Create.into()).await.expect_err("it exists");
+        assert!(store.folders().synced.contains(&folder));
+    }
+}
