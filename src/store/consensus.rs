@@ -39,6 +39,24 @@ pub struct LogError {
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
+impl LogError {
+    /// The operation had no effect and will have none.
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self { may_have_happened: false, message: message.into(), source: None }
+    }
+
+    /// The operation may have taken effect, or may still do so.
+    pub fn unknown(message: impl Into<String>) -> Self {
+        Self { may_have_happened: true, message: message.into(), source: None }
+    }
+
+    /// The same error, keeping what caused it.
+    pub fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+}
+
 impl fmt::Display for LogError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
@@ -60,7 +78,8 @@ impl std::error::Error for LogError {
 /// written to has its head at [`SeqNo::ZERO`] and no entry.
 ///
 /// *One winner.* At most one entry is ever committed at a position, also when the position has been truncated since:
-/// a caller that stalls between reading the head and writing behind it gets `Conflict`, however long it stalls.
+/// a caller that stalls between reading the head and writing behind it is never told `Committed`, however long it
+/// stalls. It is told `Conflict`, or, where the log has forgotten who won there, that it may have happened.
 ///
 /// *Linearizable.* A commit that was acknowledged is seen by every later `head` and `scan`, from any process. An entry
 /// once seen is seen again, with the same bytes, until it is truncated.
@@ -69,7 +88,8 @@ impl std::error::Error for LogError {
 ///
 /// *Unknown is not no.* [`LogError::may_have_happened`] tells a failed write that may still land from one that cannot.
 /// The caller settles the first by reading the position back; entries are unique (each carries a token), so equal bytes
-/// mean the same attempt.
+/// mean the same attempt. Where the position is truncated meanwhile, the state that follows from the log tells, if it
+/// keeps the tokens of recent commands.
 ///
 /// *Cancelling* any of these futures leaves the operation done, not done, or still to happen: as a lost answer would.
 ///
@@ -79,17 +99,21 @@ pub trait Consensus: fmt::Debug + Send + Sync {
     /// The newest entry; `None` for a log that was never written to.
     async fn head(&self, shard: ShardId) -> Result<Option<LogEntry>, LogError>;
 
-    /// The entries at `from` and behind it, in order and without a gap, at most `limit` (which is at least 1).
+    /// The entries at `from` and behind it, in order and without a gap, at most `limit` (0 counts as 1).
     ///
-    /// Empty where nothing stands at `from` or behind it yet. If `from` was truncated, the answer begins at a later
-    /// position: the caller compares the first position with `from`, and reads a rollup if they differ.
+    /// Fewer than `limit` entries, or none, say that the log ended there at some moment of the call. If `from` was
+    /// truncated, the answer begins at a later position: the caller compares the first position with `from`, and reads
+    /// a rollup if they differ. A `from` of [`SeqNo::ZERO`] stands for the first position.
     async fn scan(&self, shard: ShardId, from: SeqNo, limit: usize) -> Result<Vec<LogEntry>, LogError>;
 
-    /// Writes `data` at the position after `expected` if the head stands at `expected`.
+    /// Writes `data` at the position after `expected` if the head stands at `expected`; a head before it or behind it
+    /// is a `Conflict`. Where the entry after `expected` already equals `data`, the answer is `Committed`: an earlier
+    /// attempt, or a retry below this layer, put it there.
     async fn compare_and_set(&self, shard: ShardId, expected: SeqNo, data: Bytes) -> Result<CompareAndSet, LogError>;
 
     /// Removes the entries below `below`, the head excepted, and returns how many it found. Repeating it, or lowering
-    /// `below`, does no harm. Interrupted, it has removed some of the oldest, and the next one removes the rest.
+    /// `below`, does no harm. Interrupted, it has removed none, some or all of them, nobody reads what it left, and the
+    /// next truncation removes the rest.
     async fn truncate(&self, shard: ShardId, below: SeqNo) -> Result<usize, LogError>;
 
     /// A wake-up for changes of the shard's log. It may come for nothing and may be lost: whoever waits also looks by

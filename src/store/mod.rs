@@ -1,6 +1,24 @@
 //! The two seams to storage: a log per shard ([`Consensus`]) and objects (`object_store::ObjectStore` itself).
+//!
+//! Implementations: [`ObjectLog`] keeps the log in an object store; [`Directory`] is a local directory as an object
+//! store. Decorators count ([`CountingStore`], [`CountingLog`]) and, for tests, let things go wrong ([`FaultyStore`],
+//! [`FaultyLog`]).
 
 pub mod consensus;
+pub mod counting_log;
+pub mod counting_store;
+pub mod directory;
+pub mod faults;
+pub mod faulty_log;
+pub mod faulty_store;
 pub mod keys;
+pub mod object_log;
 
 pub use consensus::{CompareAndSet, Consensus, LogEntry, LogError, LogWatch};
+pub use counting_log::{CountingLog, LogCounts};
+pub use counting_store::{CountingStore, OperationCounts};
+pub use directory::Directory;
+pub use faults::{Fault, FaultRates, Faults, Gate, Operation, Rule};
+pub use faulty_log::FaultyLog;
+pub use faulty_store::FaultyStore;
+pub use object_log::ObjectLog;

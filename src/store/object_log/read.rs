@@ -1,0 +1,126 @@
+//! Reading a log that others extend and truncate meanwhile.
+//!
+//! Positions are probed, not listed: the log is dense from its boundary to its head, so the first position that has no
+//! object is the end, or was truncated. Each read ends with a look at the boundary, because only then is it known
+//! which: a boundary at or below the first position means that nothing was missed and nothing is a stray. Listings need
+//! not be snapshots for that.
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+use object_store::{ObjectStore, ObjectStoreExt};
+
+use super::boundary;
+use crate::ids::{SeqNo, ShardId};
+use crate::store::consensus::{LogEntry, LogError};
+use crate::store::keys;
+
+/// Entries that one scan fetches at the same time. It starts with one, so that a caught-up reader asks for little, and
+/// doubles up to this; 16 keeps a bucket's latency hidden without a thousand readers being a flood.
+pub const SCAN_FETCHES_MAX: usize = 16;
+
+/// How often a read starts again because a truncation overtook it. Each time means a whole truncation between two
+/// requests, so more than a few is a fault and no bad luck.
+pub const READ_ATTEMPTS_MAX: u32 = 8;
+
+/// The object at `seqno`, whether in the log or below its boundary.
+pub(super) async fn get(store: &dyn ObjectStore, shard: ShardId, seqno: SeqNo) -> object_store::Result<Option<Bytes>> {
+    match store.get(&keys::log_entry(shard, seqno)).await {
+        Ok(found) => found.bytes().await.map(Some),
+        Err(object_store::Error::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// See [`crate::store::Consensus::scan`].
+pub(super) async fn scan(
+    store: &dyn ObjectStore,
+    shard: ShardId,
+    from: SeqNo,
+    limit: usize,
+) -> Result<Vec<LogEntry>, LogError> {
+    let failed = |error| LogError::failed(format!("scanning the log of shard {shard} from {from}")).because(error);
+    let limit = limit.max(1);
+    let mut first = from.max(SeqNo(1));
+    for _ in 0..READ_ATTEMPTS_MAX {
+        let mut entries = probe(store, shard, first, limit).await.map_err(failed)?;
+        let boundary = boundary::boundary(store, shard).await.map_err(failed)?;
+        if boundary <= first {
+            return Ok(entries);
+        }
+        // What stands at or above the boundary even now is no stray, and what was absent there is not written yet.
+        let reached_the_end = entries.len() < limit;
+        entries.retain(|entry| entry.seqno >= boundary);
+        if reached_the_end && !entries.is_empty() {
+            return Ok(entries);
+        }
+        first = boundary;
+    }
+    Err(LogError::failed(format!("the log of shard {shard} is truncated faster than it can be scanned from {from}")))
+}
+
+/// The objects from `first` up to the first position that has none, at most `limit`.
+async fn probe(
+    store: &dyn ObjectStore,
+    shard: ShardId,
+    first: SeqNo,
+    limit: usize,
+) -> object_store::Result<Vec<LogEntry>> {
+    let mut entries: Vec<LogEntry> = Vec::new();
+    let mut next = Some(first.0);
+    while let Some(start) = next {
+        // 1, 1, 2, 4, ...: as many as were found so far.
+        let window = entries.len().clamp(1, SCAN_FETCHES_MAX).min(limit - entries.len());
+        let end = start.saturating_add(window as u64);
+        let fetched: Vec<(SeqNo, Option<Bytes>)> = stream::iter((start..end).map(SeqNo))
+            .map(async |seqno| get(store, shard, seqno).await.map(|data| (seqno, data)))
+            .buffered(SCAN_FETCHES_MAX)
+            .try_collect()
+            .await?;
+        for (seqno, data) in fetched {
+            let Some(data) = data else { return Ok(entries) };
+            entries.push(LogEntry { seqno, data });
+        }
+        next = (entries.len() < limit && end < u64::MAX).then_some(end);
+    }
+    Ok(entries)
+}
+
+/// See [`crate::store::Consensus::head`]. `newest_seen` is known to have been committed.
+pub(super) async fn head(
+    store: &dyn ObjectStore,
+    shard: ShardId,
+    newest_seen: SeqNo,
+) -> Result<Option<LogEntry>, LogError> {
+    let failed = |error| LogError::failed(format!("reading the head of shard {shard}")).because(error);
+    for _ in 0..READ_ATTEMPTS_MAX {
+        let listed = positions(store, shard, newest_seen).await.map_err(failed)?.into_iter().max();
+        let data = match listed {
+            Some(newest) => get(store, shard, newest).await.map_err(failed)?,
+            None => None,
+        };
+        let boundary = boundary::boundary(store, shard).await.map_err(failed)?;
+        match (listed, data) {
+            (Some(seqno), Some(data)) if boundary <= seqno => return Ok(Some(LogEntry { seqno, data })),
+            (None, _) if boundary == SeqNo::ZERO && newest_seen == SeqNo::ZERO => return Ok(None),
+            // The listing was overtaken by commits and a truncation.
+            _ => {}
+        }
+    }
+    Err(LogError::failed(format!(
+        "the log of shard {shard} has no entry at or above {newest_seen} though one was committed, or is truncated \
+         faster than it can be read"
+    )))
+}
+
+/// The positions at `from` and behind it that have an object, in no order.
+pub(super) async fn positions(
+    store: &dyn ObjectStore,
+    shard: ShardId,
+    from: SeqNo,
+) -> object_store::Result<Vec<SeqNo>> {
+    store
+        .list_with_offset(Some(&keys::log_folder(shard)), &keys::log_entry(shard, from.previous()))
+        .try_filter_map(async |object| Ok(object.location.filename().and_then(keys::parse_seqno)))
+        .try_collect()
+        .await
+}
