@@ -1,16 +1,27 @@
 //! The main example's reading of a repository: its collection is what `git diff --numstat` counts, at every commit.
+//!
+//! The example's modules are part of this program, so that their own tests run here too: the example itself is built
+//! as the program that users run, which has none.
 #![allow(dead_code)] // the modules of the example are used in part
 #![allow(clippy::unwrap_used)] // the helpers are tests too
 
+#[path = "../examples/git_history/args.rs"]
+mod args;
+#[path = "../examples/git_history/data_directory.rs"]
+mod data_directory;
 #[path = "../examples/git_history/history.rs"]
 mod history;
 #[path = "../examples/git_history/path_text.rs"]
 mod path_text;
 #[path = "../examples/git_history/problem.rs"]
 mod problem;
+#[path = "../examples/git_history/report.rs"]
+mod report;
 #[path = "../examples/git_history/repository.rs"]
 mod repository;
 mod scratch;
+#[path = "../examples/git_history/table.rs"]
+mod table;
 
 use std::collections::HashMap;
 
