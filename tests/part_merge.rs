@@ -35,10 +35,13 @@ fn merge<K: Data, V: Data, T: Time>(
     let mut runs: Vec<_> = runs.into_iter().map(Vec::into_iter).collect();
     let mut rows = Vec::new();
     loop {
-        let step = merge.step(&map_time, |key, value, time, diff| {
-            rows.push(((K::from_ref(key), V::from_ref(value)), time.clone(), *diff));
-            if rows.len() % pause == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
+        let step = merge.step(
+            |_, time| map_time(time),
+            |key, value, time, diff| {
+                rows.push(((K::from_ref(key), V::from_ref(value)), time.clone(), *diff));
+                if rows.len() % pause == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            },
+        );
         match step? {
             MergeStep::NeedChunk(input) => match runs[input].next() {
                 Some(chunk) => merge.push_chunk(input, chunk)?,

@@ -151,11 +151,11 @@ impl<K: Data, V: Data, T: Time, D: Diff> Merge<K, V, T, D> {
         }
     }
 
-    /// Merges until it has to return. `map_time` sees the time of each update once and may advance it or, with `None`,
+    /// Merges until it has to return. `map_time` sees the input and the time of each update once and may advance it or, with `None`,
     /// drop the update; `emit` gets each row of the result. After an error, which is `Corrupt`, the merge is of no use.
     pub fn step<B>(
         &mut self,
-        mut map_time: impl FnMut(T) -> Option<T>,
+        mut map_time: impl FnMut(usize, T) -> Option<T>,
         mut emit: impl FnMut(K::Ref<'_>, V::Ref<'_>, &T, &D) -> ControlFlow<B>,
     ) -> Result<MergeStep<B>, Error> {
         loop {
@@ -244,14 +244,14 @@ impl<K: Data, V: Data, T: Time, D: Diff> Merge<K, V, T, D> {
 
     /// Takes the head of an input and the rows of its chunk that follow with the same key and value.
     #[inline]
-    fn absorb(&mut self, index: usize, map_time: &mut impl FnMut(T) -> Option<T>) -> Result<(), Error> {
+    fn absorb(&mut self, index: usize, map_time: &mut impl FnMut(usize, T) -> Option<T>) -> Result<(), Error> {
         self.stale = true;
         let input = &mut self.inputs[index];
         let Some(chunk) = &input.chunk else {
             return Ok(());
         };
         loop {
-            if let Some(time) = map_time(chunk.time(input.row)) {
+            if let Some(time) = map_time(index, chunk.time(input.row)) {
                 self.updates.push((time, chunk.diff(input.row)));
             }
             input.row += 1;

@@ -7,6 +7,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use timely::progress::Antichain;
 
+use crate::config::Compression;
 use crate::error::Error;
 
 /// How the bytes of an object are to be read.
@@ -75,19 +76,6 @@ pub struct EncodedPart<T> {
     pub bytes: Bytes,
     /// What to remember.
     pub meta: PartMeta<T>,
-}
-
-/// How the buffers of a part are compressed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Compression {
-    /// Not at all: decoding is zero-copy. For a local directory.
-    #[default]
-    None,
-    /// LZ4 frames: fast, modest.
-    Lz4,
-    /// Zstandard at level 3. For a bucket.
-    Zstd,
 }
 
 /// How a part is encoded. It shows in the bytes only; readers take any.

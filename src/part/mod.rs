@@ -34,7 +34,7 @@ pub use builder::PartBuilder;
 pub use chunk::Chunk;
 pub use merge::{Merge, MergeStep};
 
-pub use meta::{Compression, EncodeOptions, EncodedPart, PartFormat, PartMeta};
+pub use meta::{EncodeOptions, EncodedPart, PartFormat, PartMeta};
 pub use stats::{ColumnStats, PartStats, STATS_BYTES_MAX};
 pub use tail::{BlockInfo, PartTail};
 pub use value::StatValue;

@@ -17,10 +17,11 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::bounds::TimeBounds;
 use super::layout::buffer_widths;
-use super::meta::{Compression, EncodeOptions, EncodedPart, PartFormat, PartMeta};
+use super::meta::{EncodeOptions, EncodedPart, PartFormat, PartMeta};
 use super::stats::StatsCollector;
 use super::tail::{BLOCKS_KEY, BlockList, BlockSum};
 use crate::codec::{self, Builder, Codec64, Data, Diff, EncodeError, Time};
+use crate::config::Compression;
 use crate::error::Error;
 
 /// The most bytes of one row's key and value: 1 GiB. Together with a chunk of as much it stays below the 2 GiB that
