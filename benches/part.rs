@@ -49,6 +49,11 @@ fn scan(runs: &[Vec<Strings>]) -> u64 {
     rows.map(|(key, value, time, diff)| key.len() as u64 + value.as_bytes()[50] as u64 + time + diff as u64).sum()
 }
 
+fn lengths(runs: &[Vec<Strings>]) -> u64 {
+    let rows = runs.iter().flatten().flat_map(Chunk::refs);
+    rows.map(|(key, value, time, diff)| (key.len() + value.len()) as u64 + time + diff as u64).sum()
+}
+
 fn merge(runs: &[Vec<Strings>]) -> u64 {
     let mut runs: Vec<_> = runs.iter().map(|run| run.iter()).collect();
     let mut merge = Merge::<String, String, u64, i64>::new(runs.len());
@@ -101,6 +106,7 @@ fn main() {
     let total = RUNS * ROWS;
     measure("decode", total, || parts.iter().map(decode).collect::<Vec<_>>());
     measure("borrowed scan", total, || scan(&chunks));
+    measure("borrowed scan, lengths only", total, || lengths(&chunks));
     measure("decode and borrowed scan", total, || scan(&parts.iter().map(decode).collect::<Vec<_>>()));
     measure("owned rows", total, || {
         chunks.iter().flatten().flat_map(Chunk::rows).map(|row| black_box(row).2).sum::<i64>()

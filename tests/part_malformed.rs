@@ -21,7 +21,7 @@ type Value = Option<(Serde<Vec<String>>, bool, Uuid, Option<()>)>;
 type Pair = Product<u32, u32>;
 
 fn encode<K: Data, V: Data, T: Time>(rows: Vec<(K, V, T)>, compression: Compression) -> EncodedPart<T> {
-    let options = EncodeOptions { compression, chunk_rows_max: 4, ..EncodeOptions::default() };
+    let options = EncodeOptions { compression, chunk_rows_max: 3, ..EncodeOptions::default() };
     let mut builder = PartBuilder::<K, V, T, i64>::new();
     for (key, value, time) in rows {
         builder.push(key.as_ref(), value.as_ref(), &time, &1).unwrap();
@@ -35,7 +35,7 @@ fn rich(compression: Compression) -> EncodedPart<Pair> {
         let key = (format!("key {i:<40}"), (!i.is_multiple_of(3)).then_some(i));
         (key, (i != 2).then(|| value(i)), Product::new(i, 7 - i))
     };
-    encode::<Key, Value, Pair>((0..7).map(row).collect(), compression)
+    encode::<Key, Value, Pair>((0..5).map(row).collect(), compression)
 }
 
 fn simple() -> EncodedPart<u64> {
@@ -101,7 +101,8 @@ fn forgeries<K: Data, V: Data, T: Time>(part: &EncodedPart<T>) {
             None => refused += 1,
         }
     };
-    for at in 0..part.bytes.len() {
+    // The header is not interpreted.
+    for at in places[0].1..part.bytes.len() {
         let byte = part.bytes[at];
         for with in [byte ^ 1, byte ^ 0x80, 0xff] {
             attempt(at, &[with]);
