@@ -100,6 +100,7 @@ fn main() {
     }
     let mut sorted = runs[0].clone();
     sorted.sort();
+    measure("encode, none, once more", ROWS, || encode(&runs[0], 0, &plain));
     measure("encode, sorted input", ROWS, || encode(&sorted, 0, &plain));
     let parts: Vec<_> = runs.iter().zip(0..).map(|(run, time)| encode(run, time, &plain)).collect();
     let chunks: Vec<_> = parts.iter().map(decode).collect();
