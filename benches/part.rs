@@ -49,6 +49,11 @@ fn scan(runs: &[Vec<Strings>]) -> u64 {
     rows.map(|(key, value, time, diff)| key.len() as u64 + value.as_bytes()[50] as u64 + time + diff as u64).sum()
 }
 
+fn lengths(runs: &[Vec<Strings>]) -> u64 {
+    let rows = runs.iter().flatten().flat_map(Chunk::refs);
+    rows.map(|(key, value, time, diff)| (key.len() + value.len()) as u64 + time + diff as u64).sum()
+}
+
 fn merge(runs: &[Vec<Strings>]) -> u64 {
     let mut runs: Vec<_> = runs.iter().map(|run| run.iter()).collect();
     let mut merge = Merge::<String, String, u64, i64>::new(runs.len());
@@ -95,12 +100,14 @@ fn main() {
     }
     let mut sorted = runs[0].clone();
     sorted.sort();
+    measure("encode, none, once more", ROWS, || encode(&runs[0], 0, &plain));
     measure("encode, sorted input", ROWS, || encode(&sorted, 0, &plain));
     let parts: Vec<_> = runs.iter().zip(0..).map(|(run, time)| encode(run, time, &plain)).collect();
     let chunks: Vec<_> = parts.iter().map(decode).collect();
     let total = RUNS * ROWS;
     measure("decode", total, || parts.iter().map(decode).collect::<Vec<_>>());
     measure("borrowed scan", total, || scan(&chunks));
+    measure("borrowed scan, lengths only", total, || lengths(&chunks));
     measure("decode and borrowed scan", total, || scan(&parts.iter().map(decode).collect::<Vec<_>>()));
     measure("owned rows", total, || {
         chunks.iter().flatten().flat_map(Chunk::rows).map(|row| black_box(row).2).sum::<i64>()

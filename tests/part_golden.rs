@@ -23,8 +23,9 @@ const CHECKSUM: u64 = 0x0678_d7a3_ef86_9a82;
 
 fn rows() -> Vec<((Key, Value), u64, i64)> {
     let row = |i: u64| {
-        let key = (format!("naïve {}", i % 4), (i % 3 > 0).then_some(i as i64 - 5));
-        let value = (vec![i as u8; i as usize], i % 2 == 0, Uuid::from_u128(i.into()), Serde(vec![i as u16; 2]), ());
+        let key = (format!("naïve {}", i % 4), (!i.is_multiple_of(3)).then_some(i as i64 - 5));
+        let value =
+            (vec![i as u8; i as usize], i.is_multiple_of(2), Uuid::from_u128(i.into()), Serde(vec![i as u16; 2]), ());
         ((key, value), 100 + i % 5, 1 - 2 * (i as i64 % 2))
     };
     let mut rows: Vec<_> = (0..10).map(row).collect();

@@ -21,7 +21,7 @@ type Value = Option<(Serde<Vec<String>>, bool, Uuid, Option<()>)>;
 type Pair = Product<u32, u32>;
 
 fn encode<K: Data, V: Data, T: Time>(rows: Vec<(K, V, T)>, compression: Compression) -> EncodedPart<T> {
-    let options = EncodeOptions { compression, chunk_rows_max: 4, ..EncodeOptions::default() };
+    let options = EncodeOptions { compression, chunk_rows_max: 3, ..EncodeOptions::default() };
     let mut builder = PartBuilder::<K, V, T, i64>::new();
     for (key, value, time) in rows {
         builder.push(key.as_ref(), value.as_ref(), &time, &1).unwrap();
@@ -30,12 +30,12 @@ fn encode<K: Data, V: Data, T: Time>(rows: Vec<(K, V, T)>, compression: Compress
 }
 
 fn rich(compression: Compression) -> EncodedPart<Pair> {
-    let value = |i: u32| (Serde(vec!["x".repeat(300); 2]), i.is_multiple_of(2), Uuid::from_u128(i.into()), Some(()));
+    let value = |i: u32| (Serde(vec!["x".repeat(40); 3]), i.is_multiple_of(2), Uuid::from_u128(i.into()), Some(()));
     let row = |i: u32| {
-        let key = (format!("key {i:<60}"), (!i.is_multiple_of(3)).then_some(i));
+        let key = (format!("key {i:<40}"), (!i.is_multiple_of(3)).then_some(i));
         (key, (i != 2).then(|| value(i)), Product::new(i, 7 - i))
     };
-    encode::<Key, Value, Pair>((0..7).map(row).collect(), compression)
+    encode::<Key, Value, Pair>((0..5).map(row).collect(), compression)
 }
 
 fn simple() -> EncodedPart<u64> {
@@ -101,16 +101,19 @@ fn forgeries<K: Data, V: Data, T: Time>(part: &EncodedPart<T>) {
             None => refused += 1,
         }
     };
-    for at in 0..part.bytes.len() {
+    // The header is not interpreted.
+    for at in places[0].1..part.bytes.len() {
         let byte = part.bytes[at];
-        for with in [byte ^ 1, byte ^ 0x80, byte.wrapping_add(1), byte.wrapping_sub(1), 0, 0xff] {
+        for with in [byte ^ 1, byte ^ 0x80, 0xff] {
             attempt(at, &[with]);
         }
         if at.is_multiple_of(4) {
-            for with in [i32::MAX, i32::MIN, -1, 1 << 20] {
+            for with in [i32::MAX, i32::MIN, 0] {
                 attempt(at, &with.to_le_bytes());
             }
-            for with in [i64::MAX, i64::MIN, -1, 1 << 20, 1 << 40] {
+        }
+        if at.is_multiple_of(8) {
+            for with in [i64::MAX, -1, 1 << 40] {
                 attempt(at, &with.to_le_bytes());
             }
         }

@@ -77,27 +77,31 @@ impl<K: Data, V: Data, T: Time, D: Diff> PartBuilder<K, V, T, D> {
         let key = |row: u32| keys.get(row as usize);
         let value = |row: u32| values.get(row as usize);
         let time = |row: u32| &times[row as usize];
-        order.sort_unstable_by(|a, b| {
-            let keys = || key(a.1).cmp(&key(b.1));
-            let values = || value(a.1).cmp(&value(b.1));
-            let times = || time(a.1).cmp(time(b.1));
-            a.0.cmp(&b.0).then_with(keys).then_with(values).then_with(times).then_with(|| a.1.cmp(&b.1))
-        });
+        // First by numbers alone, which is several times faster; what they cannot tell apart then by the rows themselves.
+        order.sort_unstable();
+        for ties in order.chunk_by_mut(|a, b| a.0 == b.0).filter(|ties| ties.len() > 1) {
+            ties.sort_unstable_by(|a, b| {
+                let values = || value(a.1).cmp(&value(b.1));
+                let times = || time(a.1).cmp(time(b.1));
+                key(a.1).cmp(&key(b.1)).then_with(values).then_with(times).then_with(|| a.1.cmp(&b.1))
+            });
+        }
         let capacity = *bytes + *bytes / 16 + OVERHEAD_BYTES;
         let mut writer = SortedPartWriter::<K, V, T, D>::with_capacity(options, capacity)?;
         let same = |a: &(u64, u32), b: &(u64, u32)| {
             a.0 == b.0 && key(a.1) == key(b.1) && value(a.1) == value(b.1) && time(a.1) == time(b.1)
         };
+        let mut rows = Vec::with_capacity(order.len());
         for group in order.chunk_by(same) {
             let mut sum = diffs[group[0].1 as usize].clone();
             for (_, row) in &group[1..] {
                 sum.plus_equals(&diffs[*row as usize]);
             }
             if !sum.is_zero() {
-                let row = group[0].1;
-                writer.push(key(row), value(row), time(row), &sum)?;
+                rows.push((group[0].1, sum));
             }
         }
+        writer.gather(&rows, keys, values, times)?;
         writer.finish()
     }
 }

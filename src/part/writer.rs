@@ -126,10 +126,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> SortedPartWriter<K, V, T, D> {
     #[inline]
     pub fn push(&mut self, key: K::Ref<'_>, value: V::Ref<'_>, time: &T, diff: &D) -> Result<(), Error> {
         let size = row_size::<K, V>(key, value)?;
-        let chunk_bytes_max = self.options.chunk_bytes_max.min(ROW_BYTES_MAX);
-        if !self.times.is_empty()
-            && (self.times.len() >= self.options.chunk_rows_max || self.chunk_bytes + size > chunk_bytes_max)
-        {
+        if !self.has_room(self.times.len(), self.chunk_bytes + size) {
             self.write_chunk()?;
         }
         if cfg!(debug_assertions) {
@@ -137,16 +134,66 @@ impl<K: Data, V: Data, T: Time, D: Diff> SortedPartWriter<K, V, T, D> {
         }
         self.keys.push(key);
         self.values.push(value);
+        self.chunk_bytes += size;
+        self.push_words(time, diff);
+        Ok(())
+    }
+
+    /// Adds rows that lie scattered in memory, as [`SortedPartWriter::push`] would one by one. Column by column the
+    /// processor waits for many of them at once.
+    pub(super) fn gather(
+        &mut self,
+        mut rows: &[(u32, D)],
+        keys: &K::Builder,
+        values: &V::Builder,
+        times: &[T],
+    ) -> Result<(), Error> {
+        while !rows.is_empty() {
+            let (mut fitting, mut bytes) = (0, self.chunk_bytes);
+            for (row, _) in rows {
+                let row = *row as usize;
+                let size = row_size::<K, V>(keys.get(row), values.get(row))?;
+                if !self.has_room(self.times.len() + fitting, bytes + size) {
+                    break;
+                }
+                fitting += 1;
+                bytes += size;
+            }
+            let (now, later) = rows.split_at(fitting);
+            if cfg!(debug_assertions) {
+                for (row, diff) in now {
+                    let row = *row as usize;
+                    self.assert_order(keys.get(row), values.get(row), &times[row], diff);
+                }
+            }
+            now.iter().for_each(|(row, _)| self.keys.push(keys.get(*row as usize)));
+            now.iter().for_each(|(row, _)| self.values.push(values.get(*row as usize)));
+            now.iter().for_each(|(row, diff)| self.push_words(&times[*row as usize], diff));
+            self.chunk_bytes = bytes;
+            if !later.is_empty() {
+                self.write_chunk()?;
+            }
+            rows = later;
+        }
+        Ok(())
+    }
+
+    /// Whether a chunk of so many rows takes one more, with which it has so many bytes.
+    #[inline]
+    fn has_room(&self, rows: usize, bytes: usize) -> bool {
+        rows == 0 || rows < self.options.chunk_rows_max && bytes <= self.options.chunk_bytes_max.min(ROW_BYTES_MAX)
+    }
+
+    #[inline]
+    fn push_words(&mut self, time: &T, diff: &D) {
         self.times.push(u64::from_ne_bytes(time.encode()));
         self.diffs.push(u64::from_ne_bytes(diff.encode()));
-        self.chunk_bytes += size;
         self.rows += 1;
         self.bounds.insert(time);
         match &mut self.diff_sum {
             Some(sum) => sum.plus_equals(diff),
             None => self.diff_sum = Some(diff.clone()),
         }
-        Ok(())
     }
 
     fn assert_order(&mut self, key: K::Ref<'_>, value: V::Ref<'_>, time: &T, diff: &D) {
