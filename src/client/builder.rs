@@ -11,7 +11,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::config::Config;
 use crate::error::Error;
-use crate::machine::Context;
+use crate::machine::{Context, Life};
 use crate::store::{Consensus, Directory, ObjectLog};
 
 use super::{Client, Shared};
@@ -120,6 +120,7 @@ impl ClientBuilder {
             entropy: self.entropy,
             runtime,
             pulse,
+            life: Life::default(),
         });
         let shards = Mutex::new(HashMap::new());
         Ok(Client { shared: Arc::new(Shared { context, shards, runtimes: Mutex::new(runtimes) }) })

@@ -19,11 +19,11 @@ use crate::codec::{Data, Diff, Time};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
 use crate::ids::ShardId;
-use crate::machine::{Context, Machine, lock};
+use crate::machine::{Context, KeepAlive, Machine, lock};
 use crate::maintain;
 use crate::read::Roster;
 
-/// A client of one store. Cloning it is cheap; the last clone, and the last handle it gave out, end its tasks.
+/// A client of one store. Cloning it is cheap. Its tasks end with its last clone and the last handle that it gave out.
 #[derive(Clone)]
 pub struct Client {
     shared: Arc<Shared>,
@@ -49,11 +49,10 @@ impl Client {
         Shard::new(self.clone(), id)
     }
 
-    /// Stops the client's tasks and waits for them. Handles that are still around answer with `Unavailable` from then on,
-    /// or are stopped in the middle.
+    /// Stops the client's tasks and waits for them. Handles that are still around, and calls that are under way, answer
+    /// `Unavailable` from then on.
     pub async fn shutdown(self) -> Result<(), Error> {
-        let locals: Vec<_> = lock(&self.shared.shards).drain().collect();
-        drop(locals);
+        self.shared.stop();
         let runtimes: Vec<Runtime> = lock(&self.shared.runtimes).drain(..).collect();
         // Waiting for a runtime blocks: on a thread of its own.
         let (sender, receiver) = tokio::sync::oneshot::channel();
@@ -79,12 +78,18 @@ impl Client {
         &self.context().runtime
     }
 
+    /// What a handle holds so that this client outlives it.
+    pub(crate) fn keep_alive(&self) -> KeepAlive {
+        Arc::clone(&self.shared) as KeepAlive
+    }
+
     pub(crate) fn context(&self) -> &Arc<Context> {
         &self.shared.context
     }
 
     /// The machine of a shard, whose times are of type `T`.
     pub(crate) fn local<K: Data, V: Data, T: Time, D: Diff>(&self, shard: ShardId) -> Result<Arc<Local<T>>, Error> {
+        self.context().life.check().map_err(|error| error.of_shard(shard))?;
         let mut shards = lock(&self.shared.shards);
         if let Some(known) = shards.get(&shard) {
             return Arc::clone(known).downcast::<Local<T>>().map_err(|_| {
@@ -104,8 +109,18 @@ impl Client {
 /// How long `shutdown` waits for tasks that are in the middle of a blocking call.
 const SHUTDOWN_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
 
+impl Shared {
+    /// Ends the tasks, and whatever waits.
+    fn stop(&self) {
+        self.context.life.end();
+        let locals: Vec<_> = lock(&self.shards).drain().collect();
+        drop(locals);
+    }
+}
+
 impl Drop for Shared {
     fn drop(&mut self) {
+        self.stop();
         for runtime in lock(&self.runtimes).drain(..) {
             runtime.shutdown_background(); // may be dropped inside another runtime, where waiting is not allowed
         }
