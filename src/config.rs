@@ -85,6 +85,8 @@ pub struct Config {
     /// An object that no state refers to is removed when it is older than this, and a part older than half of this is
     /// refused at commit. Default 1 day.
     pub orphan_age_min: Duration,
+    /// How often a process looks for such objects in one shard. Default 6 hours: it lists the shard's folder.
+    pub leak_sweep_interval: Duration,
     /// Whether this client compacts, collects and writes rollups. Default true. A client that must only read says false.
     pub maintain: bool,
     /// Whether this client compacts after its own appends. Default true.
@@ -138,6 +140,7 @@ impl Default for Config {
             sweep_step_objects_max: 256,
             sweep_concurrency: 16,
             orphan_age_min: Duration::from_secs(24 * 60 * 60),
+            leak_sweep_interval: Duration::from_secs(6 * 60 * 60),
             maintain: true,
             compact: true,
             compaction_fan_in: 8,

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use crate::clock::{Clock, Entropy};
 use crate::config::Config;
 use crate::error::Error;
+use crate::ids::blob_name;
 use crate::store::Consensus;
 
 /// Whatever keeps a client's threads running: each handle has one.
@@ -70,10 +71,20 @@ pub struct Context {
 }
 
 impl Context {
-    /// A name for a new part that nothing had before, with the time in it: a part's age counts from its making.
+    /// A name for a new part that nothing had before.
     pub fn part_name(&self) -> String {
-        let id = uuid::Uuid::from_u128(self.entropy.bits());
-        format!("part-{:013}-{id}.arrow", self.clock.wall_ms())
+        format!("{}.arrow", blob_name("part", self.clock.wall_ms(), self.entropy.bits()))
+    }
+
+    /// A name for a new rollup that nothing had before.
+    pub fn rollup_name(&self) -> String {
+        blob_name("rollup", self.clock.wall_ms(), self.entropy.bits())
+    }
+
+    /// How old an object may be when a commit begins to refer to it, in milliseconds. Half of the age at which the leak
+    /// sweep takes it for lost: the other half is what clocks may differ by.
+    pub fn blob_age_max_ms(&self) -> u64 {
+        u64::try_from(self.config.orphan_age_min.as_millis() / 2).unwrap_or(u64::MAX)
     }
 
     /// Polls `future` wherever the caller is, with this client's timers and I/O around it. Dropping it drops the work.

@@ -36,8 +36,9 @@ pub(super) async fn compact<K: Data, V: Data, T: Time, D: Diff>(
         Description { lower: first.desc.lower.clone(), upper: last.desc.upper.clone(), since: state.since.clone() };
     let written: Vec<String> = run.iter().filter_map(|part| part.blob().map(str::to_owned)).collect();
     let runs = if run.is_empty() { Vec::new() } else { vec![run] };
-    let replacement = Replacement { inputs, output: Arc::new(Batch { desc, runs }) };
-    let applied = machine.apply(move |state, _now_ms| replace(state, &replacement)).await?;
+    let blob_age_max_ms = machine.context().blob_age_max_ms();
+    let replacement = Replacement { inputs, output: Arc::new(Batch { desc, runs }), blob_age_max_ms };
+    let applied = machine.apply(move |state, now_ms| replace(state, now_ms, &replacement)).await?;
     if !applied.reply && !applied.doubtful {
         for name in &written {
             machine.context().delete_blob(machine.shard(), name).await?;

@@ -7,6 +7,7 @@
 //! commit of unknown outcome is not deleted.
 
 mod compact;
+mod leaks;
 mod plan;
 mod rollup;
 mod sweep;
@@ -15,6 +16,7 @@ use std::sync::{Arc, Weak};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use crate::codec::{Data, Diff, Time};
 use crate::error::Error;
@@ -59,6 +61,7 @@ async fn maintain<K: Data, V: Data, T: Time, D: Diff>(
     context: Arc<Context>,
     mut asked: mpsc::Receiver<oneshot::Sender<Result<(), Error>>>,
 ) {
+    let mut leaks_next = Instant::now();
     loop {
         let Some(held) = machine.upgrade() else {
             return;
@@ -72,7 +75,7 @@ async fn maintain<K: Data, V: Data, T: Time, D: Diff>(
         };
         let mut retry = Retry::within(&context, std::time::Duration::MAX);
         let done = loop {
-            match upkeep::<K, V, T, D>(&held).await {
+            match upkeep::<K, V, T, D>(&held, &mut leaks_next).await {
                 Err(error) if waiting.is_none() => {
                     tracing::warn!(shard = %held.shard(), %error, "upkeep failed, trying again");
                     retry.pause().await;
@@ -87,7 +90,10 @@ async fn maintain<K: Data, V: Data, T: Time, D: Diff>(
 }
 
 /// Does steps until there is nothing to do.
-async fn upkeep<K: Data, V: Data, T: Time, D: Diff>(machine: &Arc<Machine<T>>) -> Result<(), Error> {
+async fn upkeep<K: Data, V: Data, T: Time, D: Diff>(
+    machine: &Arc<Machine<T>>,
+    leaks_next: &mut Instant,
+) -> Result<(), Error> {
     loop {
         let state = machine.state();
         let config = &machine.context().config;
@@ -98,6 +104,11 @@ async fn upkeep<K: Data, V: Data, T: Time, D: Diff>(machine: &Arc<Machine<T>>) -
         if machine.state().rollup_due(config) {
             rollup::write(machine).await?;
             worked = true;
+            // The lost are rare and harmless: looking for them waits for a rollup, and then for a good while.
+            if *leaks_next <= Instant::now() {
+                worked |= leaks::sweep(machine).await? > 0;
+                *leaks_next = Instant::now() + config.leak_sweep_interval;
+            }
         }
         if machine.state().sweep_due() {
             worked |= sweep::sweep(machine).await?;

@@ -303,6 +303,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
             upper: upper.clone(),
             runs,
             overlap,
+            blob_age_max_ms: self.machine.context().blob_age_max_ms(),
         };
         let repeated = self.unsettled.replace(attempt).is_some();
         let applied = self.machine.apply(move |state, now_ms| transition::append(state, now_ms, &append)).await;
