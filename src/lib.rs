@@ -1,15 +1,30 @@
 //! Durable, definite time-varying collections for timely and differential dataflow.
 
+mod client;
 pub mod clock;
 pub mod codec;
 pub mod config;
 pub mod error;
+mod fetch;
 pub mod ids;
-pub mod machine;
+mod machine;
+mod maintain;
 pub mod part;
+mod read;
 pub mod state;
 pub mod store;
+mod write;
 
-pub use codec::{Codec, Codec64, Data, Diff, Time};
-pub use error::{Error, ErrorKind};
-pub use ids::{CriticalReaderId, LeaseId, LeasedReaderId, SeqNo, ShardId, WriterId};
+pub use client::{Client, ClientBuilder, Hold, Holder, Shard, ShardInfo};
+pub use codec::{Codec, Codec64, Data, Diff, Serde, Time};
+pub use config::{Compression, Config};
+pub use error::{EncodedFrontier, Error, ErrorKind};
+pub use ids::{CriticalReaderId, LeaseId, LeasedReaderId, ParseIdError, SeqNo, ShardId, WriterId};
+pub use machine::Health;
+pub use part::{ColumnStats, PartStats, StatValue};
+pub use read::{
+    ExchangeablePart, FetchedPart, LeasedPart, Listen, ListenEvent, PartFetcher, PartRef, PartsStats, ReadHandle,
+    SinceDowngrade, SinceHandle, Subscribe,
+};
+pub use store::Consensus;
+pub use write::{Appended, Batch, BatchBuilder, WriteHandle};

@@ -7,16 +7,33 @@
 //! Always: the order of `Codec::Ref` equals the order of the owned type; what an encoder wrote, the decoder of the same
 //! name reads back equal; a decoder answers foreign arrays with an error, never a panic. This module does no I/O.
 
+mod boolean;
+mod fixed;
+mod integer;
+mod option;
+mod serde;
+mod text;
+mod tuple;
+mod unit;
 mod word;
 
 use std::fmt;
 
 use arrow_array::{Array, ArrayRef};
-use arrow_schema::DataType;
+use arrow_buffer::NullBuffer;
+use arrow_schema::{DataType, Field};
 use differential_dataflow::difference::Semigroup;
 use differential_dataflow::lattice::Lattice;
 use timely::progress::Timestamp;
 
+pub use self::serde::{Serde, SerdeBuilder, SerdeColumn};
+pub use boolean::{BooleanBuilder, BooleanColumn};
+pub use fixed::{FixedBuilder, FixedCodec, FixedColumn};
+pub use integer::{Integer, IntegerBuilder, IntegerColumn};
+pub use option::{OptionBuilder, OptionColumn};
+pub use text::{BytesBuilder, BytesColumn, TextBuilder, TextColumn};
+pub use tuple::{TupleBuilder, TupleColumn};
+pub use unit::{UnitBuilder, UnitColumn};
 pub use word::Codec64;
 
 /// A column that is not what the codec writes: why.
@@ -31,6 +48,18 @@ impl fmt::Display for DecodeError {
 
 impl std::error::Error for DecodeError {}
 
+/// A value that cannot be stored: why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EncodeError(pub String);
+
+impl fmt::Display for EncodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for EncodeError {}
+
 /// A type that can be stored as an Arrow column.
 ///
 /// The implementor guarantees that `Ref`'s order equals the owned order and that
@@ -42,6 +71,9 @@ pub trait Codec: Ord + Clone + fmt::Debug + Send + Sync + Sized + 'static {
     type Column: Column<Self>;
     /// Collects values into a column.
     type Builder: Builder<Self>;
+
+    /// Whether a column of the type may hold Arrow nulls.
+    const NULLABLE: bool = false;
 
     /// The name that a shard remembers: two types with one name must read each other's columns.
     fn name() -> String;
@@ -55,6 +87,13 @@ pub trait Codec: Ord + Clone + fmt::Debug + Send + Sync + Sized + 'static {
     /// The owned form.
     fn from_ref(value: Self::Ref<'_>) -> Self;
 
+    /// The same value, borrowed for less long: values from two sources can be compared once they have one lifetime.
+    fn reborrow<'b, 'a: 'b>(value: Self::Ref<'a>) -> Self::Ref<'b>;
+
+    /// The memory that the value takes in a column, in bytes, within a small factor; exact where it varies. Whoever
+    /// fills a column keeps the sum below 2 GiB, which is what Arrow's 32-bit offsets can address.
+    fn size(value: Self::Ref<'_>) -> Result<usize, EncodeError>;
+
     /// The first bits of the value, such that `a <= b` implies `prefix(a) <= prefix(b)`: a sort compares these first.
     /// Zero where the type has no cheap prefix.
     fn prefix(value: Self::Ref<'_>) -> u64 {
@@ -63,10 +102,16 @@ pub trait Codec: Ord + Clone + fmt::Debug + Send + Sync + Sized + 'static {
     }
 }
 
+/// The Arrow field of a column of `C`.
+pub fn field<C: Codec>(name: &str) -> Field {
+    Field::new(name, C::data_type(), C::NULLABLE)
+}
+
 /// A decoded column of `C`.
 pub trait Column<C: Codec>: Clone + Send + Sync + fmt::Debug + 'static {
-    /// Views an Arrow array as a column, checking everything that [`Column::get`] relies on.
-    fn try_new(array: &dyn Array) -> Result<Self, DecodeError>;
+    /// Views an Arrow array as a column, checking everything that [`Column::get`] relies on. Where `present` is given
+    /// (of the array's length), values at other positions are placeholders: they are not checked and never asked for.
+    fn try_new(array: &dyn Array, present: Option<&NullBuffer>) -> Result<Self, DecodeError>;
 
     /// The number of values.
     fn len(&self) -> usize;
@@ -76,7 +121,7 @@ pub trait Column<C: Codec>: Clone + Send + Sync + fmt::Debug + 'static {
         self.len() == 0
     }
 
-    /// The value at `index`, which the caller keeps below [`Column::len`].
+    /// The value at `index`, which the caller keeps below [`Column::len`] and at a position that is present.
     fn get(&self, index: usize) -> C::Ref<'_>;
 }
 
@@ -85,7 +130,10 @@ pub trait Builder<C: Codec>: Default + Send + fmt::Debug {
     /// Adds a value.
     fn push(&mut self, value: C::Ref<'_>);
 
-    /// The number of values so far.
+    /// Adds a placeholder, where an outer [`Option`] is `None`. Nobody will ask for it.
+    fn pad(&mut self);
+
+    /// The number of values so far, placeholders included.
     fn len(&self) -> usize;
 
     /// Whether there are none.
@@ -93,14 +141,39 @@ pub trait Builder<C: Codec>: Default + Send + fmt::Debug {
         self.len() == 0
     }
 
-    /// The value at `index`, which the caller keeps below [`Builder::len`]: rows are sorted where they were collected.
+    /// The value at `index`, which the caller keeps below [`Builder::len`] and at a position that was pushed, not
+    /// padded: rows are sorted where they were collected.
     fn get(&self, index: usize) -> C::Ref<'_>;
 
-    /// The memory that the values take, in bytes, within a small factor.
-    fn bytes(&self) -> usize;
+    /// The array of type [`Codec::data_type`], and an empty builder again. An error if the sum of the sizes is
+    /// beyond what [`Codec::size`] says, or a value's own encoding fails.
+    fn finish(&mut self) -> Result<ArrayRef, EncodeError>;
+}
 
-    /// The array of type [`Codec::data_type`], and an empty builder again.
-    fn finish(&mut self) -> ArrayRef;
+/// The array as the concrete type that a codec writes, with its length checked against the mask.
+fn downcast<'a, A: Array + 'static>(
+    array: &'a dyn Array,
+    data_type: &DataType,
+    present: Option<&NullBuffer>,
+) -> Result<&'a A, DecodeError> {
+    if array.data_type() != data_type {
+        return Err(DecodeError(format!("a column of {} where {data_type} was expected", array.data_type())));
+    }
+    if let Some(present) = present
+        && present.len() != array.len()
+    {
+        return Err(DecodeError(format!("a mask of {} for a column of {}", present.len(), array.len())));
+    }
+    let concrete = array.as_any().downcast_ref::<A>();
+    concrete.ok_or_else(|| DecodeError(format!("an unknown array of {data_type}")))
+}
+
+/// Refuses nulls: only [`Option`] writes any.
+fn no_nulls(array: &dyn Array) -> Result<(), DecodeError> {
+    match array.null_count() {
+        0 => Ok(()),
+        nulls => Err(DecodeError(format!("{nulls} nulls in a column that has none"))),
+    }
 }
 
 /// What keys and values must be. Implemented for every type that qualifies.

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use object_store::ObjectStoreExt;
 use tokio::time::timeout_at;
 
 use crate::codec::Time;
 use crate::error::Error;
 use crate::ids::SeqNo;
 use crate::state::{Entry, RollupRef, State};
-use crate::store::{LogEntry, LogError, keys};
+use crate::store::{LogEntry, LogError};
 
 use super::{Machine, Retry};
 
@@ -75,7 +74,7 @@ impl<T: Time> Machine<T> {
             let state = match entry.rollup {
                 None if known == SeqNo::ZERO => return Ok(()), // the log begins at its beginning
                 None => return Err(Error::corrupt("the log was truncated without a rollup")),
-                Some(rollup) => self.read_rollup(&rollup, retry).await?,
+                Some(rollup) => self.read_rollup(&rollup).await?,
             };
             if let Some(state) = state {
                 self.install(state);
@@ -93,31 +92,15 @@ impl<T: Time> Machine<T> {
         }
     }
 
-    async fn read_rollup(&self, rollup: &RollupRef, retry: &mut Retry<'_>) -> Result<Option<State<T>>, Error> {
-        let path = keys::blob(self.shard, &rollup.name);
-        loop {
-            let deadline = retry.request_deadline(self.context.config.store_deadline);
-            let get = async { self.context.store.get(&path).await?.bytes().await };
-            let error = match timeout_at(deadline, get).await {
-                Ok(Ok(bytes)) => {
-                    let state = State::decode(&bytes, self.shard).map_err(|error| error.of_object(path.to_string()))?;
-                    if state.seqno != rollup.seqno {
-                        return Err(Error::corrupt("a rollup is of another position").of_object(path.to_string()));
-                    }
-                    return Ok(Some(state));
-                }
-                Ok(Err(object_store::Error::NotFound { .. })) => return Ok(None),
-                Ok(Err(error)) => Some(error),
-                Err(_elapsed) => None,
-            };
-            if !retry.pause().await {
-                let unavailable = Error::unavailable("a rollup could not be read").of_object(path.to_string());
-                return Err(match error {
-                    Some(error) => unavailable.because(error),
-                    None => unavailable,
-                });
-            }
+    async fn read_rollup(&self, rollup: &RollupRef) -> Result<Option<State<T>>, Error> {
+        let Some(bytes) = self.context.read_whole_blob(self.shard, &rollup.name).await? else {
+            return Ok(None);
+        };
+        let state = State::decode(&bytes, self.shard).map_err(|error| error.of_object(rollup.name.clone()))?;
+        if state.seqno != rollup.seqno {
+            return Err(Error::corrupt("a rollup is of another position").of_object(rollup.name.clone()));
         }
+        Ok(Some(state))
     }
 
     /// Asks the log until it answers or the deadline has passed. Only for questions: asking twice does no harm.

@@ -27,9 +27,17 @@ pub struct Context {
     pub entropy: Arc<dyn Entropy>,
     /// Where storage work and timers run.
     pub runtime: Handle,
+    /// Where leases are renewed, and nothing else.
+    pub pulse: Handle,
 }
 
 impl Context {
+    /// A name for a new part that nothing had before, with the time in it: a part's age counts from its making.
+    pub fn part_name(&self) -> String {
+        let id = uuid::Uuid::from_u128(self.entropy.bits());
+        format!("part-{:013}-{id}.arrow", self.clock.wall_ms())
+    }
+
     /// Polls `future` wherever the caller is, with this client's timers and I/O around it. Dropping it drops the work.
     pub fn within<F: Future + Send>(&self, future: F) -> Within<F> {
         Within { future: Box::pin(future), runtime: self.runtime.clone() }

@@ -13,6 +13,7 @@ mod catch_up;
 mod commit;
 mod context;
 mod follow;
+mod objects;
 mod retry;
 mod write_entry;
 
@@ -21,7 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::{Notify, oneshot, watch};
 
-pub use context::{Carried, Context, Within};
+pub use context::Context;
 pub use follow::{Follow, Health};
 pub use retry::Retry;
 

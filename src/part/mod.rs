@@ -1,3 +1,59 @@
-//! Stand-in for the part module while it is being built.
+//! A part: sorted, consolidated updates as one immutable object, and back.
+//!
+//! An object is an Arrow IPC file with the columns `key`, `value`, `time` and `diff`, in several record batches, so any
+//! Arrow tool opens it and a reader can fetch it a block at a time. [`PartMeta`], which is kept elsewhere, vouches for
+//! the *tail* of the object (its last bytes: the footer); the tail vouches for every other block and for the header.
+//! So every byte is covered by a checksum, and each range is verified before anything interprets it.
+//!
+//! Always: rows are sorted by (key, value, time) and no two are equal in all three; no diff is zero; no part is empty;
+//! bytes from storage give [`Corrupt`](crate::ErrorKind::Corrupt), never a panic and never an allocation beyond what
+//! the bytes or the metadata account for.
+//!
+//! Not here: I/O, and whether a part belongs where it was found.
+
+mod block;
+mod bounds;
+mod builder;
+mod chunk;
+mod layout;
+mod merge;
+
 mod meta;
-pub use meta::{EncodedPart, PartFormat, PartMeta};
+mod stats;
+mod tail;
+mod tournament;
+mod value;
+mod writer;
+
+use bytes::Bytes;
+
+use crate::codec::{Data, Diff, Time};
+use crate::error::Error;
+
+pub use builder::PartBuilder;
+pub use chunk::Chunk;
+pub use merge::{Merge, MergeStep};
+
+pub use meta::{EncodeOptions, EncodedPart, PartFormat, PartMeta};
+pub use stats::{ColumnStats, PartStats, STATS_BYTES_MAX};
+pub use tail::{BlockInfo, PartTail};
+pub use value::StatValue;
+pub use writer::{ROW_BYTES_MAX, SortedPartWriter};
+
+/// Decodes a whole object, verifying all of it against `meta`.
+///
+/// Errors are `Corrupt` if any byte is not what was written, or the columns are of other types.
+pub fn decode_part<K: Data, V: Data, T: Time, D: Diff>(
+    bytes: Bytes,
+    meta: &PartMeta<T>,
+) -> Result<Vec<Chunk<K, V, T, D>>, Error> {
+    if bytes.len() as u64 != meta.encoded_bytes {
+        let (found, expected) = (bytes.len(), meta.encoded_bytes);
+        return Err(Error::corrupt(format!("a part of {found} bytes that should have {expected}")));
+    }
+    let tail_start = meta.tail_range()?.start as usize;
+    let tail = PartTail::parse(bytes.slice(tail_start..), meta)?;
+    tail.verify_header(&bytes.slice(..tail.header_bytes() as usize))?;
+    let blocks = tail.blocks().iter().enumerate();
+    blocks.map(|(index, block)| tail.decode_block(index, bytes.slice(block.range_in_memory()))).collect()
+}

@@ -45,14 +45,14 @@ pub enum Location {
 
 /// A part as the state knows it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Part<T> {
+pub struct Part<T: Time> {
     /// Where its bytes are.
     pub location: Location,
     /// What is known about them.
     pub meta: PartMeta<T>,
 }
 
-impl<T> Part<T> {
+impl<T: Time> Part<T> {
     /// The object's name, unless the part is inline.
     pub fn blob(&self) -> Option<&str> {
         match &self.location {
@@ -75,14 +75,14 @@ pub type Run<T> = Vec<Part<T>>;
 
 /// The updates of an interval: a multiset union of sorted runs.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Batch<T> {
+pub struct Batch<T: Time> {
     /// The interval.
     pub desc: Description<T>,
     /// The runs, none of them empty.
     pub runs: Vec<Run<T>>,
 }
 
-impl<T> Batch<T> {
+impl<T: Time> Batch<T> {
     /// Whether the batch has no updates.
     pub fn is_empty(&self) -> bool {
         self.runs.is_empty()

@@ -12,7 +12,7 @@ use super::{Batch, CriticalReader, LeasedReader, WriterRecord};
 
 /// One entry of a shard's log.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Entry<T> {
+pub struct Entry<T: Time> {
     /// Tells this attempt from every other one that wanted the same position.
     pub token: Token,
     /// The shard's wall time from this entry on, in milliseconds.
@@ -34,7 +34,7 @@ pub struct RollupRef {
 
 /// One fact.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Change<T> {
+pub enum Change<T: Time> {
     /// The shard holds these types.
     Codecs(Arc<CodecNames>),
     /// A batch was appended: its lower is the upper before.

@@ -15,7 +15,7 @@ mod frontier;
 mod holders;
 pub mod transition;
 mod upkeep;
-mod wire;
+pub mod wire;
 
 use std::sync::Arc;
 
@@ -77,7 +77,7 @@ pub struct Totals {
 }
 
 impl Totals {
-    fn add<T>(&mut self, batch: &Batch<T>) {
+    fn add<T: Time>(&mut self, batch: &Batch<T>) {
         for part in batch.parts() {
             self.parts += 1;
             self.rows += part.meta.rows;
@@ -86,7 +86,7 @@ impl Totals {
         }
     }
 
-    fn subtract<T>(&mut self, batch: &Batch<T>) {
+    fn subtract<T: Time>(&mut self, batch: &Batch<T>) {
         for part in batch.parts() {
             self.parts -= 1;
             self.rows -= part.meta.rows;
@@ -98,7 +98,7 @@ impl Totals {
 
 /// What a transition decided.
 #[derive(Debug)]
-pub enum Decision<T, R> {
+pub enum Decision<T: Time, R> {
     /// Commit these facts, then give this reply.
     Commit(Vec<Change<T>>, R),
     /// Change nothing and give this reply, provided the state is fresh.

@@ -14,7 +14,7 @@ use super::settle_codecs;
 
 /// A batch to be appended.
 #[derive(Clone, Debug)]
-pub struct Append<T> {
+pub struct Append<T: Time> {
     /// Who appends.
     pub writer: WriterId,
     /// Names this append, also when it is tried again: it takes effect once.

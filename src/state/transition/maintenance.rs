@@ -12,7 +12,7 @@ use crate::state::{Batch, Change, Decision, Description, RollupRef, State};
 
 /// A compaction's result, offered.
 #[derive(Clone, Debug)]
-pub struct Replacement<T> {
+pub struct Replacement<T: Time> {
     /// The adjacent batches that were read.
     pub inputs: Vec<Arc<Batch<T>>>,
     /// What they come to.

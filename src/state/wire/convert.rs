@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::ids::{CriticalReaderId, LeasedReaderId, SeqNo, ShardId, Token, WriterId};
 use crate::part::{PartFormat, PartMeta};
 use crate::state::{
-    Batch, Change, CodecNames, CriticalReader, Description, Entry, LeasedReader, Location, Part, RollupRef, State,
+    Batch, Change, CodecNames, CriticalReader, Description, Entry, LeasedReader, Location, Part, RollupRef, Run, State,
     WriterRecord,
 };
 
@@ -144,6 +144,32 @@ fn change_from_proto<T: Time>(change: proto::Change) -> Result<Change<T>, Error>
         Fact::GarbageDeleted(deleted) => Change::GarbageDeleted { seqno: SeqNo(deleted.seqno), count: deleted.count },
         Fact::Finalized(garbage) => Change::Finalized { garbage: Arc::new(garbage.names) },
     })
+}
+
+pub(super) fn staged_to_proto<T: Time>(
+    shard: ShardId,
+    codecs: &CodecNames,
+    lower: &Antichain<T>,
+    upper: &Antichain<T>,
+    runs: &[Run<T>],
+) -> proto::Staged {
+    let desc = Description::new(lower.clone(), upper.clone());
+    let batch = Batch { desc, runs: runs.to_vec() };
+    proto::Staged {
+        shard: id_bytes(shard.as_u128()),
+        codecs: Some(codecs_to_proto(codecs)),
+        batch: Some(batch_to_proto(&batch)),
+    }
+}
+
+#[allow(clippy::type_complexity)] // five values that are taken apart at once
+pub(super) fn staged_from_proto<T: Time>(
+    staged: proto::Staged,
+) -> Result<(ShardId, CodecNames, Antichain<T>, Antichain<T>, Vec<Run<T>>), Error> {
+    let batch = batch_from_proto(staged.batch.ok_or_else(missing)?)?;
+    let codecs = codecs_from_proto(staged.codecs.ok_or_else(missing)?);
+    let shard = ShardId::from_u128(id_bits(&staged.shard)?);
+    Ok((shard, codecs, batch.desc.lower, batch.desc.upper, batch.runs))
 }
 
 fn batch_to_proto<T: Time>(batch: &Batch<T>) -> proto::Batch {

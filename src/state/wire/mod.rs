@@ -8,13 +8,14 @@ mod proto;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
+use timely::progress::Antichain;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::codec::Time;
 use crate::error::{Error, ErrorKind};
 use crate::ids::ShardId;
 
-use super::{Entry, State};
+use super::{CodecNames, Entry, Part, Run, State};
 
 const ENTRY_MAGIC: [u8; 8] = *b"tpentry1";
 const STATE_MAGIC: [u8; 8] = *b"tpstate1";
@@ -86,4 +87,36 @@ fn open<M: Message + Default>(magic: [u8; 8], bytes: &Bytes) -> Result<M, Error>
 fn newer(what: &str) -> Error {
     let message = format!("{what} is unknown: a newer version of this library wrote it, upgrade to read the shard");
     Error::new(ErrorKind::Invalid, message)
+}
+
+const STAGED_MAGIC: [u8; 8] = *b"tpstage1";
+const PART_MAGIC: [u8; 8] = *b"tppart_1";
+
+/// A staged batch as bytes, for another process to append.
+pub fn encode_staged<T: Time>(
+    shard: ShardId,
+    codecs: &CodecNames,
+    lower: &Antichain<T>,
+    upper: &Antichain<T>,
+    runs: &[Run<T>],
+) -> Bytes {
+    seal(STAGED_MAGIC, &convert::staged_to_proto(shard, codecs, lower, upper, runs))
+}
+
+/// The staged batch of these bytes: shard, types, lower, upper, runs.
+#[allow(clippy::type_complexity)] // five values that are taken apart at once
+pub fn decode_staged<T: Time>(
+    bytes: &Bytes,
+) -> Result<(ShardId, CodecNames, Antichain<T>, Antichain<T>, Vec<Run<T>>), Error> {
+    convert::staged_from_proto(open(STAGED_MAGIC, bytes)?)
+}
+
+/// A part's description as bytes, for another process to fetch.
+pub fn encode_part<T: Time>(part: &Part<T>) -> Bytes {
+    seal(PART_MAGIC, &convert::part_to_proto(part))
+}
+
+/// The part's description of these bytes.
+pub fn decode_part<T: Time>(bytes: &Bytes) -> Result<Part<T>, Error> {
+    convert::part_from_proto(open(PART_MAGIC, bytes)?)
 }

@@ -221,3 +221,14 @@ pub(super) struct State {
     #[prost(bool, tag = "12")]
     pub(super) finalized: bool,
 }
+
+/// A batch that is in storage, but not yet in the shard.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Staged {
+    #[prost(bytes = "vec", tag = "1")]
+    pub(super) shard: Vec<u8>,
+    #[prost(message, optional, tag = "2")]
+    pub(super) codecs: Option<Codecs>,
+    #[prost(message, optional, tag = "3")]
+    pub(super) batch: Option<Batch>,
+}

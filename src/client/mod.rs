@@ -1,0 +1,119 @@
+//! The way in: a client on a store, and typed handles on its shards.
+//!
+//! A [`Client`] owns the runtime that does all storage work, and the pulse, a thread that renews leases and does nothing
+//! else. It keeps one machine per shard, shared by all handles of this process.
+
+mod builder;
+mod shard;
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use tokio::runtime::{Handle, Runtime};
+
+pub use builder::ClientBuilder;
+pub use shard::{Hold, Holder, Shard, ShardInfo};
+
+use crate::codec::{Data, Diff, Time};
+use crate::config::Config;
+use crate::error::{Error, ErrorKind};
+use crate::ids::ShardId;
+use crate::machine::{Context, Machine, lock};
+use crate::maintain;
+use crate::read::Roster;
+
+/// A client of one store. Cloning it is cheap; the last clone, and the last handle it gave out, end its tasks.
+#[derive(Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    context: Arc<Context>,
+    shards: Mutex<HashMap<ShardId, Arc<dyn Any + Send + Sync>>>,
+    /// Runtimes that this client made, to be stopped with it.
+    runtimes: Mutex<Vec<Runtime>>,
+}
+
+/// What the handles of one process on one shard share.
+pub(crate) struct Local<T: Time> {
+    machine: Arc<Machine<T>>,
+    roster: Arc<Roster<T>>,
+    maintenance: Option<maintain::Maintenance>,
+}
+
+impl Client {
+    /// A typed handle on a shard. No I/O.
+    pub fn shard<K: Data, V: Data, T: Time, D: Diff>(&self, id: ShardId) -> Shard<K, V, T, D> {
+        Shard::new(self.clone(), id)
+    }
+
+    /// Stops the client's tasks and waits for them. Handles that are still around answer with `Unavailable` from then on,
+    /// or are stopped in the middle.
+    pub async fn shutdown(self) -> Result<(), Error> {
+        let locals: Vec<_> = lock(&self.shared.shards).drain().collect();
+        drop(locals);
+        let runtimes: Vec<Runtime> = lock(&self.shared.runtimes).drain(..).collect();
+        // Waiting for a runtime blocks: on a thread of its own.
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let stop = move || {
+            for runtime in runtimes {
+                runtime.shutdown_timeout(SHUTDOWN_LIMIT);
+            }
+            let _ = sender.send(()); // nobody waits any more: fine
+        };
+        let stopping = std::thread::Builder::new().name("timely-persist-stop".to_owned()).spawn(stop);
+        stopping.map_err(|error| Error::unavailable("no thread could be started to stop the client").because(error))?;
+        let _ = receiver.await;
+        Ok(())
+    }
+
+    /// The limits it was opened with.
+    pub fn config(&self) -> &Config {
+        &self.context().config
+    }
+
+    /// Where it does its work, for whoever works beside it: tasks spawned here end with the client.
+    pub fn runtime(&self) -> &Handle {
+        &self.context().runtime
+    }
+
+    pub(crate) fn context(&self) -> &Arc<Context> {
+        &self.shared.context
+    }
+
+    /// The machine of a shard, whose times are of type `T`.
+    pub(crate) fn local<K: Data, V: Data, T: Time, D: Diff>(&self, shard: ShardId) -> Result<Arc<Local<T>>, Error> {
+        let mut shards = lock(&self.shared.shards);
+        if let Some(known) = shards.get(&shard) {
+            return Arc::clone(known).downcast::<Local<T>>().map_err(|_| {
+                let message = "this process has it open with another type of time".to_owned();
+                Error::new(ErrorKind::CodecMismatch, message).of_shard(shard)
+            });
+        }
+        let machine = Machine::new(shard, Arc::clone(self.context()));
+        let roster = Roster::new(Arc::clone(&machine));
+        let maintenance = self.context().config.maintain.then(|| maintain::Maintenance::start::<K, V, T, D>(&machine));
+        let local = Arc::new(Local { machine, roster, maintenance });
+        shards.insert(shard, Arc::clone(&local) as Arc<dyn Any + Send + Sync>);
+        Ok(local)
+    }
+}
+
+/// How long `shutdown` waits for tasks that are in the middle of a blocking call.
+const SHUTDOWN_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        for runtime in lock(&self.runtimes).drain(..) {
+            runtime.shutdown_background(); // may be dropped inside another runtime, where waiting is not allowed
+        }
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("store", &self.context().store.to_string()).finish_non_exhaustive()
+    }
+}

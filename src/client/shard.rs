@@ -1,0 +1,263 @@
+//! A typed handle on a shard.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use timely::progress::Antichain;
+
+use crate::codec::{Data, Diff, Time};
+use crate::error::Error;
+use crate::ids::{CriticalReaderId, LeasedReaderId, SeqNo, ShardId, WriterId};
+use crate::read::{PartFetcher, ReadHandle, SinceHandle};
+use crate::state::transition::{self, FinalizeReply, open_critical, settle_codecs};
+use crate::state::{CodecNames, State};
+use crate::write::WriteHandle;
+
+use super::{Client, Local};
+
+/// A shard of rows `((K, V), T, D)`. Cheap to clone and to send; it does no I/O by itself.
+pub struct Shard<K: Data, V: Data, T: Time, D: Diff> {
+    client: Client,
+    id: ShardId,
+    marker: PhantomData<fn() -> (K, V, T, D)>,
+}
+
+impl<K: Data, V: Data, T: Time, D: Diff> Clone for Shard<K, V, T, D> {
+    fn clone(&self) -> Self {
+        Self::new(self.client.clone(), self.id)
+    }
+}
+
+/// What a shard is at this moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ShardInfo<T> {
+    /// Times not beyond this may be merged away.
+    pub since: Antichain<T>,
+    /// No more updates will appear at times not beyond this.
+    pub upper: Antichain<T>,
+    /// The position of the log's head.
+    pub seqno: SeqNo,
+    /// Objects that states from here on refer to are kept.
+    pub seqno_hold: SeqNo,
+    /// Leased readers.
+    pub readers: usize,
+    /// Critical readers.
+    pub critical_readers: usize,
+    /// Writers that committed lately.
+    pub writers: usize,
+    /// Batches.
+    pub batches: usize,
+    /// Parts.
+    pub parts: u64,
+    /// Rows, before consolidation across parts.
+    pub rows: u64,
+    /// Encoded bytes of all parts.
+    pub bytes: u64,
+    /// Of these, bytes in the state itself.
+    pub inline_bytes: u64,
+    /// Objects that are to be deleted when nobody holds them any more.
+    pub garbage: u64,
+    /// The position of the newest rollup; [`SeqNo::ZERO`] before the first.
+    pub rollup: SeqNo,
+    /// Whether the shard was finalized.
+    pub finalized: bool,
+}
+
+/// Who keeps a shard's since or objects where they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Hold<T> {
+    /// Who.
+    pub holder: Holder,
+    /// What for, in the owner's words.
+    pub purpose: String,
+    /// Where the reader reads.
+    pub since: Antichain<T>,
+    /// What it holds; `None` for a critical reader, which holds no objects, only times.
+    pub seqno: Option<SeqNo>,
+    /// When it was opened, in milliseconds of the shard's wall time; `None` for a critical reader.
+    pub opened_ms: Option<u64>,
+    /// When it was renewed last; `None` for a critical reader.
+    pub heartbeat_ms: Option<u64>,
+    /// Unreferenced objects that are kept because of this hold, perhaps of others too.
+    pub garbage_kept: u64,
+    /// Encoded bytes of the parts whose history could be merged if this reader were not there, perhaps others too: those
+    /// that reach beyond its since.
+    pub bytes_kept: u64,
+}
+
+/// A reader, of either kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// It expires when it is not renewed.
+    Leased(LeasedReaderId),
+    /// It stays until its owner removes it.
+    Critical(CriticalReaderId),
+}
+
+impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
+    pub(super) fn new(client: Client, id: ShardId) -> Self {
+        Self { client, id, marker: PhantomData }
+    }
+
+    /// Its name.
+    pub fn id(&self) -> ShardId {
+        self.id
+    }
+
+    /// The client it is of.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// A writer. One read of the log, and none of that where this process knows the shard.
+    ///
+    /// `CodecMismatch` if the shard holds other types, `Finalized` if it was finalized, `Unavailable` if the log did not
+    /// answer. Cancelling leaves nothing.
+    pub async fn open_writer(&self, purpose: &str) -> Result<WriteHandle<K, V, T, D>, Error> {
+        let local = self.local()?;
+        let state = local.machine.refresh().await?;
+        let codecs = self.codecs();
+        settle_codecs(&state, &codecs)?;
+        if state.finalized {
+            return Err(transition::finalized(&state));
+        }
+        let id = WriterId::from_u128(self.client.context().entropy.bits());
+        Ok(WriteHandle::new(Arc::clone(&local.machine), id, codecs, purpose.to_owned()))
+    }
+
+    /// A leased reader at the shard's since. One commit.
+    ///
+    /// Errors as in [`Shard::open_writer`]. Cancelled, it may leave a reader behind that expires.
+    pub async fn open_reader(&self, purpose: &str) -> Result<ReadHandle<K, V, T, D>, Error> {
+        self.reader(purpose, None).await
+    }
+
+    /// A leased reader at `as_of`: checked and registered in one commit. `Since` if the shard does not keep `as_of` any
+    /// more, with the smallest that it keeps. Other errors as in [`Shard::open_reader`].
+    pub async fn open_reader_at(&self, purpose: &str, as_of: Antichain<T>) -> Result<ReadHandle<K, V, T, D>, Error> {
+        self.reader(purpose, Some(as_of)).await
+    }
+
+    async fn reader(&self, purpose: &str, as_of: Option<Antichain<T>>) -> Result<ReadHandle<K, V, T, D>, Error> {
+        let roster = Arc::clone(&self.local()?.roster);
+        ReadHandle::open(roster, self.codecs(), purpose.to_owned(), as_of).await
+    }
+
+    /// The critical reader of this name, made with this fencing token at the shard's since if there is none. One commit,
+    /// or a read of the log if there is one.
+    ///
+    /// Errors as in [`Shard::open_writer`]. Cancelled, it may leave the reader behind: open it again by its id.
+    pub async fn open_critical_since(
+        &self,
+        id: CriticalReaderId,
+        initial_opaque: u64,
+    ) -> Result<SinceHandle<T>, Error> {
+        let local = self.local()?;
+        let codecs = self.codecs();
+        let decide = move |state: &State<T>, _now_ms| open_critical(state, &codecs, id, initial_opaque, "");
+        let reader = local.machine.apply(decide).await?.reply?;
+        Ok(SinceHandle::new(Arc::clone(&local.machine), id, reader))
+    }
+
+    /// Fetches parts that readers gave out, here or in another process. `CodecMismatch` if this process has the shard open
+    /// with another type of time. No I/O.
+    pub async fn fetcher(&self) -> Result<PartFetcher<K, V, T, D>, Error> {
+        Ok(PartFetcher::new(Arc::clone(&self.local()?.machine)))
+    }
+
+    /// Shrinks the shard to a tombstone, if its since and its upper are empty; `Invalid` otherwise. Repeating it does no
+    /// harm. Interrupted, it has shrunk the shard a little.
+    pub async fn finalize(&self) -> Result<(), Error> {
+        let local = self.local()?;
+        let step = self.client.context().config.sweep_step_objects_max;
+        loop {
+            match local.machine.apply(move |state, _now_ms| transition::finalize(state, step)).await?.reply? {
+                FinalizeReply::More => {}
+                FinalizeReply::Done => {
+                    local.machine.request_upkeep();
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// What the shard is at this moment. One read of the log.
+    pub async fn inspect(&self) -> Result<ShardInfo<T>, Error> {
+        let state = self.local()?.machine.refresh().await?;
+        Ok(ShardInfo {
+            since: state.since.clone(),
+            upper: state.upper(),
+            seqno: state.seqno,
+            seqno_hold: state.hold(),
+            readers: state.readers.len(),
+            critical_readers: state.critical.len(),
+            writers: state.writers.len(),
+            batches: state.batches.len(),
+            parts: state.totals.parts,
+            rows: state.totals.rows,
+            bytes: state.totals.bytes,
+            inline_bytes: state.totals.inline_bytes,
+            garbage: state.totals.garbage,
+            rollup: state.rollup.as_ref().map_or(SeqNo::ZERO, |rollup| rollup.seqno),
+            finalized: state.finalized,
+        })
+    }
+
+    /// Who keeps the since and the objects where they are, and what that costs. One read of the log.
+    pub async fn holds(&self) -> Result<Vec<Hold<T>>, Error> {
+        let state = self.local()?.machine.refresh().await?;
+        let leased = state.readers.iter().map(|(id, reader)| Hold {
+            holder: Holder::Leased(*id),
+            purpose: reader.purpose.clone(),
+            since: reader.since.clone(),
+            seqno: Some(reader.hold),
+            opened_ms: Some(reader.opened_ms),
+            heartbeat_ms: Some(reader.heartbeat_ms),
+            garbage_kept: state.garbage.range(reader.hold.next()..).map(|(_, names)| names.len() as u64).sum(),
+            bytes_kept: bytes_beyond(&state, &reader.since),
+        });
+        let critical = state.critical.iter().map(|(id, reader)| Hold {
+            holder: Holder::Critical(*id),
+            purpose: reader.purpose.clone(),
+            since: reader.since.clone(),
+            seqno: None,
+            opened_ms: None,
+            heartbeat_ms: None,
+            garbage_kept: 0,
+            bytes_kept: bytes_beyond(&state, &reader.since),
+        });
+        Ok(leased.chain(critical).collect())
+    }
+
+    /// Waits until this process has done the upkeep that its commits left: compaction, rollups, deletions.
+    ///
+    /// `Invalid` if this client does not maintain.
+    pub async fn settle(&self) -> Result<(), Error> {
+        let local = self.local()?;
+        match &local.maintenance {
+            Some(maintenance) => maintenance.settle().await,
+            None => Err(Error::invalid("this client does not maintain").of_shard(self.id)),
+        }
+    }
+
+    fn local(&self) -> Result<Arc<Local<T>>, Error> {
+        self.client.local::<K, V, T, D>(self.id)
+    }
+
+    fn codecs(&self) -> Arc<CodecNames> {
+        Arc::new(CodecNames::of::<K, V, T, D>())
+    }
+}
+
+fn bytes_beyond<T: Time>(state: &State<T>, since: &Antichain<T>) -> u64 {
+    let first = state.batch_beyond(since);
+    state.batches.iter().skip(first).map(|batch| batch.bytes()).sum()
+}
+
+impl<K: Data, V: Data, T: Time, D: Diff> std::fmt::Debug for Shard<K, V, T, D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Shard {}", self.id)
+    }
+}

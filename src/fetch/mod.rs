@@ -1,0 +1,13 @@
+//! From a part's description to its rows: the object's bytes, verified and decoded, and the window through which a
+//! reader sees them.
+//!
+//! Always: a row outside its batch's description is never shown, on any path; an object that is missing, foreign or
+//! damaged is an error that names it. This layer knows no leases: who fetches makes sure that the object is kept.
+
+mod run_reader;
+mod whole;
+mod window;
+
+pub use run_reader::{MergeRuns, RunReader};
+pub use whole::fetch_part;
+pub use window::{Plan, Window};

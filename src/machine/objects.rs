@@ -1,0 +1,119 @@
+//! Reading, writing and deleting a shard's objects: with a deadline, retries and errors that name the object.
+
+use bytes::Bytes;
+use object_store::path::Path;
+use object_store::{ObjectStoreExt, PutPayload};
+use tokio::time::timeout_at;
+
+use crate::error::Error;
+use crate::ids::ShardId;
+use crate::store::keys;
+
+use super::{Context, Retry};
+
+impl Context {
+    /// The bytes of an object in this range; `None` where there is no such object.
+    ///
+    /// Cancelling leaves nothing.
+    pub async fn read_blob(
+        &self,
+        shard: ShardId,
+        name: &str,
+        range: std::ops::Range<u64>,
+    ) -> Result<Option<Bytes>, Error> {
+        let path = keys::blob(shard, name);
+        let answer = self.persist(|| self.store.get_range(&path, range.clone())).await;
+        match answer {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(Tried::Failed(object_store::Error::NotFound { .. })) => Ok(None),
+            Err(tried) => Err(tried.into_error("could not be read", shard, &path)),
+        }
+    }
+
+    /// All bytes of an object; `None` where there is no such object.
+    ///
+    /// Cancelling leaves nothing.
+    pub async fn read_whole_blob(&self, shard: ShardId, name: &str) -> Result<Option<Bytes>, Error> {
+        let path = keys::blob(shard, name);
+        match self.persist(|| async { self.store.get(&path).await?.bytes().await }).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(Tried::Failed(object_store::Error::NotFound { .. })) => Ok(None),
+            Err(tried) => Err(tried.into_error("could not be read", shard, &path)),
+        }
+    }
+
+    /// Writes an object of a name that nobody has used.
+    ///
+    /// Cancelling, and an error, leave the object there or not: the leak sweep finds it.
+    pub async fn write_blob(&self, shard: ShardId, name: &str, bytes: Bytes) -> Result<(), Error> {
+        let path = keys::blob(shard, name);
+        let put = || self.store.put(&path, PutPayload::from_bytes(bytes.clone()));
+        match self.persist(put).await {
+            Ok(_) => Ok(()),
+            Err(tried) => Err(tried.into_error("could not be written", shard, &path)),
+        }
+    }
+
+    /// Deletes an object, if it is there.
+    ///
+    /// Cancelling, and an error, leave the object there or not.
+    pub async fn delete_blob(&self, shard: ShardId, name: &str) -> Result<(), Error> {
+        let path = keys::blob(shard, name);
+        match self.persist(|| self.store.delete(&path)).await {
+            Ok(()) | Err(Tried::Failed(object_store::Error::NotFound { .. })) => Ok(()),
+            Err(tried) => Err(tried.into_error("could not be deleted", shard, &path)),
+        }
+    }
+
+    /// Asks until the store gives an answer that asking again would not change, or the deadline has passed.
+    async fn persist<R, F>(&self, mut request: impl FnMut() -> F) -> Result<R, Tried>
+    where
+        F: Future<Output = object_store::Result<R>>,
+    {
+        let limit = self.config.store_deadline;
+        let mut retry = Retry::within(self, limit);
+        loop {
+            let failed = match timeout_at(retry.request_deadline(limit), request()).await {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(error)) if is_final(&error) => return Err(Tried::Failed(error)),
+                Ok(Err(error)) => Some(error),
+                Err(_elapsed) => None,
+            };
+            if !retry.pause().await {
+                return Err(failed.map_or(Tried::NoAnswer, Tried::Failed));
+            }
+        }
+    }
+}
+
+enum Tried {
+    Failed(object_store::Error),
+    NoAnswer,
+}
+
+impl Tried {
+    fn into_error(self, what: &'static str, shard: ShardId, path: &Path) -> Error {
+        let error = Error::unavailable(what).of_shard(shard).of_object(path.to_string());
+        match self {
+            Tried::Failed(cause) => error.because(cause),
+            Tried::NoAnswer => error,
+        }
+    }
+}
+
+/// Whether asking again would bring the same answer.
+fn is_final(error: &object_store::Error) -> bool {
+    use object_store::Error::{
+        InvalidPath, NotFound, NotImplemented, NotSupported, PermissionDenied, Unauthenticated, UnknownConfigurationKey,
+    };
+    matches!(
+        error,
+        NotFound { .. }
+            | InvalidPath { .. }
+            | NotSupported { .. }
+            | NotImplemented { .. }
+            | PermissionDenied { .. }
+            | Unauthenticated { .. }
+            | UnknownConfigurationKey { .. }
+    )
+}

@@ -1,0 +1,109 @@
+//! What commits leave to be done: rollups, compaction, deletions. One task per shard, off the write path.
+//!
+//! The machine says when there may be work; the task does it in steps and stops with the client. Any number of processes
+//! may maintain one shard: each step ends in a commit that can be refused, and a refused step wastes its own work only.
+//!
+//! Always, for a deletion: first the object, then its record in the state, then the log. An object that was offered in a
+//! commit of unknown outcome is not deleted.
+
+mod compact;
+mod plan;
+mod rollup;
+mod sweep;
+
+use std::sync::{Arc, Weak};
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
+
+use crate::codec::{Data, Diff, Time};
+use crate::error::Error;
+use crate::machine::{Context, Machine, Retry};
+
+/// The task that maintains one shard. Dropping it stops the task.
+#[derive(Debug)]
+pub struct Maintenance {
+    task: AbortHandle,
+    settle: mpsc::Sender<oneshot::Sender<Result<(), Error>>>,
+}
+
+impl Maintenance {
+    /// Starts maintaining a shard of these types.
+    pub fn start<K: Data, V: Data, T: Time, D: Diff>(machine: &Arc<Machine<T>>) -> Self {
+        let context = Arc::clone(machine.context());
+        let (settle, asked) = mpsc::channel(SETTLES_MAX);
+        let task = context.runtime.spawn(maintain::<K, V, T, D>(Arc::downgrade(machine), Arc::clone(&context), asked));
+        Self { task: task.abort_handle(), settle }
+    }
+
+    /// Resolves when there is nothing left to do. An error of the upkeep is the answer here; otherwise it is tried again.
+    pub async fn settle(&self) -> Result<(), Error> {
+        let stopped = || Error::unavailable("the client was shut down");
+        let (sender, receiver) = oneshot::channel();
+        self.settle.send(sender).await.map_err(|_| stopped())?;
+        receiver.await.map_err(|_| stopped())?
+    }
+}
+
+/// Callers that wait for a shard to settle; more of them queue.
+const SETTLES_MAX: usize = 16;
+
+impl Drop for Maintenance {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn maintain<K: Data, V: Data, T: Time, D: Diff>(
+    machine: Weak<Machine<T>>,
+    context: Arc<Context>,
+    mut asked: mpsc::Receiver<oneshot::Sender<Result<(), Error>>>,
+) {
+    loop {
+        let Some(held) = machine.upgrade() else {
+            return;
+        };
+        let waiting = tokio::select! {
+            () = held.upkeep_due() => None,
+            waiting = asked.recv() => match waiting {
+                Some(waiting) => Some(waiting),
+                None => return,
+            },
+        };
+        let mut retry = Retry::within(&context, std::time::Duration::MAX);
+        let done = loop {
+            match upkeep::<K, V, T, D>(&held).await {
+                Err(error) if waiting.is_none() => {
+                    tracing::warn!(shard = %held.shard(), %error, "upkeep failed, trying again");
+                    retry.pause().await;
+                }
+                done => break done,
+            }
+        };
+        if let Some(waiting) = waiting {
+            let _ = waiting.send(done); // whoever asked may have gone
+        }
+    }
+}
+
+/// Does steps until there is nothing to do.
+async fn upkeep<K: Data, V: Data, T: Time, D: Diff>(machine: &Arc<Machine<T>>) -> Result<(), Error> {
+    loop {
+        let state = machine.state();
+        let config = &machine.context().config;
+        let mut worked = false;
+        if config.compact && state.compaction_due(config) {
+            worked |= compact::compact::<K, V, T, D>(machine, &state).await?;
+        }
+        if machine.state().rollup_due(config) {
+            rollup::write(machine).await?;
+            worked = true;
+        }
+        if machine.state().sweep_due() {
+            worked |= sweep::sweep(machine).await?;
+        }
+        if !worked {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! Rollups: the state as one object, so that nobody reads the log from its beginning.
+
+use std::sync::Arc;
+
+use crate::codec::Time;
+use crate::error::Error;
+use crate::machine::Machine;
+use crate::state::RollupRef;
+use crate::state::transition::set_rollup;
+
+/// Writes the present state as a rollup, makes it the newest, and truncates the log behind it.
+pub(super) async fn write<T: Time>(machine: &Arc<Machine<T>>) -> Result<(), Error> {
+    let context = machine.context();
+    let state = machine.state();
+    let id = uuid::Uuid::from_u128(context.entropy.bits());
+    let name = format!("rollup-{:020}-{id}", state.seqno.0);
+    context.write_blob(machine.shard(), &name, state.encode()).await?;
+    let rollup = RollupRef { seqno: state.seqno, name: name.clone() };
+    // On an error the rollup may be in use, or come to be: it stays, and the leak sweep decides.
+    let applied = machine.apply(move |state, _now_ms| set_rollup(state, &rollup)).await?;
+    if !applied.reply && !applied.doubtful {
+        context.delete_blob(machine.shard(), &name).await?;
+    }
+    truncate(machine).await
+}
+
+/// Removes the log entries that the newest rollup covers. They are needed by nobody: whoever is behind reads the rollup.
+pub(super) async fn truncate<T: Time>(machine: &Arc<Machine<T>>) -> Result<(), Error> {
+    let Some(covered) = machine.state().rollup.as_ref().map(|rollup| rollup.seqno) else {
+        return Ok(());
+    };
+    let truncation = machine.context().consensus.truncate(machine.shard(), covered.next());
+    let limit = machine.context().config.store_deadline;
+    match tokio::time::timeout(limit, truncation).await {
+        Ok(Ok(_count)) => Ok(()),
+        Ok(Err(error)) => Err(Error::unavailable("the log could not be truncated").because(error)),
+        Err(_elapsed) => Err(Error::unavailable("truncating the log took too long")),
+    }
+}

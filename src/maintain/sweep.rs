@@ -1,0 +1,47 @@
+//! Sweeping: deleting the objects that no state from some position on refers to, once every hold has passed it.
+
+use std::sync::Arc;
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+
+use crate::codec::Time;
+use crate::error::Error;
+use crate::ids::SeqNo;
+use crate::machine::Machine;
+use crate::state::State;
+use crate::state::transition::delete_garbage;
+
+/// Deletes one step's worth of garbage and records it; whether there was any.
+pub(super) async fn sweep<T: Time>(machine: &Arc<Machine<T>>) -> Result<bool, Error> {
+    let (context, shard) = (machine.context(), machine.shard());
+    let dead = next_step(&machine.state(), context.config.sweep_step_objects_max);
+    if dead.is_empty() {
+        return Ok(false);
+    }
+    let names: Vec<String> = dead.iter().flat_map(|(_, names)| names.iter().cloned()).collect();
+    let delete = |name: String| {
+        let context = Arc::clone(context);
+        async move { context.delete_blob(shard, &name).await }
+    };
+    let deletions = stream::iter(names).map(delete);
+    // First the objects, then the record: interrupted in between, the next sweep deletes them again, which does no harm.
+    deletions.buffer_unordered(context.config.sweep_concurrency.max(1)).try_collect::<()>().await?;
+    machine.apply(move |state, _now_ms| delete_garbage(state, &dead)).await?;
+    Ok(true)
+}
+
+/// The oldest garbage that nobody holds, at most so many objects.
+fn next_step<T: Time>(state: &State<T>, objects_max: usize) -> Vec<(SeqNo, Vec<String>)> {
+    let hold = state.hold();
+    let mut step = Vec::new();
+    let mut left = objects_max.max(1);
+    for (seqno, names) in state.garbage.iter().take_while(|(seqno, _)| **seqno <= hold) {
+        let names: Vec<String> = names.iter().take(left).cloned().collect();
+        left -= names.len();
+        step.push((*seqno, names));
+        if left == 0 {
+            break;
+        }
+    }
+    step
+}

@@ -1,0 +1,107 @@
+//! Rows in any order into an object: collects, sorts, consolidates, writes.
+//!
+//! Always: keys and values lie in contiguous memory and only an index of (prefix, row) is sorted, so a row costs no
+//! allocation and input that is sorted already costs one pass.
+
+use crate::codec::{Builder, Data, Diff, Time};
+use crate::error::Error;
+
+use super::meta::{EncodeOptions, EncodedPart};
+use super::writer::{SortedPartWriter, row_size};
+
+/// Bytes of an object that do not come from rows, generously: header and footer of a part of common types.
+const OVERHEAD_BYTES: usize = 4_096;
+
+/// Collects updates of one part.
+#[derive(Debug)]
+pub struct PartBuilder<K: Data, V: Data, T: Time, D: Diff> {
+    keys: K::Builder,
+    values: V::Builder,
+    times: Vec<T>,
+    diffs: Vec<D>,
+    /// The prefix of each key with its row: what is sorted.
+    order: Vec<(u64, u32)>,
+    bytes: usize,
+}
+
+impl<K: Data, V: Data, T: Time, D: Diff> Default for PartBuilder<K, V, T, D> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<K: Data, V: Data, T: Time, D: Diff> PartBuilder<K, V, T, D> {
+    /// A builder of no rows yet.
+    pub fn new() -> Self {
+        Self {
+            keys: K::Builder::default(),
+            values: V::Builder::default(),
+            times: Vec::new(),
+            diffs: Vec::new(),
+            order: Vec::new(),
+            bytes: 0,
+        }
+    }
+
+    /// Adds an update. `Invalid` if the row is too large, its serde implementation fails, or there are more than four
+    /// billion; it was not added then, and the builder can be used on.
+    #[inline]
+    pub fn push(&mut self, key: K::Ref<'_>, value: V::Ref<'_>, time: &T, diff: &D) -> Result<(), Error> {
+        let size = row_size::<K, V>(key, value)?;
+        let Ok(row) = u32::try_from(self.order.len()) else {
+            return Err(Error::invalid(format!("more than {} updates in one part", u32::MAX)));
+        };
+        self.order.push((K::prefix(key), row));
+        self.keys.push(key);
+        self.values.push(value);
+        self.times.push(time.clone());
+        self.diffs.push(diff.clone());
+        self.bytes += size;
+        Ok(())
+    }
+
+    /// The updates so far.
+    pub fn rows(&self) -> usize {
+        self.order.len()
+    }
+
+    /// The memory that the updates take, in bytes, within a small factor; also about the length of the object when it
+    /// is not compressed.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The part, or `None` if all updates cancel out.
+    pub fn finish(mut self, options: &EncodeOptions) -> Result<Option<EncodedPart<T>>, Error> {
+        let Self { keys, values, times, diffs, order, bytes } = &mut self;
+        let key = |row: u32| keys.get(row as usize);
+        let value = |row: u32| values.get(row as usize);
+        let time = |row: u32| &times[row as usize];
+        // First by numbers alone, which is several times faster; what they cannot tell apart then by the rows themselves.
+        order.sort_unstable();
+        for ties in order.chunk_by_mut(|a, b| a.0 == b.0).filter(|ties| ties.len() > 1) {
+            ties.sort_unstable_by(|a, b| {
+                let values = || value(a.1).cmp(&value(b.1));
+                let times = || time(a.1).cmp(time(b.1));
+                key(a.1).cmp(&key(b.1)).then_with(values).then_with(times).then_with(|| a.1.cmp(&b.1))
+            });
+        }
+        let capacity = *bytes + *bytes / 16 + OVERHEAD_BYTES;
+        let mut writer = SortedPartWriter::<K, V, T, D>::with_capacity(options, capacity)?;
+        let same = |a: &(u64, u32), b: &(u64, u32)| {
+            a.0 == b.0 && key(a.1) == key(b.1) && value(a.1) == value(b.1) && time(a.1) == time(b.1)
+        };
+        let mut rows = Vec::with_capacity(order.len());
+        for group in order.chunk_by(same) {
+            let mut sum = diffs[group[0].1 as usize].clone();
+            for (_, row) in &group[1..] {
+                sum.plus_equals(&diffs[*row as usize]);
+            }
+            if !sum.is_zero() {
+                rows.push((group[0].1, sum));
+            }
+        }
+        writer.gather(&rows, keys, values, times)?;
+        writer.finish()
+    }
+}

@@ -1,0 +1,151 @@
+//! One decoded record batch: rows to look at in place.
+//!
+//! Always: all four columns have the same length and every word of time and diff has been decoded once, so access cannot
+//! fail. Cloning shares the buffers, which are those that were fetched wherever the part was not compressed.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use arrow_array::{Array, ArrayRef};
+use arrow_buffer::Buffer;
+
+use crate::codec::{Codec, Codec64, Column, Data, DecodeError, Diff, Time};
+
+/// A run of consecutive rows of a part.
+pub struct Chunk<K: Codec, V: Codec, T, D> {
+    columns: Arc<Columns<K, V>>,
+    marker: PhantomData<fn() -> (T, D)>,
+}
+
+#[derive(Debug)]
+struct Columns<K: Codec, V: Codec> {
+    keys: K::Column,
+    values: V::Column,
+    times: Words,
+    diffs: Words,
+    memory_bytes: usize,
+}
+
+impl<K: Codec, V: Codec, T, D> Clone for Chunk<K, V, T, D> {
+    fn clone(&self) -> Self {
+        Self { columns: Arc::clone(&self.columns), marker: PhantomData }
+    }
+}
+
+impl<K: Codec, V: Codec, T, D> fmt::Debug for Chunk<K, V, T, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Chunk of {} rows", self.columns.times.len())
+    }
+}
+
+impl<K: Data, V: Data, T: Time, D: Diff> Chunk<K, V, T, D> {
+    /// A chunk of four arrays, in the order of the columns.
+    pub(super) fn try_new(arrays: [&ArrayRef; 4], memory_bytes: usize) -> Result<Self, DecodeError> {
+        let [keys, values, times, diffs] = arrays;
+        let columns = Columns::<K, V> {
+            keys: K::Column::try_new(keys, None)?,
+            values: V::Column::try_new(values, None)?,
+            times: Words::try_new::<T>(times)?,
+            diffs: Words::try_new::<D>(diffs)?,
+            memory_bytes,
+        };
+        let rows = columns.times.len();
+        if columns.keys.len() != rows || columns.values.len() != rows || columns.diffs.len() != rows {
+            return Err(DecodeError("columns of different lengths".to_owned()));
+        }
+        Ok(Self { columns: Arc::new(columns), marker: PhantomData })
+    }
+
+    /// The number of rows.
+    pub fn len(&self) -> usize {
+        self.columns.times.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The memory that the columns keep alive, in bytes. Without compression it is the fetched block itself.
+    pub fn memory_bytes(&self) -> usize {
+        self.columns.memory_bytes
+    }
+
+    /// The key of row `index`, which the caller keeps below [`Chunk::len`]; so for the other three.
+    #[inline]
+    pub fn key(&self, index: usize) -> K::Ref<'_> {
+        self.columns.keys.get(index)
+    }
+
+    /// The value of row `index`.
+    #[inline]
+    pub fn value(&self, index: usize) -> V::Ref<'_> {
+        self.columns.values.get(index)
+    }
+
+    /// The time of row `index`.
+    #[inline]
+    pub fn time(&self, index: usize) -> T {
+        self.columns.times.get(index)
+    }
+
+    /// The diff of row `index`.
+    #[inline]
+    pub fn diff(&self, index: usize) -> D {
+        self.columns.diffs.get(index)
+    }
+
+    /// All rows, borrowed, in order.
+    #[inline]
+    pub fn refs(&self) -> impl ExactSizeIterator<Item = (K::Ref<'_>, V::Ref<'_>, T, D)> {
+        let columns = &*self.columns;
+        (0..self.len()).map(move |index| {
+            let (time, diff) = (columns.times.get(index), columns.diffs.get(index));
+            (columns.keys.get(index), columns.values.get(index), time, diff)
+        })
+    }
+
+    /// All rows, owned, in order.
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = ((K, V), T, D)> {
+        self.refs().map(|(key, value, time, diff)| ((K::from_ref(key), V::from_ref(value)), time, diff))
+    }
+}
+
+/// A column of eight-byte words, all of which decode as the type they were opened with.
+#[derive(Debug)]
+struct Words(Buffer);
+
+impl Words {
+    fn try_new<C: Codec64>(array: &ArrayRef) -> Result<Self, DecodeError> {
+        if *array.data_type() != C::data_type() {
+            return Err(DecodeError(format!("a column of {} instead of {}", array.data_type(), C::data_type())));
+        }
+        if array.null_count() > 0 {
+            return Err(DecodeError(format!("{} nulls among words", array.null_count())));
+        }
+        let data = array.to_data();
+        let words = data.buffers().first().and_then(|buffer| {
+            let (start, len) = (data.offset().checked_mul(8)?, data.len().checked_mul(8)?);
+            (start.checked_add(len)? <= buffer.len()).then(|| Self(buffer.slice_with_length(start, len)))
+        });
+        let words = words.ok_or_else(|| DecodeError(format!("{} is not eight bytes wide", C::data_type())))?;
+        words.as_slice().iter().try_for_each(|word| C::decode(*word).map(drop))?;
+        Ok(words)
+    }
+
+    #[inline]
+    fn as_slice(&self) -> &[[u8; 8]] {
+        self.0.as_slice().as_chunks().0
+    }
+
+    #[inline]
+    fn len(&self) -> usize {
+        self.0.len() / 8
+    }
+
+    #[inline]
+    fn get<C: Codec64>(&self, index: usize) -> C {
+        C::decode(self.as_slice()[index]).expect("every word was decoded when the column was opened")
+    }
+}

@@ -1,0 +1,272 @@
+//! Many sorted runs into one: a k-way merge that is fed chunks and gives consolidated rows.
+//!
+//! Always: rows come out in the order of (key, value, time), each of these once, none with a diff of zero; inputs that are
+//! not sorted by (key, value) are refused as corrupt, not merged into something wrong. Memory is one chunk per input, one
+//! more for the group at hand, and the times and diffs of that group, a group being the updates of one (key, value).
+//!
+//! Not here: where chunks come from. [`Merge::step`] says which input needs one and the caller fetches it as it likes.
+
+use std::cmp::Ordering;
+use std::ops::ControlFlow;
+
+use differential_dataflow::consolidation::consolidate;
+
+use super::chunk::Chunk;
+use super::tournament::Tournament;
+use crate::codec::{Data, Diff, Time};
+use crate::error::Error;
+
+/// Why [`Merge::step`] returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MergeStep<B = ()> {
+    /// This input has no row left: call [`Merge::push_chunk`] or [`Merge::finish_input`] for it, then step again.
+    NeedChunk(usize),
+    /// The caller's `emit` broke off with this. The row it was given counts as emitted; step again for the next.
+    Paused(B),
+    /// All inputs are finished and all rows were emitted.
+    Done,
+}
+
+/// A merge in progress.
+#[derive(Debug)]
+pub struct Merge<K: Data, V: Data, T: Time, D: Diff> {
+    inputs: Vec<Input<K, V, T, D>>,
+    /// The order of the inputs' heads; `None` until every input has one or is finished.
+    tournament: Option<Tournament>,
+    /// Whether the winner's head is another than the tournament knows.
+    stale: bool,
+    group: Option<Group<K, V, T, D>>,
+    /// The group's updates with their times mapped.
+    updates: Vec<(T, D)>,
+    /// Once the group is complete: how many of `updates`, now consolidated, were emitted.
+    emitted: Option<usize>,
+}
+
+#[derive(Debug)]
+struct Input<K: Data, V: Data, T: Time, D: Diff> {
+    chunk: Option<Chunk<K, V, T, D>>,
+    /// The next row of the chunk: the head. At its end, the chunk stays to be compared with the next one.
+    row: usize,
+    /// The key's prefix at the head.
+    prefix: u64,
+    finished: bool,
+}
+
+/// The key and the value of the updates being collected.
+#[derive(Debug)]
+struct Group<K: Data, V: Data, T: Time, D: Diff> {
+    place: Place<K, V, T, D>,
+    row: usize,
+    prefix: u64,
+}
+
+#[derive(Debug)]
+enum Place<K: Data, V: Data, T: Time, D: Diff> {
+    /// In the chunk of this input.
+    Input(usize),
+    /// In a chunk that its input is done with.
+    Held(Chunk<K, V, T, D>),
+}
+
+impl<K: Data, V: Data, T: Time, D: Diff> Input<K, V, T, D> {
+    /// The chunk, if it has a row left.
+    #[inline]
+    fn head(&self) -> Option<&Chunk<K, V, T, D>> {
+        self.chunk.as_ref().filter(|chunk| self.row < chunk.len())
+    }
+
+    #[inline]
+    fn needs_chunk(&self) -> bool {
+        !self.finished && self.head().is_none()
+    }
+
+    /// The order of two heads. An input without one is behind all others.
+    #[inline]
+    fn compare(&self, other: &Self) -> Ordering {
+        match (self.head(), other.head()) {
+            (Some(a), Some(b)) => {
+                let keys_and_values = || compare_rows(a, self.row, b, other.row);
+                self.prefix.cmp(&other.prefix).then_with(keys_and_values)
+            }
+            (a, b) => a.is_none().cmp(&b.is_none()),
+        }
+    }
+}
+
+#[inline]
+fn compare_rows<K: Data, V: Data, T: Time, D: Diff>(
+    a: &Chunk<K, V, T, D>,
+    a_row: usize,
+    b: &Chunk<K, V, T, D>,
+    b_row: usize,
+) -> Ordering {
+    a.key(a_row).cmp(&b.key(b_row)).then_with(|| a.value(a_row).cmp(&b.value(b_row)))
+}
+
+fn out_of_order(input: usize) -> Error {
+    Error::corrupt(format!("rows out of order in input {input} of a merge"))
+}
+
+impl<K: Data, V: Data, T: Time, D: Diff> Merge<K, V, T, D> {
+    /// A merge of so many inputs, none of which has a chunk yet.
+    pub fn new(inputs: usize) -> Self {
+        let input = || Input { chunk: None, row: 0, prefix: 0, finished: false };
+        Self {
+            inputs: std::iter::repeat_with(input).take(inputs).collect(),
+            tournament: None,
+            stale: false,
+            group: None,
+            updates: Vec::new(),
+            emitted: None,
+        }
+    }
+
+    /// The next chunk of an input that [`Merge::step`] asked for. `Invalid` if it still has rows, is finished or does
+    /// not exist; `Corrupt` if the chunk begins before the last one of the input ended.
+    pub fn push_chunk(&mut self, input: usize, chunk: Chunk<K, V, T, D>) -> Result<(), Error> {
+        let state = self.inputs.get_mut(input).filter(|state| state.needs_chunk());
+        let state = state.ok_or_else(|| Error::invalid(format!("input {input} of a merge needs no chunk")))?;
+        if chunk.is_empty() {
+            return Ok(());
+        }
+        state.row = 0;
+        state.prefix = K::prefix(chunk.key(0));
+        if let Some(last) = state.chunk.replace(chunk.clone()) {
+            if compare_rows(&last, last.len() - 1, &chunk, 0) == Ordering::Greater {
+                return Err(out_of_order(input));
+            }
+            if let Some(group) = &mut self.group
+                && matches!(group.place, Place::Input(place) if place == input)
+            {
+                group.place = Place::Held(last);
+            }
+        }
+        Ok(())
+    }
+
+    /// Says that an input has no further chunk.
+    pub fn finish_input(&mut self, input: usize) {
+        if let Some(input) = self.inputs.get_mut(input) {
+            input.finished = true;
+        }
+    }
+
+    /// Merges until it has to return. `map_time` sees the input and the time of each update once and may advance it or, with `None`,
+    /// drop the update; `emit` gets each row of the result. After an error, which is `Corrupt`, the merge is of no use.
+    pub fn step<B>(
+        &mut self,
+        mut map_time: impl FnMut(usize, T) -> Option<T>,
+        mut emit: impl FnMut(K::Ref<'_>, V::Ref<'_>, &T, &D) -> ControlFlow<B>,
+    ) -> Result<MergeStep<B>, Error> {
+        loop {
+            if let ControlFlow::Break(value) = self.emit(&mut emit) {
+                return Ok(MergeStep::Paused(value));
+            }
+            if let Err(input) = self.settle() {
+                return Ok(MergeStep::NeedChunk(input));
+            }
+            let first = self.tournament.as_ref().and_then(Tournament::winner);
+            let first = first.filter(|first| self.inputs[*first].head().is_some());
+            match (first, &self.group) {
+                (Some(first), None) => {
+                    let Input { row, prefix, .. } = self.inputs[first];
+                    self.group = Some(Group { place: Place::Input(first), row, prefix });
+                    self.absorb(first, &mut map_time)?;
+                }
+                (Some(first), Some(group)) if self.belongs(first, group) => self.absorb(first, &mut map_time)?,
+                (_, Some(_)) => {
+                    consolidate(&mut self.updates);
+                    self.emitted = Some(0);
+                }
+                (None, None) => return Ok(MergeStep::Done),
+            }
+        }
+    }
+
+    /// Emits what is left of a complete group.
+    #[inline]
+    fn emit<B>(&mut self, emit: &mut impl FnMut(K::Ref<'_>, V::Ref<'_>, &T, &D) -> ControlFlow<B>) -> ControlFlow<B> {
+        if let (Some(emitted), Some(group)) = (&mut self.emitted, &self.group) {
+            let chunk = match &group.place {
+                Place::Input(input) => self.inputs[*input].chunk.as_ref(),
+                Place::Held(chunk) => Some(chunk),
+            };
+            if let Some(chunk) = chunk {
+                for (time, diff) in &self.updates[*emitted..] {
+                    *emitted += 1;
+                    emit(chunk.key(group.row), chunk.value(group.row), time, diff)?;
+                }
+            }
+            self.emitted = None;
+            self.group = None;
+            self.updates.clear();
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Brings the tournament up to date, or says which input needs a chunk for that.
+    #[inline]
+    fn settle(&mut self) -> Result<(), usize> {
+        let inputs = &self.inputs;
+        let less = |a: usize, b: usize| inputs[a].compare(&inputs[b]).then(a.cmp(&b)) == Ordering::Less;
+        match &mut self.tournament {
+            None => {
+                if let Some(input) = inputs.iter().position(Input::needs_chunk) {
+                    return Err(input);
+                }
+                self.tournament = Some(Tournament::new(inputs.len(), less));
+            }
+            Some(tournament) if self.stale => {
+                if let Some(input) = tournament.winner().filter(|winner| inputs[*winner].needs_chunk()) {
+                    return Err(input);
+                }
+                tournament.replay(less);
+            }
+            Some(_) => {}
+        }
+        self.stale = false;
+        Ok(())
+    }
+
+    /// Whether the head of an input has the key and the value of the group.
+    #[inline]
+    fn belongs(&self, input: usize, group: &Group<K, V, T, D>) -> bool {
+        let Input { chunk, row, prefix, .. } = &self.inputs[input];
+        let place = match &group.place {
+            Place::Input(place) => self.inputs[*place].chunk.as_ref(),
+            Place::Held(chunk) => Some(chunk),
+        };
+        let (Some(chunk), Some(place)) = (chunk, place) else {
+            return false;
+        };
+        *prefix == group.prefix && compare_rows(chunk, *row, place, group.row) == Ordering::Equal
+    }
+
+    /// Takes the head of an input and the rows of its chunk that follow with the same key and value.
+    #[inline]
+    fn absorb(&mut self, index: usize, map_time: &mut impl FnMut(usize, T) -> Option<T>) -> Result<(), Error> {
+        self.stale = true;
+        let input = &mut self.inputs[index];
+        let Some(chunk) = &input.chunk else {
+            return Ok(());
+        };
+        loop {
+            if let Some(time) = map_time(index, chunk.time(input.row)) {
+                self.updates.push((time, chunk.diff(input.row)));
+            }
+            input.row += 1;
+            if input.row == chunk.len() {
+                return Ok(());
+            }
+            let prefix = K::prefix(chunk.key(input.row));
+            let rows = || compare_rows(chunk, input.row, chunk, input.row - 1);
+            let order = prefix.cmp(&input.prefix).then_with(rows);
+            input.prefix = prefix;
+            match order {
+                Ordering::Less => return Err(out_of_order(index)),
+                Ordering::Equal => {}
+                Ordering::Greater => return Ok(()),
+            }
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The handle of a critical reader: it keeps history without ever expiring, and survives its process.
+
+use std::sync::Arc;
+
+use timely::progress::Antichain;
+
+use crate::codec::Time;
+use crate::error::Error;
+use crate::ids::{CriticalReaderId, ShardId};
+use crate::machine::Machine;
+use crate::state::CriticalReader;
+use crate::state::transition::{CriticalReply, downgrade_critical, expire_critical};
+
+/// What became of a downgrade.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "a downgrade that met another owner's token changed nothing"]
+pub enum SinceDowngrade<T> {
+    /// The reader stands at this since, and its token is the new one.
+    Downgraded {
+        /// The since: the one asked for, or a later one from before.
+        since: Antichain<T>,
+    },
+    /// Another owner has taken the reader over. Nothing was changed.
+    OpaqueMismatch {
+        /// That owner's token.
+        current: u64,
+    },
+}
+
+/// Keeps a shard readable from its since on until it says otherwise. There is no expiry: whoever loses the id keeps the
+/// history for ever.
+#[derive(Debug)]
+pub struct SinceHandle<T: Time> {
+    machine: Arc<Machine<T>>,
+    id: CriticalReaderId,
+    since: Antichain<T>,
+    opaque: u64,
+}
+
+impl<T: Time> SinceHandle<T> {
+    pub(crate) fn new(machine: Arc<Machine<T>>, id: CriticalReaderId, reader: CriticalReader<T>) -> Self {
+        Self { machine, id, since: reader.since, opaque: reader.opaque }
+    }
+
+    /// The shard.
+    pub fn shard_id(&self) -> ShardId {
+        self.machine.shard()
+    }
+
+    /// The reader.
+    pub fn critical_reader_id(&self) -> CriticalReaderId {
+        self.id
+    }
+
+    /// Where it stood when this handle last heard of it.
+    pub fn since(&self) -> &Antichain<T> {
+        &self.since
+    }
+
+    /// Its fencing token when this handle last heard of it.
+    pub fn opaque(&self) -> u64 {
+        self.opaque
+    }
+
+    /// Moves the since forward and sets the fencing token, if the token is the expected one. A since that is not beyond
+    /// the present one leaves it.
+    ///
+    /// `Unavailable` if storage did not answer: it may have happened. Cancelling leaves it so, too.
+    pub async fn compare_and_downgrade_since(
+        &mut self,
+        expected: u64,
+        new: (u64, &Antichain<T>),
+    ) -> Result<SinceDowngrade<T>, Error> {
+        let (id, (opaque, since)) = (self.id, (new.0, new.1.clone()));
+        let decide = move |state: &crate::state::State<T>, _| downgrade_critical(state, id, expected, opaque, &since);
+        match self.machine.apply(decide).await?.reply {
+            CriticalReply::Downgraded(since) => {
+                self.since.clone_from(&since);
+                self.opaque = opaque;
+                Ok(SinceDowngrade::Downgraded { since })
+            }
+            CriticalReply::OpaqueMismatch(current) => {
+                self.opaque = current;
+                Ok(SinceDowngrade::OpaqueMismatch { current })
+            }
+            CriticalReply::Missing => {
+                let message = format!("critical reader {} was expired", self.id);
+                Err(Error::invalid(message).of_shard(self.machine.shard()))
+            }
+        }
+    }
+
+    /// Removes the reader from the shard. What it kept may go.
+    pub async fn expire(self) -> Result<(), Error> {
+        let id = self.id;
+        self.machine.apply(move |state, _now_ms| expire_critical(state, id)).await?;
+        Ok(())
+    }
+}

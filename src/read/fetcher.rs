@@ -1,0 +1,77 @@
+//! Fetching parts, also in a process that has no reader.
+
+use std::sync::Arc;
+
+use crate::codec::{Data, Diff, Time};
+use crate::error::{EncodedFrontier, Error, ErrorKind};
+use crate::fetch::{Plan, fetch_part};
+use crate::machine::Machine;
+
+use super::leased::PartRef;
+use super::{FetchedPart, PartRef as PublicPartRef};
+
+/// Fetches the parts of one shard. It holds nothing: whoever gave the part out does.
+#[derive(Debug)]
+pub struct PartFetcher<K: Data, V: Data, T: Time, D: Diff> {
+    machine: Arc<Machine<T>>,
+    marker: std::marker::PhantomData<fn() -> (K, V, D)>,
+}
+
+impl<K: Data, V: Data, T: Time, D: Diff> Clone for PartFetcher<K, V, T, D> {
+    fn clone(&self) -> Self {
+        Self::new(Arc::clone(&self.machine))
+    }
+}
+
+impl<K: Data, V: Data, T: Time, D: Diff> PartFetcher<K, V, T, D> {
+    pub(crate) fn new(machine: Arc<Machine<T>>) -> Self {
+        Self { machine, marker: std::marker::PhantomData }
+    }
+
+    /// Fetches and decodes a part: one request to the store, none if the part is inline or its reader sees none of it.
+    ///
+    /// Errors name the object: `Corrupt` if it is missing, foreign or damaged; `LeaseExpired` if that is because the
+    /// reader's lease was lost; `Unavailable` if the store did not answer within `Config::store_deadline`; `Invalid` for
+    /// a part of another shard. Cancelling leaves nothing.
+    pub async fn fetch(&self, part: impl Into<PublicPartRef<T>>) -> Result<FetchedPart<K, V, T, D>, Error> {
+        let part: PartRef<T> = part.into();
+        let context = Arc::clone(self.machine.context());
+        context.within(self.fetch_ref(part)).await
+    }
+
+    async fn fetch_ref(&self, part: PartRef<T>) -> Result<FetchedPart<K, V, T, D>, Error> {
+        let reading = &part.reading;
+        if reading.shard != self.machine.shard() {
+            let message = format!("a part of {} was given to a fetcher of another shard", reading.shard);
+            return Err(Error::invalid(message).of_shard(self.machine.shard()));
+        }
+        if let Some(lease) = &part.lease {
+            lease.ledger().check()?;
+        }
+        let plan = part.plan();
+        let chunks = match plan {
+            Plan::Nothing => Vec::new(),
+            _ => match fetch_part(self.machine.context(), reading.shard, &reading.part).await {
+                Ok(chunks) => chunks,
+                Err(error) if error.kind() == ErrorKind::Corrupt => return Err(self.explain(&part, error).await),
+                Err(error) => return Err(error),
+            },
+        };
+        Ok(FetchedPart::new(chunks, reading.window.clone(), plan))
+    }
+
+    /// A missing object is a lost lease, if the shard does not know the reader any more.
+    async fn explain(&self, part: &PartRef<T>, error: Error) -> Error {
+        if let Some(lease) = &part.lease {
+            return lease.ledger().explain_missing(error);
+        }
+        match self.machine.refresh().await {
+            Ok(state) if !state.readers.contains_key(&part.reader) => {
+                let kind = ErrorKind::LeaseExpired { earliest: EncodedFrontier::new(&state.since) };
+                let message = format!("reader {} is gone, and so is what it held", part.reader);
+                Error::new(kind, message).of_shard(self.machine.shard()).because(error)
+            }
+            _ => error,
+        }
+    }
+}

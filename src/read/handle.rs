@@ -1,0 +1,268 @@
+//! The handle of a leased reader.
+
+use std::sync::Arc;
+
+use differential_dataflow::consolidation::consolidate_updates;
+use futures::stream::{self, Stream, StreamExt, TryStreamExt};
+use timely::PartialOrder;
+use timely::progress::Antichain;
+
+use crate::codec::{Data, Diff, Time};
+use crate::error::Error;
+use crate::fetch::{Plan, Window};
+use crate::ids::{LeaseId, LeasedReaderId, ShardId};
+use crate::part::PartStats;
+use crate::state::transition::too_early;
+use crate::state::{CodecNames, State, passed};
+
+use super::leased::Reading;
+use super::ledger::Ledger;
+use super::{LeasedPart, Listen, PartFetcher, Roster, Subscribe};
+
+/// Reads a shard at times beyond its since, which it keeps from being merged away.
+///
+/// It is registered in the shard with a lease that this process renews. Dropping it removes it, as far as storage lets
+/// it, once the last part that it leased has come home.
+pub struct ReadHandle<K: Data, V: Data, T: Time, D: Diff> {
+    roster: Arc<Roster<T>>,
+    ledger: Arc<Ledger<T>>,
+    codecs: Arc<CodecNames>,
+    since: Antichain<T>,
+    marker: std::marker::PhantomData<fn() -> (K, V, D)>,
+}
+
+/// The sizes and statistics of the parts of a snapshot.
+#[derive(Clone, Debug, Default)]
+pub struct PartsStats {
+    /// How many parts.
+    pub parts: usize,
+    /// Rows, before consolidation across parts and before the window of the reader.
+    pub rows: u64,
+    /// Encoded bytes.
+    pub bytes: u64,
+    /// The statistics of each part; `None` where they are missing or unknown to this version.
+    pub stats: Vec<Option<PartStats>>,
+}
+
+impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
+    /// Registers a reader. For the client.
+    pub(crate) async fn open(
+        roster: Arc<Roster<T>>,
+        codecs: Arc<CodecNames>,
+        purpose: String,
+        as_of: Option<Antichain<T>>,
+    ) -> Result<Self, Error> {
+        let (ledger, since) = roster.open(Arc::clone(&codecs), purpose, as_of).await?;
+        Ok(Self { roster, ledger, codecs, since, marker: std::marker::PhantomData })
+    }
+
+    /// It may read at times beyond this.
+    pub fn since(&self) -> &Antichain<T> {
+        &self.since
+    }
+
+    /// The shard.
+    pub fn shard_id(&self) -> ShardId {
+        self.roster.machine().shard()
+    }
+
+    /// This reader.
+    pub fn reader_id(&self) -> LeasedReaderId {
+        self.ledger.id()
+    }
+
+    /// What it is for.
+    pub fn purpose(&self) -> &str {
+        self.ledger.purpose()
+    }
+
+    /// How many leases of it are out.
+    pub fn outstanding_leases(&self) -> usize {
+        self.ledger.outstanding()
+    }
+
+    /// Another reader with the same since.
+    pub async fn fork(&self, purpose: &str) -> Result<Self, Error> {
+        let as_of = Some(self.since.clone());
+        Self::open(Arc::clone(&self.roster), Arc::clone(&self.codecs), purpose.to_owned(), as_of).await
+    }
+
+    /// Moves the since forward and tells the shard, with what the reader still holds: also a heartbeat. A since that is
+    /// not beyond the present one leaves it. The empty frontier says that this handle will never read again.
+    ///
+    /// `LeaseExpired` if the reader was lost. `Unavailable` if the log did not answer; the handle stands at the new since
+    /// all the same, and the next heartbeat tells the shard. Cancelling leaves it so, too.
+    pub async fn downgrade_since(&mut self, since: &Antichain<T>) -> Result<(), Error> {
+        self.set_since(since);
+        self.roster.renew(&[Arc::clone(&self.ledger)]).await?;
+        self.ledger.check()
+    }
+
+    /// The same, but tells the shard only if a quarter of the lease has passed since it heard of the reader.
+    pub async fn maybe_downgrade_since(&mut self, since: &Antichain<T>) -> Result<(), Error> {
+        self.set_since(since);
+        let quarter = self.roster.machine().context().config.reader_lease / 4;
+        if self.ledger.last_renewed().elapsed() >= quarter {
+            self.roster.renew(&[Arc::clone(&self.ledger)]).await?;
+        }
+        self.ledger.check()
+    }
+
+    /// Moves the since forward without I/O; the next heartbeat tells the shard.
+    pub(super) fn set_since(&mut self, since: &Antichain<T>) {
+        if PartialOrder::less_than(&self.since, since) {
+            self.since.clone_from(since);
+            self.ledger.downgrade(since);
+        }
+    }
+
+    /// The parts that add up to the shard's contents at `as_of`, leased. Waits until the upper has passed `as_of`.
+    ///
+    /// `Since` if `as_of` is not beyond this reader's since, with the smallest that is. `LeaseExpired` if the reader was
+    /// lost. No I/O where the state in this process knows that the upper has passed. Cancelling leaves nothing.
+    pub async fn snapshot(&mut self, as_of: Antichain<T>) -> Result<Vec<LeasedPart<T>>, Error> {
+        self.check_as_of(&as_of)?;
+        self.wait_until_passed(&as_of).await?;
+        let window = |desc: &crate::state::Description<T>| Window {
+            desc: desc.clone(),
+            as_of: as_of.clone(),
+            snapshot: true,
+            updates: false,
+            shown: Antichain::from_elem(T::minimum()),
+            until: Antichain::new(),
+        };
+        self.ledger.take(|state, leasing| {
+            let mut parts = Vec::new();
+            for batch in &state.batches {
+                let window = window(&batch.desc);
+                for part in batch.parts().filter(|part| window.plan(&part.meta) != Plan::Nothing) {
+                    let number = leasing.lease(part.blob());
+                    let reading = Reading { shard: state.shard, part: part.clone(), window: window.clone() };
+                    parts.push(LeasedPart::new(&self.ledger, number, reading));
+                }
+            }
+            parts
+        })
+    }
+
+    /// The shard's contents at `as_of`, consolidated, in order: all of them in memory. Errors as in
+    /// [`ReadHandle::snapshot`] and `PartFetcher::fetch`. Cancelling leaves nothing.
+    pub async fn snapshot_and_fetch(&mut self, as_of: Antichain<T>) -> Result<Vec<((K, V), T, D)>, Error> {
+        let parts = self.snapshot(as_of).await?;
+        let fetcher = self.fetcher();
+        let mut rows = Vec::new();
+        let mut fetched = stream::iter(parts).map(|part| fetcher.fetch(part)).buffer_unordered(FETCHES_MAX);
+        while let Some(part) = fetched.try_next().await? {
+            rows.extend(part.rows());
+        }
+        // By value, not by bytes: two encodings of one value are one row.
+        consolidate_updates(&mut rows);
+        Ok(rows)
+    }
+
+    /// The shard's contents at `as_of`, row by row, not consolidated: one part in memory at a time. Errors as in
+    /// [`ReadHandle::snapshot`] and `PartFetcher::fetch`; an error ends the stream. Dropping it leaves nothing.
+    pub async fn snapshot_and_stream(
+        &mut self,
+        as_of: Antichain<T>,
+    ) -> Result<impl Stream<Item = Result<((K, V), T, D), Error>> + use<K, V, T, D>, Error> {
+        let parts = self.snapshot(as_of).await?;
+        let fetcher = self.fetcher();
+        let fetched = stream::iter(parts).then(move |part| {
+            let fetcher = fetcher.clone();
+            async move { fetcher.fetch(part).await }
+        });
+        let rows = fetched.map_ok(|part| stream::iter(owned_rows(part)).map(Ok)).try_flatten();
+        let ended = std::cell::Cell::new(false);
+        Ok(rows.take_while(move |row| {
+            let before = ended.replace(row.is_err());
+            std::future::ready(!before)
+        }))
+    }
+
+    /// Sizes and statistics of the parts that a snapshot at `as_of` has. Nothing is fetched. Errors as in
+    /// [`ReadHandle::snapshot`].
+    pub async fn snapshot_parts_stats(&mut self, as_of: Antichain<T>) -> Result<PartsStats, Error> {
+        let parts = self.snapshot(as_of).await?;
+        Ok(PartsStats {
+            parts: parts.len(),
+            rows: parts.iter().map(LeasedPart::rows).sum(),
+            bytes: parts.iter().map(LeasedPart::encoded_bytes).sum(),
+            stats: parts.iter().map(LeasedPart::stats).collect(),
+        })
+    }
+
+    /// Everything that happens strictly after `as_of`, at its time. Errors as in [`ReadHandle::snapshot`].
+    pub async fn listen(self, as_of: Antichain<T>) -> Result<Listen<K, V, T, D>, Error> {
+        self.check_as_of(&as_of)?;
+        Ok(Listen::new(self, as_of, false))
+    }
+
+    /// The snapshot at `as_of` and everything after it, in one pass. Errors as in [`ReadHandle::snapshot`].
+    pub async fn subscribe(self, as_of: Antichain<T>) -> Result<Subscribe<K, V, T, D>, Error> {
+        self.check_as_of(&as_of)?;
+        Ok(Listen::new(self, as_of, true))
+    }
+
+    /// Gives back the lease of a part that was exchanged. `Invalid` if it is not out.
+    pub fn return_lease(&self, id: LeaseId) -> Result<(), Error> {
+        self.ledger.give_back(id)
+    }
+
+    /// Fetches what this reader leases.
+    pub fn fetcher(&self) -> PartFetcher<K, V, T, D> {
+        PartFetcher::new(Arc::clone(self.roster.machine()))
+    }
+
+    /// Removes the reader from the shard, also if leases of it are out: what they hold may go.
+    ///
+    /// `Unavailable` if the log did not answer: then its lease runs out.
+    pub async fn expire(self) -> Result<(), Error> {
+        self.ledger.expire().await
+    }
+
+    pub(super) fn ledger(&self) -> &Arc<Ledger<T>> {
+        &self.ledger
+    }
+
+    pub(super) fn roster(&self) -> &Arc<Roster<T>> {
+        &self.roster
+    }
+
+    /// An error if this reader may not read at `as_of`.
+    fn check_as_of(&self, as_of: &Antichain<T>) -> Result<(), Error> {
+        self.ledger.check()?;
+        if PartialOrder::less_equal(&self.since, as_of) {
+            return Ok(());
+        }
+        Err(too_early(self.shard_id(), as_of, &self.since))
+    }
+
+    pub(super) async fn wait_until_passed(&self, as_of: &Antichain<T>) -> Result<(), Error> {
+        let machine = self.roster.machine();
+        let find = |state: &State<T>| passed(&state.upper(), as_of).then_some(());
+        machine.context().within(machine.wait_for(find)).await
+    }
+}
+
+/// Parts that are fetched at once where all rows are wanted in memory anyway.
+pub(super) const FETCHES_MAX: usize = 4;
+
+fn owned_rows<K: Data, V: Data, T: Time, D: Diff>(
+    part: super::FetchedPart<K, V, T, D>,
+) -> impl Iterator<Item = ((K, V), T, D)> {
+    let chunks = part.chunks();
+    (0..chunks).flat_map(move |index| {
+        let own = |(key, value, time, diff)| ((K::from_ref(key), V::from_ref(value)), time, diff);
+        part.chunk_refs(index).map(own).collect::<Vec<_>>()
+    })
+}
+
+impl<K: Data, V: Data, T: Time, D: Diff> std::fmt::Debug for ReadHandle<K, V, T, D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ReadHandle")
+            .field("reader", &self.reader_id())
+            .field("since", &self.since)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,241 @@
+//! Following a shard: what happens after a time, with or without the snapshot before it.
+//!
+//! A listener stands at a *position*, the upper of the newest batch that it has shown. Compaction may merge a batch
+//! that was shown with one that was not; then each row's time tells which it was of. That works because the reader's
+//! since stays one step behind: no element of it is beyond the position, so compaction, which moves times only up to
+//! the since, moves none from before the position to beyond it.
+
+use std::sync::Arc;
+
+use futures::stream::{self, Stream, StreamExt, TryStreamExt};
+use timely::PartialOrder;
+use timely::progress::Antichain;
+
+use crate::codec::{Data, Diff, Time};
+use crate::error::Error;
+use crate::fetch::{Plan, Window};
+use crate::ids::LeaseId;
+use crate::machine::{Follow, Health};
+use crate::state::{State, advance_frontier, passed};
+
+use super::handle::FETCHES_MAX;
+use super::leased::Reading;
+use super::{LeasedPart, PartFetcher, ReadHandle};
+
+/// What a listener hears.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenEvent<T, U> {
+    /// No more updates will come at times not beyond this.
+    Progress(Antichain<T>),
+    /// Updates, at times beyond the progress so far.
+    Updates(Vec<U>),
+}
+
+/// A listener that begins with the snapshot.
+pub type Subscribe<K, V, T, D> = Listen<K, V, T, D>;
+
+/// Hears everything that happens in a shard after an `as_of`, at its time; with the snapshot there, at `as_of`, if it
+/// came from [`ReadHandle::subscribe`].
+///
+/// It may be dropped at any moment. Parts that are out keep the reader registered.
+pub struct Listen<K: Data, V: Data, T: Time, D: Diff> {
+    handle: ReadHandle<K, V, T, D>,
+    as_of: Antichain<T>,
+    until: Antichain<T>,
+    /// Whether the snapshot is wanted and has not been shown yet.
+    snapshot: bool,
+    /// All batches before this were shown.
+    position: Antichain<T>,
+    /// The position as a reader from `as_of` on sees it.
+    frontier: Antichain<T>,
+    /// What the since moves to as soon as the position is strictly beyond it.
+    candidate: Antichain<T>,
+    _follow: Arc<Follow>,
+}
+
+impl<K: Data, V: Data, T: Time, D: Diff> Listen<K, V, T, D> {
+    pub(super) fn new(handle: ReadHandle<K, V, T, D>, as_of: Antichain<T>, snapshot: bool) -> Self {
+        let follow = handle.roster().machine().follow();
+        Self {
+            handle,
+            until: Antichain::new(),
+            snapshot,
+            position: Antichain::from_elem(T::minimum()),
+            frontier: as_of.clone(),
+            candidate: as_of.clone(),
+            as_of,
+            _follow: follow,
+        }
+    }
+
+    /// The same listener, which shows nothing at times beyond `until` and is done there.
+    pub fn until(mut self, until: Antichain<T>) -> Self {
+        self.until = until;
+        self
+    }
+
+    /// Everything at times not beyond this was shown.
+    pub fn frontier(&self) -> &Antichain<T> {
+        &self.frontier
+    }
+
+    /// What the reader keeps from being merged away: one step behind the frontier.
+    pub fn since(&self) -> &Antichain<T> {
+        self.handle.since()
+    }
+
+    /// The reader underneath.
+    pub fn reader(&self) -> &ReadHandle<K, V, T, D> {
+        &self.handle
+    }
+
+    /// Fetches what this listener leases.
+    pub fn fetcher(&self) -> PartFetcher<K, V, T, D> {
+        self.handle.fetcher()
+    }
+
+    /// The next events: leased parts, and the progress behind them. Waits until there is something. Empty at the end: when
+    /// the frontier is empty, or has reached `until`.
+    ///
+    /// `LeaseExpired` if the reader was lost. No I/O of its own: it waits for the state in this process, which follows the
+    /// log. Cancelling loses nothing.
+    pub async fn next(&mut self) -> Result<Vec<ListenEvent<T, LeasedPart<T>>>, Error> {
+        let machine = Arc::clone(self.handle.roster().machine());
+        loop {
+            if self.frontier.is_empty()
+                || (!self.until.is_empty() && PartialOrder::less_equal(&self.until, &self.frontier))
+            {
+                return Ok(Vec::new());
+            }
+            let position = &self.position;
+            let waits_for_snapshot = self.snapshot.then_some(&self.as_of);
+            let find = |state: &State<T>| {
+                let upper = state.upper();
+                let moved = *position != upper;
+                let ready = waits_for_snapshot.is_none_or(|as_of| passed(&upper, as_of));
+                (moved && ready).then_some(())
+            };
+            machine.context().within(machine.wait_for(find)).await?;
+            let (parts, position) = self.take_step()?;
+            let progress = self.advance(position);
+            let mut events = Vec::with_capacity(2);
+            if !parts.is_empty() {
+                events.push(ListenEvent::Updates(parts));
+            }
+            events.extend(progress.map(ListenEvent::Progress));
+            if !events.is_empty() {
+                return Ok(events);
+            }
+        }
+    }
+
+    /// Leases the parts of the next batches, and the position behind them.
+    fn take_step(&self) -> Result<(Vec<LeasedPart<T>>, Antichain<T>), Error> {
+        let parts_max = self.handle.roster().machine().context().config.listen_parts_max;
+        let ledger = self.handle.ledger();
+        ledger.take(|state, leasing| {
+            let mut parts = Vec::new();
+            let mut position = self.position.clone();
+            for batch in state.batches.iter().skip(state.batch_beyond(&self.position)) {
+                // The snapshot is taken as a whole: before its end the position tells nothing about times that
+                // compaction may move to `as_of`.
+                let whole = self.snapshot && !passed(&position, &self.as_of);
+                if parts.len() >= parts_max && !whole {
+                    break;
+                }
+                let window = Window {
+                    desc: batch.desc.clone(),
+                    as_of: self.as_of.clone(),
+                    snapshot: self.snapshot,
+                    updates: true,
+                    shown: self.position.clone(),
+                    until: self.until.clone(),
+                };
+                for part in batch.parts().filter(|part| window.plan(&part.meta) != Plan::Nothing) {
+                    let number = leasing.lease(part.blob());
+                    let reading = Reading { shard: state.shard, part: part.clone(), window: window.clone() };
+                    parts.push(LeasedPart::new(ledger, number, reading));
+                }
+                position.clone_from(&batch.desc.upper);
+            }
+            (parts, position)
+        })
+    }
+
+    /// Moves to a position; the frontier, if that makes it move.
+    fn advance(&mut self, position: Antichain<T>) -> Option<Antichain<T>> {
+        self.snapshot = self.snapshot && !passed(&position, &self.as_of);
+        self.position = position;
+        let candidate = &self.candidate;
+        if candidate.elements().iter().all(|time| !self.position.less_equal(time)) {
+            self.handle.set_since(candidate);
+            self.candidate = advance_frontier(&self.position, &self.as_of);
+        }
+        let frontier = advance_frontier(&self.position, &self.as_of);
+        if frontier == self.frontier {
+            return None;
+        }
+        self.frontier.clone_from(&frontier);
+        Some(frontier)
+    }
+
+    /// The next events, with the rows themselves. Errors as in [`Listen::next`] and `PartFetcher::fetch`: after one, and
+    /// when cancelled, the events of this step are lost; open a listener again at the frontier before it.
+    pub async fn fetch_next(&mut self) -> Result<Vec<ListenEvent<T, ((K, V), T, D)>>, Error> {
+        let fetcher = self.fetcher();
+        let mut events = Vec::new();
+        for event in self.next().await? {
+            events.push(match event {
+                ListenEvent::Progress(frontier) => ListenEvent::Progress(frontier),
+                ListenEvent::Updates(parts) => {
+                    let fetching = stream::iter(parts).map(|part| fetcher.fetch(part)).buffered(FETCHES_MAX);
+                    let collect = |mut rows: Vec<_>, part: super::FetchedPart<K, V, T, D>| {
+                        rows.extend(part.rows());
+                        std::future::ready(Ok(rows))
+                    };
+                    ListenEvent::Updates(fetching.try_fold(Vec::new(), collect).await?)
+                }
+            });
+        }
+        events.retain(|event| !matches!(event, ListenEvent::Updates(rows) if rows.is_empty()));
+        Ok(events)
+    }
+
+    /// All events to come, one by one. It ends at the empty frontier, at `until`, or after an error.
+    pub fn into_stream(self) -> impl Stream<Item = Result<ListenEvent<T, ((K, V), T, D)>, Error>> {
+        let steps = stream::unfold(Some(self), |listen| async move {
+            let mut listen = listen?;
+            match listen.fetch_next().await {
+                Ok(events) if events.is_empty() && listen.is_done() => None,
+                Ok(events) => Some((Ok(events), Some(listen))),
+                Err(error) => Some((Err(error), None)),
+            }
+        });
+        steps.map_ok(|events| stream::iter(events).map(Ok)).try_flatten()
+    }
+
+    fn is_done(&self) -> bool {
+        self.frontier.is_empty() || (!self.until.is_empty() && PartialOrder::less_equal(&self.until, &self.frontier))
+    }
+
+    /// Whether the log answers: a listener waits through outages, and this tells of them.
+    pub fn health(&self) -> tokio::sync::watch::Receiver<Health> {
+        self.handle.roster().machine().health()
+    }
+
+    /// Gives back the lease of a part that was exchanged. `Invalid` if it is not out.
+    pub fn return_lease(&self, id: LeaseId) -> Result<(), Error> {
+        self.handle.return_lease(id)
+    }
+
+    /// Removes the reader from the shard, also if leases of it are out: what they hold may go.
+    pub async fn expire(self) -> Result<(), Error> {
+        self.handle.expire().await
+    }
+}
+
+impl<K: Data, V: Data, T: Time, D: Diff> std::fmt::Debug for Listen<K, V, T, D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Listen").field("reader", &self.handle).field("frontier", &self.frontier).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,22 @@
+//! Reading: handles, leases, snapshots, listens, cursors.
+//!
+//! Always: an object that somebody may still fetch is held (the hold is taken under the same lock as the list of parts
+//! it protects); snapshot at `as_of` and what a listen from there shows add up to the history at every later time; a
+//! read that the cached state can answer asks the log nothing. Writing knows nothing of this layer, nor the other way.
+
+mod critical;
+mod fetched;
+mod fetcher;
+mod handle;
+mod leased;
+mod ledger;
+mod listen;
+mod roster;
+
+pub use critical::{SinceDowngrade, SinceHandle};
+pub use fetched::FetchedPart;
+pub use fetcher::PartFetcher;
+pub use handle::{PartsStats, ReadHandle};
+pub use leased::{ExchangeablePart, LeasedPart, PartRef};
+pub use listen::{Listen, ListenEvent, Subscribe};
+pub(crate) use roster::Roster;

@@ -1,0 +1,111 @@
+//! A staged batch: rows that are in storage, but not yet in the shard.
+
+use std::sync::Arc;
+
+use timely::progress::Antichain;
+
+use crate::codec::Time;
+use crate::error::Error;
+use crate::ids::ShardId;
+use crate::machine::Context;
+use crate::state::{Run, wire};
+
+/// Rows of an interval `[lower, upper)`, in storage but not yet in the shard.
+///
+/// Dropping a batch that was not appended removes its objects, as far as storage lets it; what stays behind is found by
+/// the leak sweep. A batch may be appended once, by any handle of the same shard and the same types.
+#[derive(Debug)]
+pub struct Batch<T: Time> {
+    pub(super) shard: ShardId,
+    pub(super) codecs: Arc<crate::state::CodecNames>,
+    pub(super) lower: Antichain<T>,
+    pub(super) upper: Antichain<T>,
+    pub(super) runs: Vec<Run<T>>,
+    context: Arc<Context>,
+}
+
+impl<T: Time> Batch<T> {
+    pub(super) fn new(
+        context: Arc<Context>,
+        shard: ShardId,
+        codecs: Arc<crate::state::CodecNames>,
+        lower: Antichain<T>,
+        upper: Antichain<T>,
+        runs: Vec<Run<T>>,
+    ) -> Self {
+        Self { shard, codecs, lower, upper, runs, context }
+    }
+
+    /// Every row is at a time beyond this.
+    pub fn lower(&self) -> &Antichain<T> {
+        &self.lower
+    }
+
+    /// No row is at a time beyond this.
+    pub fn upper(&self) -> &Antichain<T> {
+        &self.upper
+    }
+
+    /// The number of rows, before consolidation across parts.
+    pub fn rows(&self) -> u64 {
+        self.runs.iter().flatten().map(|part| part.meta.rows).sum()
+    }
+
+    /// The encoded size, in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.runs.iter().flatten().map(|part| part.meta.encoded_bytes).sum()
+    }
+
+    /// The batch as bytes that another process can turn back with `WriteHandle::batch_from_bytes`. The objects are that
+    /// process's to append or remove from then on.
+    pub fn into_bytes(mut self) -> bytes::Bytes {
+        let bytes = wire::encode_staged(self.shard, &self.codecs, &self.lower, &self.upper, &self.runs);
+        self.keep();
+        bytes
+    }
+
+    /// Removes the objects and waits for it.
+    pub async fn delete(mut self) -> Result<(), Error> {
+        let names = self.take_names();
+        let (context, shard) = (Arc::clone(&self.context), self.shard);
+        let delete = async {
+            for name in &names {
+                context.delete_blob(shard, name).await?;
+            }
+            Ok(())
+        };
+        self.context.within(delete).await
+    }
+
+    /// The objects are in the shard, or may be: they stay.
+    pub(super) fn keep(&mut self) {
+        self.runs.clear();
+    }
+
+    fn take_names(&mut self) -> Vec<String> {
+        let runs = std::mem::take(&mut self.runs);
+        runs.iter().flatten().filter_map(|part| part.blob().map(str::to_owned)).collect()
+    }
+}
+
+impl<T: Time> Drop for Batch<T> {
+    fn drop(&mut self) {
+        let names = self.take_names();
+        remove_later(&self.context, self.shard, names);
+    }
+}
+
+/// Has the runtime remove objects that nothing refers to. Best effort: the leak sweep finds what stays.
+pub(super) fn remove_later(context: &Arc<Context>, shard: ShardId, names: Vec<String>) {
+    if names.is_empty() {
+        return;
+    }
+    let task_context = Arc::clone(context);
+    context.runtime.spawn(async move {
+        for name in names {
+            if let Err(error) = task_context.delete_blob(shard, &name).await {
+                tracing::debug!(%error, "an unused object could not be removed; the leak sweep will");
+            }
+        }
+    });
+}

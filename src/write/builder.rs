@@ -1,0 +1,194 @@
+//! Building a batch: rows in, sorted parts out, in bounded memory.
+//!
+//! Rows collect in columns until they make a part; then a thread of the client's runtime sorts, encodes and uploads it
+//! while the next one collects. At most `uploads_max` parts are on that way at once: then `add` waits.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use timely::PartialOrder;
+use timely::progress::Antichain;
+use tokio::task::JoinHandle;
+
+use crate::codec::{Data, Diff, Time};
+use crate::config::Config;
+use crate::error::Error;
+use crate::ids::ShardId;
+use crate::machine::Context;
+use crate::part::{EncodeOptions, PartBuilder};
+use crate::state::{CodecNames, Location, Part, Run};
+
+use super::Batch;
+use super::batch::remove_later;
+
+/// Collects rows into a [`Batch`].
+///
+/// Dropping it half-way removes what it has uploaded, as far as storage lets it.
+#[derive(Debug)]
+pub struct BatchBuilder<K: Data, V: Data, T: Time, D: Diff> {
+    context: Arc<Context>,
+    shard: ShardId,
+    codecs: Arc<CodecNames>,
+    lower: Antichain<T>,
+    /// The least upper that the rows so far allow: their times, to be checked against the real one at the end.
+    latest: Vec<T>,
+    rows: PartBuilder<K, V, T, D>,
+    uploads: VecDeque<JoinHandle<Result<Option<Part<T>>, Error>>>,
+    done: Vec<Run<T>>,
+}
+
+impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
+    pub(super) fn new(context: Arc<Context>, shard: ShardId, codecs: Arc<CodecNames>, lower: Antichain<T>) -> Self {
+        let (rows, uploads, done) = (PartBuilder::new(), VecDeque::new(), Vec::new());
+        Self { context, shard, codecs, lower, latest: Vec::new(), rows, uploads, done }
+    }
+
+    /// Adds a row. A zero diff is left out.
+    ///
+    /// `Invalid` for a time not beyond the batch's lower, and for a row larger than `Config::row_bytes_max`; then the row
+    /// is not in the batch and the builder goes on. `Unavailable` where an upload failed. Cancelling may leave the row out.
+    pub async fn add(&mut self, key: &K, value: &V, time: &T, diff: &D) -> Result<(), Error> {
+        if self.push(key, value, time, diff)? {
+            self.seal().await?;
+        }
+        Ok(())
+    }
+
+    /// Adds a row; whether the rows make a part now.
+    pub(super) fn push(&mut self, key: &K, value: &V, time: &T, diff: &D) -> Result<bool, Error> {
+        if !self.lower.less_equal(time) {
+            let message = format!("a row at {time:?} is not beyond the lower {:?} of its batch", self.lower.elements());
+            return Err(Error::invalid(message).of_shard(self.shard));
+        }
+        if diff.is_zero() {
+            return Ok(false);
+        }
+        let before = self.rows.bytes();
+        self.rows.push(key.as_ref(), value.as_ref(), time, diff).map_err(|error| error.of_shard(self.shard))?;
+        self.note_time(time);
+        debug_assert!(self.rows.bytes() >= before);
+        Ok(self.rows.bytes() >= self.context.config.part_bytes_max)
+    }
+
+    /// Hands the rows collected so far over to be sorted, encoded and uploaded.
+    pub(super) async fn seal(&mut self) -> Result<(), Error> {
+        let rows = std::mem::take(&mut self.rows);
+        let (context, shard) = (Arc::clone(&self.context), self.shard);
+        let task = async move {
+            let options = encode_options(&context.config);
+            let sorted = context.runtime.spawn_blocking(move || rows.finish(&options)).await;
+            let encoded =
+                sorted.map_err(|error| Error::unavailable("encoding a part was stopped").because(error))??;
+            let Some(encoded) = encoded else {
+                return Ok(None);
+            };
+            let name = context.part_name();
+            context.write_blob(shard, &name, encoded.bytes).await?;
+            Ok(Some(Part { location: Location::Blob(name), meta: encoded.meta }))
+        };
+        self.uploads.push_back(self.context.runtime.spawn(task));
+        while self.uploads.len() >= self.context.config.uploads_max.max(1) {
+            self.await_oldest().await?;
+        }
+        Ok(())
+    }
+
+    async fn await_oldest(&mut self) -> Result<(), Error> {
+        let Some(oldest) = self.uploads.front_mut() else {
+            return Ok(());
+        };
+        let joined = oldest.await;
+        self.uploads.pop_front();
+        let part = joined.map_err(|error| Error::unavailable("an upload was stopped").because(error))??;
+        self.done.extend(part.map(|part| vec![part]));
+        Ok(())
+    }
+
+    /// The batch `[lower, upper)` of all rows.
+    ///
+    /// `Invalid` if a row is at a time beyond `upper`, or `upper` is not beyond the lower; `Unavailable` where an upload
+    /// failed. In both cases, and when cancelled, what was uploaded is removed.
+    pub async fn finish(mut self, upper: Antichain<T>) -> Result<Batch<T>, Error> {
+        self.check_upper(&upper)?;
+        let context = Arc::clone(&self.context);
+        context.within(self.collect()).await?;
+        let runs = std::mem::take(&mut self.done);
+        let (codecs, lower) = (Arc::clone(&self.codecs), self.lower.clone());
+        Ok(Batch::new(context, self.shard, codecs, lower, upper, runs))
+    }
+
+    fn check_upper(&self, upper: &Antichain<T>) -> Result<(), Error> {
+        if !PartialOrder::less_equal(&self.lower, upper) {
+            let (lower, upper) = (self.lower.elements(), upper.elements());
+            let message = format!("the upper {upper:?} of a batch is not beyond its lower {lower:?}");
+            return Err(Error::invalid(message).of_shard(self.shard));
+        }
+        match self.latest.iter().find(|time| upper.less_equal(time)) {
+            None => Ok(()),
+            Some(time) => {
+                let message = format!("a row at {time:?} is beyond the upper {:?} of its batch", upper.elements());
+                Err(Error::invalid(message).of_shard(self.shard))
+            }
+        }
+    }
+
+    /// Waits for what is under way and encodes the rest, inline where it is small.
+    async fn collect(&mut self) -> Result<(), Error> {
+        let only = self.uploads.is_empty() && self.done.is_empty();
+        let inline_bytes_max = self.context.config.inline_part_bytes_max;
+        if only && self.rows.bytes() <= inline_bytes_max {
+            // A small batch: no thread, no upload, no wait.
+            let rows = std::mem::take(&mut self.rows);
+            let encoded = rows.finish(&encode_options(&self.context.config))?;
+            let Some(encoded) = encoded else {
+                return Ok(());
+            };
+            let location = if encoded.bytes.len() <= inline_bytes_max {
+                Location::Inline(encoded.bytes)
+            } else {
+                let name = self.context.part_name();
+                self.context.write_blob(self.shard, &name, encoded.bytes).await?;
+                Location::Blob(name)
+            };
+            self.done.push(vec![Part { location, meta: encoded.meta }]);
+            return Ok(());
+        }
+        if self.rows.rows() > 0 {
+            self.seal().await?;
+        }
+        while !self.uploads.is_empty() {
+            self.await_oldest().await?;
+        }
+        Ok(())
+    }
+
+    /// Remembers the maximal times.
+    fn note_time(&mut self, time: &T) {
+        if self.latest.iter().any(|known| time.less_equal(known)) {
+            return;
+        }
+        self.latest.retain(|known| !known.less_equal(time));
+        self.latest.push(time.clone());
+    }
+}
+
+impl<K: Data, V: Data, T: Time, D: Diff> Drop for BatchBuilder<K, V, T, D> {
+    fn drop(&mut self) {
+        let uploaded = self.done.drain(..).flatten();
+        let names = uploaded.filter_map(|part| part.blob().map(str::to_owned)).collect();
+        remove_later(&self.context, self.shard, names);
+        for upload in self.uploads.drain(..) {
+            let (context, shard) = (Arc::clone(&self.context), self.shard);
+            self.context.runtime.spawn(async move {
+                if let Ok(Ok(Some(part))) = upload.await {
+                    remove_later(&context, shard, part.blob().map(str::to_owned).into_iter().collect());
+                }
+            });
+        }
+    }
+}
+
+/// How parts are encoded under this configuration.
+fn encode_options(config: &Config) -> EncodeOptions {
+    EncodeOptions { compression: config.compression, ..EncodeOptions::default() }
+}

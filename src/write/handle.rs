@@ -1,0 +1,335 @@
+//! The handle of a writer.
+
+use std::sync::Arc;
+
+use timely::PartialOrder;
+use timely::progress::Antichain;
+
+use crate::codec::{Data, Diff, Time};
+use crate::error::Error;
+use crate::ids::{ShardId, Token, WriterId};
+use crate::machine::Machine;
+use crate::state::transition::{self, Append, AppendReply};
+use crate::state::{Change, CodecNames, Decision, Run, wire};
+
+use super::{Batch, BatchBuilder};
+
+/// What became of an append.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "an append that found another upper wrote nothing"]
+pub enum Appended<T> {
+    /// The rows are in the shard.
+    Committed,
+    /// The shard's upper is not the expected one. Nothing was written.
+    UpperMismatch {
+        /// Where it is.
+        current: Antichain<T>,
+    },
+}
+
+/// Appends to a shard. Any number of writers may try; the upper decides who wins.
+#[derive(Debug)]
+pub struct WriteHandle<K: Data, V: Data, T: Time, D: Diff> {
+    machine: Arc<Machine<T>>,
+    id: WriterId,
+    codecs: Arc<CodecNames>,
+    purpose: String,
+    upper: Antichain<T>,
+    /// Whether this handle has committed, so that the shard keeps a record of it.
+    recorded: bool,
+    /// An append whose outcome the caller was not told. Its token makes a repetition of it take effect once.
+    unsettled: Option<Attempt<T>>,
+    marker: std::marker::PhantomData<fn() -> (K, V, D)>,
+}
+
+/// What identifies an append among those of one handle.
+#[derive(Clone, Debug, PartialEq)]
+struct Attempt<T> {
+    lower: Antichain<T>,
+    upper: Antichain<T>,
+    /// Rows and checksum of each part: equal rows are encoded to equal bytes.
+    contents: Vec<(u64, u64)>,
+    token: Token,
+}
+
+impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
+    /// A handle on a shard whose state was read. For the client.
+    pub(crate) fn new(machine: Arc<Machine<T>>, id: WriterId, codecs: Arc<CodecNames>, purpose: String) -> Self {
+        let upper = machine.state().upper();
+        Self { machine, id, codecs, purpose, upper, recorded: false, unsettled: None, marker: std::marker::PhantomData }
+    }
+
+    /// The shard.
+    pub fn shard_id(&self) -> ShardId {
+        self.machine.shard()
+    }
+
+    /// This writer.
+    pub fn writer_id(&self) -> WriterId {
+        self.id
+    }
+
+    /// What it is for.
+    pub fn purpose(&self) -> &str {
+        &self.purpose
+    }
+
+    /// Appends rows at times in `[expected, new)`, if the shard's upper is `expected`; then it is `new`.
+    ///
+    /// Rows are consolidated; zero diffs are left out. With no rows it only advances the upper.
+    ///
+    /// `Invalid` if a row's time is outside `[expected, new)`, if `new` is not beyond `expected`, or if a row is too
+    /// large: then nothing is in the shard. `Unavailable` if storage did not answer within `Config::commit_deadline`:
+    /// then the rows may be in the shard or come to be there. Calling again with the same arguments settles it: they are
+    /// there once, and it says `Committed`. Cancelling leaves it as `Unavailable` does.
+    pub async fn compare_and_append<I>(
+        &mut self,
+        rows: I,
+        expected: Antichain<T>,
+        new: Antichain<T>,
+    ) -> Result<Appended<T>, Error>
+    where
+        I: IntoIterator<Item = ((K, V), T, D)>,
+    {
+        if let Some(mismatch) = self.check_interval(&expected, &new).await? {
+            return Ok(mismatch);
+        }
+        let mut batch = self.stage(rows, expected.clone(), new.clone()).await?;
+        self.commit(&mut [&mut batch], expected, new, false).await
+    }
+
+    /// Appends those of the rows at times in `[lower, upper)` that the shard does not have yet: for several writers that
+    /// write identical rows. After it the shard's upper is at `upper` or beyond.
+    ///
+    /// `UpperMismatch` if the shard's upper is before `lower`, so that there would be a gap. Errors as in
+    /// [`WriteHandle::compare_and_append`].
+    pub async fn append<I>(&mut self, rows: I, lower: Antichain<T>, upper: Antichain<T>) -> Result<Appended<T>, Error>
+    where
+        I: IntoIterator<Item = ((K, V), T, D)>,
+    {
+        let mut batch = self.stage(rows, lower.clone(), upper.clone()).await?;
+        self.commit(&mut [&mut batch], lower, upper, true).await
+    }
+
+    /// Appends staged batches together, if the shard's upper is `expected`; then it is `new`.
+    ///
+    /// Each batch's interval must lie within `[expected, new)`, or cover it: then its rows outside are left out. A batch
+    /// that was committed is used up; after `UpperMismatch` all can be used again. Errors as in
+    /// [`WriteHandle::compare_and_append`]; after `Unavailable` the batches are used up, because they may be in the shard.
+    pub async fn compare_and_append_batch(
+        &mut self,
+        batches: &mut [&mut Batch<T>],
+        expected: Antichain<T>,
+        new: Antichain<T>,
+    ) -> Result<Appended<T>, Error> {
+        self.check_order(&expected, &new)?;
+        for batch in batches.iter() {
+            self.check_batch(batch, &expected, &new)?;
+        }
+        self.commit(batches, expected, new, false).await
+    }
+
+    /// A builder of a batch whose rows are at times beyond `lower`.
+    pub fn batch_builder(&self, lower: Antichain<T>) -> BatchBuilder<K, V, T, D> {
+        let context = Arc::clone(self.machine.context());
+        BatchBuilder::new(context, self.machine.shard(), Arc::clone(&self.codecs), lower)
+    }
+
+    /// A batch that another process staged: see `Batch::into_bytes`.
+    ///
+    /// `Corrupt` if these are no such bytes, `Invalid` if they are of another shard, `CodecMismatch` if of other types.
+    pub fn batch_from_bytes(&self, bytes: &bytes::Bytes) -> Result<Batch<T>, Error> {
+        let (shard, codecs, lower, upper, runs) = wire::decode_staged(bytes)?;
+        let batch = Batch::new(Arc::clone(self.machine.context()), shard, Arc::new(codecs), lower, upper, runs);
+        self.check_foreign(batch)
+    }
+
+    /// Advances the shard's upper to `upper`, unless it is there or beyond. Says that no rows will appear before it.
+    ///
+    /// Errors and cancelling as in [`WriteHandle::compare_and_append`].
+    pub async fn advance_upper(&mut self, upper: &Antichain<T>) -> Result<(), Error> {
+        let lower = Antichain::from_elem(T::minimum());
+        match self.commit(&mut [], lower, upper.clone(), true).await? {
+            Appended::Committed => Ok(()),
+            Appended::UpperMismatch { current } => {
+                let message =
+                    format!("the upper {:?} cannot be compared with {:?}", current.elements(), upper.elements());
+                Err(Error::invalid(message).of_shard(self.machine.shard()))
+            }
+        }
+    }
+
+    /// The upper as this handle last saw it. No I/O.
+    pub fn upper(&self) -> &Antichain<T> {
+        &self.upper
+    }
+
+    /// The upper as it is in the log now.
+    pub async fn fetch_upper(&mut self) -> Result<Antichain<T>, Error> {
+        self.upper = self.machine.refresh().await?.upper();
+        Ok(self.upper.clone())
+    }
+
+    /// Waits until the upper is beyond `frontier`. Cancelling leaves nothing.
+    pub async fn wait_for_upper_past(&mut self, frontier: &Antichain<T>) -> Result<(), Error> {
+        let find = |state: &crate::state::State<T>| {
+            let upper = state.upper();
+            PartialOrder::less_than(frontier, &upper).then_some(upper)
+        };
+        let context = Arc::clone(self.machine.context());
+        self.upper = context.within(self.machine.wait_for(find)).await?;
+        Ok(())
+    }
+
+    /// Gives up the handle and the record that the shard keeps of it.
+    pub async fn expire(self) -> Result<(), Error> {
+        let id = self.id;
+        let decide = move |state: &crate::state::State<T>, _now_ms| match state.writers.contains_key(&id) {
+            true => Decision::Commit(vec![Change::WriterRemoved(id)], ()),
+            false => Decision::Reply(()),
+        };
+        if self.recorded {
+            self.machine.apply(decide).await?;
+        }
+        Ok(())
+    }
+
+    /// Refuses what cannot be appended, and answers early where the upper is known to be elsewhere: before any encoding.
+    async fn check_interval(
+        &mut self,
+        expected: &Antichain<T>,
+        new: &Antichain<T>,
+    ) -> Result<Option<Appended<T>>, Error> {
+        self.check_order(expected, new)?;
+        if self.unsettled.is_some() || self.machine.state().upper() == *expected {
+            return Ok(None);
+        }
+        let current = self.fetch_upper().await?;
+        Ok((current != *expected).then_some(Appended::UpperMismatch { current }))
+    }
+
+    fn check_order(&self, lower: &Antichain<T>, upper: &Antichain<T>) -> Result<(), Error> {
+        if PartialOrder::less_equal(lower, upper) {
+            return Ok(());
+        }
+        let message = format!("the new upper {:?} is not beyond the expected {:?}", upper.elements(), lower.elements());
+        Err(Error::invalid(message).of_shard(self.machine.shard()))
+    }
+
+    fn check_batch(&self, batch: &Batch<T>, expected: &Antichain<T>, new: &Antichain<T>) -> Result<(), Error> {
+        let at_or_before = PartialOrder::less_equal;
+        let within = at_or_before(expected, &batch.lower) && at_or_before(&batch.upper, new);
+        let covers = at_or_before(&batch.lower, expected) && at_or_before(new, &batch.upper);
+        if batch.shard != self.machine.shard() {
+            let message = format!("the batch is of {}", batch.shard);
+            return Err(Error::invalid(message).of_shard(self.machine.shard()));
+        }
+        if within || covers {
+            return Ok(());
+        }
+        let [lower, upper, expected, new] = [&batch.lower, &batch.upper, expected, new].map(|f| f.elements());
+        let message = format!(
+            "a batch of [{lower:?}, {upper:?}) neither lies within [{expected:?}, {new:?}) nor covers it: \
+             some of its rows would be lost"
+        );
+        Err(Error::invalid(message).of_shard(self.machine.shard()))
+    }
+
+    fn check_foreign(&self, mut batch: Batch<T>) -> Result<Batch<T>, Error> {
+        let refusal = if batch.shard != self.machine.shard() {
+            Some(Error::invalid(format!("the batch is of {}", batch.shard)))
+        } else if batch.codecs != self.codecs {
+            let message = format!("the batch has rows of {}, the handle of {}", batch.codecs, self.codecs);
+            Some(Error::new(crate::error::ErrorKind::CodecMismatch, message))
+        } else {
+            None
+        };
+        match refusal {
+            None => Ok(batch),
+            Some(error) => {
+                batch.keep(); // not ours to remove
+                Err(error.of_shard(self.machine.shard()))
+            }
+        }
+    }
+
+    async fn stage<I>(&self, rows: I, lower: Antichain<T>, upper: Antichain<T>) -> Result<Batch<T>, Error>
+    where
+        I: IntoIterator<Item = ((K, V), T, D)>,
+    {
+        let mut builder = self.batch_builder(lower);
+        for ((key, value), time, diff) in rows {
+            if upper.less_equal(&time) {
+                let message = format!("a row at {time:?} is beyond the new upper {:?}", upper.elements());
+                return Err(Error::invalid(message).of_shard(self.machine.shard()));
+            }
+            if builder.push(&key, &value, &time, &diff)? {
+                builder.seal().await?;
+            }
+        }
+        builder.finish(upper).await
+    }
+
+    async fn commit(
+        &mut self,
+        batches: &mut [&mut Batch<T>],
+        lower: Antichain<T>,
+        upper: Antichain<T>,
+        overlap: bool,
+    ) -> Result<Appended<T>, Error> {
+        let runs: Vec<Run<T>> = batches.iter().flat_map(|batch| batch.runs.iter().cloned()).collect();
+        let attempt = self.attempt(&runs, &lower, &upper);
+        let append = Append {
+            writer: self.id,
+            token: attempt.token,
+            codecs: Arc::clone(&self.codecs),
+            lower,
+            upper: upper.clone(),
+            runs,
+            overlap,
+        };
+        let repeated = self.unsettled.replace(attempt).is_some();
+        let applied = self.machine.apply(move |state, now_ms| transition::append(state, now_ms, &append)).await;
+        let applied = match applied {
+            Ok(applied) => applied,
+            Err(error) => {
+                // The objects may be in use, or come to be.
+                batches.iter_mut().for_each(|batch| batch.keep());
+                return Err(error);
+            }
+        };
+        self.unsettled = None;
+        let reply = applied.reply?;
+        let unused = !matches!(reply, AppendReply::Committed) && !applied.doubtful && !repeated;
+        if !unused {
+            batches.iter_mut().for_each(|batch| batch.keep());
+        }
+        Ok(match reply {
+            AppendReply::Committed => {
+                self.upper = upper;
+                self.recorded = true;
+                Appended::Committed
+            }
+            AppendReply::Covered => {
+                self.upper = self.machine.state().upper();
+                Appended::Committed
+            }
+            AppendReply::UpperMismatch(current) => {
+                self.upper = current.clone();
+                Appended::UpperMismatch { current }
+            }
+        })
+    }
+
+    /// The attempt to append this: the one before, if its outcome is unsettled and it was the same.
+    fn attempt(&self, runs: &[Run<T>], lower: &Antichain<T>, upper: &Antichain<T>) -> Attempt<T> {
+        let contents: Vec<_> = runs.iter().flatten().map(|part| (part.meta.rows, part.meta.checksum)).collect();
+        let (lower, upper) = (lower.clone(), upper.clone());
+        let same = |before: &&Attempt<T>| before.lower == lower && before.upper == upper && before.contents == contents;
+        let token = match self.unsettled.as_ref().filter(same) {
+            Some(before) => before.token,
+            None => Token::from_u128(self.machine.context().entropy.bits()),
+        };
+        Attempt { lower, upper, contents, token }
+    }
+}

@@ -1,0 +1,385 @@
+//! The rules of the source that a compiler does not know: who may import whom, and how a file looks.
+//!
+//! `ARCHITECTURE.md` explains the layer table and shows it as it stands here.
+#![allow(clippy::unwrap_used)] // the helpers are tests too
+
+#[path = "tidy/imports.rs"]
+mod imports;
+#[path = "tidy/tokens.rs"]
+mod tokens;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use imports::{Reference, module_of, own_references, references_to};
+use tokens::{Token, tokens};
+
+/// Each top-level module of `src/`, and those it may import. `lib` re-exports what is public and is imported by none.
+///
+/// A new arrow comes with its reason in the commit message, and stands in `ARCHITECTURE.md` too, line for line.
+const LAYERS: &str = "\
+client    write read maintain fetch machine state store part config error codec ids clock
+write                maintain fetch machine state store part config error codec ids clock
+read                 maintain fetch machine state store part config error codec ids clock
+maintain                      fetch machine state store part config error codec ids clock
+fetch                               machine state store part config error codec ids clock
+machine                                     state store part config error codec ids clock
+state                                                   part config error codec ids clock
+store                                                   part config error codec ids clock
+part                                                         config error codec ids clock
+config                                                                          ids clock
+error                                                                     codec ids
+codec
+ids
+clock
+";
+
+/// A file says one thing; one that is longer says several.
+const LINES_MAX: usize = 600;
+
+/// What only some files under `src/` say, as a sequence of tokens, and which those are.
+const RESERVED: &[(&str, &[&str], &str)] = &[
+    ("Uuid :: new_v4", &["ids.rs", "clock.rs"], "randomness is asked of a clock::Entropy"),
+    ("SystemTime :: now", &["clock.rs"], "the wall time is asked of a clock::Clock"),
+    ("println !", &[], "the library never prints: use tracing"),
+    ("eprintln !", &[], "the library never prints: use tracing"),
+    ("dbg !", &[], "the library never prints: use tracing"),
+    ("todo !", &[], "nothing is left for later"),
+    ("unimplemented !", &[], "nothing is left for later"),
+    ("# [ ignore", &[], "a test that is not run tests nothing"),
+];
+
+/// A rule that a line breaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Violation {
+    file: String,
+    line: usize,
+    rule: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.file, self.line, self.rule)
+    }
+}
+
+/// A source file.
+struct File {
+    /// Its path under the `src/` of its package.
+    name: String,
+    text: String,
+}
+
+impl File {
+    fn violation(&self, line: usize, rule: impl Into<String>) -> Violation {
+        Violation { file: self.name.clone(), line, rule: rule.into() }
+    }
+}
+
+/// The parsed layer table.
+fn layers() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
+    let row = |line: &'static str| {
+        let mut words = line.split_whitespace();
+        (words.next().unwrap(), words.collect())
+    };
+    LAYERS.lines().map(row).collect()
+}
+
+/// How the file looks.
+fn check_look(file: &File) -> Vec<Violation> {
+    let mut found = Vec::new();
+    if !file.text.starts_with("//!") {
+        found
+            .push(file.violation(1, "a file opens with `//!`: what it is for, what always holds, what it does not do"));
+    }
+    let lines = file.text.lines().count();
+    if lines > LINES_MAX {
+        found
+            .push(file.violation(lines, format!("{lines} lines are more than {LINES_MAX}: split the file by meaning")));
+    }
+    found
+}
+
+/// What the file says that only others say.
+fn check_reserved(file: &File, tokens: &[Token]) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for (words, allowed, reason) in RESERVED {
+        let words: Vec<&str> = words.split(' ').collect();
+        for window in tokens.windows(words.len()) {
+            if window.iter().map(|token| token.text.as_str()).eq(words.iter().copied())
+                && !allowed.contains(&file.name.as_str())
+            {
+                found.push(file.violation(window[0].line, format!("`{}` here: {reason}", words.concat())));
+            }
+        }
+    }
+    found
+}
+
+/// The file's imports against the layer table.
+fn check_layers(file: &File, tokens: &[Token]) -> Vec<Violation> {
+    let layers = layers();
+    let module = module_of(&file.name);
+    let mut found = Vec::new();
+    for krate in ["timely_persist", "timely_persist_operators"] {
+        for token in tokens.iter().filter(|token| token.text == krate) {
+            found.push(file.violation(token.line, format!("the library does not know `{krate}`")));
+        }
+    }
+    if module == "lib" {
+        return found;
+    }
+    let Some(allowed) = layers.get(module) else {
+        found.push(file.violation(1, format!("the layer table has no module `{module}`: add it with its imports")));
+        return found;
+    };
+    for Reference { name, line } in own_references(&file.name, tokens) {
+        if name == module || allowed.contains(name.as_str()) {
+            continue;
+        }
+        let rule = match layers.contains_key(name.as_str()) {
+            true => format!("`{module}` may not import `{name}`: the layer table has no such arrow"),
+            false => format!("`{module}` imports `{name}` from the crate root: name the module that defines it"),
+        };
+        found.push(file.violation(line, rule));
+    }
+    found
+}
+
+/// Top-level modules that import each other, if some do: each the next, and the last the first.
+fn cycle(files: &[File]) -> Option<Vec<String>> {
+    let modules: BTreeSet<&str> = files.iter().map(|file| module_of(&file.name)).collect();
+    let mut arrows: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for file in files.iter().filter(|file| module_of(&file.name) != "lib") {
+        let module = module_of(&file.name);
+        let names = own_references(&file.name, &tokens(&file.text)).into_iter().map(|reference| reference.name);
+        let others = names.filter(|name| name != module && modules.contains(name.as_str()));
+        arrows.entry(module).or_default().extend(others);
+    }
+    // Modules that import none but those taken away before cannot be in a cycle; what is left in the end has one.
+    loop {
+        let free = arrows.iter().find(|(_, to)| !to.iter().any(|name| arrows.contains_key(name.as_str())));
+        match free.map(|(module, _)| *module) {
+            Some(module) => arrows.remove(module),
+            None => break,
+        };
+    }
+    let mut walk = vec![arrows.keys().next()?.to_string()];
+    loop {
+        let next = arrows[walk.last()?.as_str()].iter().find(|name| arrows.contains_key(name.as_str()))?;
+        if let Some(start) = walk.iter().position(|name| name == next) {
+            return Some(walk.split_off(start));
+        }
+        walk.push(next.clone());
+    }
+}
+
+/// What the operators use of the library that its `lib.rs` hides.
+fn check_operators(file: &File, tokens: &[Token], hidden: &BTreeSet<String>) -> Vec<Violation> {
+    let references = references_to("timely_persist", tokens).into_iter();
+    let bad = references.filter(|reference| hidden.contains(&reference.name));
+    bad.map(|Reference { name, line }| {
+        file.violation(line, format!("operators use the library's public API only, and `{name}` is hidden"))
+    })
+    .collect()
+}
+
+/// The modules that `lib.rs` hides or keeps private.
+fn hidden_modules(lib: &str) -> BTreeSet<String> {
+    let mut hidden = BTreeSet::new();
+    let mut previous = "";
+    for line in lib.lines().map(str::trim) {
+        let (public, declared) = match line.strip_prefix("pub mod ") {
+            Some(declared) => (true, Some(declared)),
+            None => (false, line.strip_prefix("mod ").or_else(|| line.strip_prefix("pub(crate) mod "))),
+        };
+        if let Some(name) = declared.and_then(|declared| declared.strip_suffix(';'))
+            && (!public || previous == "#[doc(hidden)]")
+        {
+            hidden.insert(name.to_owned());
+        }
+        previous = line;
+    }
+    hidden
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// All Rust files under a folder of the repository.
+fn sources(folder: &str) -> Vec<File> {
+    let folder = root().join(folder);
+    let mut files = Vec::new();
+    let mut folders = vec![folder.clone()];
+    while let Some(next) = folders.pop() {
+        let mut entries: Vec<PathBuf> = std::fs::read_dir(next).unwrap().map(|entry| entry.unwrap().path()).collect();
+        entries.sort();
+        for path in entries {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let name = path.strip_prefix(&folder).unwrap().to_str().unwrap().replace('\\', "/");
+                files.push(File { name, text: std::fs::read_to_string(&path).unwrap() });
+            }
+        }
+    }
+    assert!(!files.is_empty(), "no source under {}", folder.display());
+    files
+}
+
+/// Fails with all violations, in files under this folder.
+fn report(folder: &str, violations: &[Violation]) {
+    let lines: Vec<String> = violations.iter().map(|violation| format!("{folder}/{violation}")).collect();
+    assert!(lines.is_empty(), "\n{}\n", lines.join("\n"));
+}
+
+#[test]
+fn the_library_keeps_its_layers() {
+    let files = sources("src");
+    let check = |file: &File| {
+        let tokens = tokens(&file.text);
+        [check_look(file), check_reserved(file, &tokens), check_layers(file, &tokens)].concat()
+    };
+    report("src", &files.iter().flat_map(check).collect::<Vec<_>>());
+    assert_eq!(cycle(&files), None, "these modules of src/ import each other");
+}
+
+#[test]
+fn the_operators_use_the_public_api_and_have_no_cycle() {
+    let hidden = hidden_modules(&std::fs::read_to_string(root().join("src/lib.rs")).unwrap());
+    let files = sources("operators/src");
+    let check = |file: &File| {
+        let tokens = tokens(&file.text);
+        [check_look(file), check_reserved(file, &tokens), check_operators(file, &tokens, &hidden)].concat()
+    };
+    report("operators/src", &files.iter().flat_map(check).collect::<Vec<_>>());
+    assert_eq!(cycle(&files), None, "these modules of operators/src/ import each other");
+}
+
+#[test]
+fn examples_and_tests_look_alike() {
+    for folder in ["examples", "tests"] {
+        report(folder, &sources(folder).iter().flat_map(check_look).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn the_layer_table_points_down_and_is_the_one_that_is_explained() {
+    let mut below: BTreeSet<&str> = BTreeSet::new();
+    for line in LAYERS.lines().rev() {
+        let mut words = line.split_whitespace();
+        let module = words.next().unwrap();
+        for name in words {
+            assert!(below.contains(name), "`{module}` may import `{name}`, which is not below it in the table");
+        }
+        assert!(below.insert(module), "`{module}` is in the table twice");
+    }
+    assert!(!layers()["write"].contains("read") && !layers()["read"].contains("write"));
+
+    let explained = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let explained: BTreeSet<&str> = explained.lines().map(str::trim).collect();
+    for line in LAYERS.lines() {
+        assert!(explained.contains(line), "ARCHITECTURE.md lacks this line of the layer table:\n{line}");
+    }
+}
+
+/// What the checks of `src/` say about a file with this text.
+fn said(name: &str, text: &str) -> Vec<String> {
+    let file = File { name: name.to_owned(), text: text.to_owned() };
+    let tokens = tokens(text);
+    let all = [check_reserved(&file, &tokens), check_layers(&file, &tokens)].concat();
+    all.iter().map(Violation::to_string).collect()
+}
+
+#[test]
+fn good_files_pass() {
+    let good = [
+        ("machine.rs", "use crate::state::State;\nuse crate::{store::{Consensus, keys}, part, ids::SeqNo};"),
+        ("part/mod.rs", "mod reader;\nuse self::reader::Reader;\nuse super::codec::Codec;"),
+        ("part/reader.rs", "use super::Part;\nuse super::super::codec;\nuse crate::part::Part;"),
+        ("part.rs", "mod tests {\n    use super::*;\n    use super::super::codec::Codec;\n}"),
+        ("lib.rs", "pub mod read;\npub use crate::read::ReadHandle;"),
+        (
+            "codec.rs",
+            "//! [`crate::client`]\n/* use crate::read; /* crate::write */ */\nconst A: &str = \"crate::client\";",
+        ),
+        (
+            "codec.rs",
+            "const A: &str = r#\"\" crate::client\"#;\nconst B: &[u8] = b\"\\\" crate::client\";\nfn f<'a>(c: &'a u8) {}",
+        ),
+        ("codec.rs", "const A: char = '\"';\nconst B: char = '\\'';\nconst C: &str = \"crate::read\";"),
+        (
+            "store.rs",
+            "pub(crate) fn f() {}\npub(in crate::store) struct A;\nmacro_rules! m { () => { $crate::ids::SeqNo } }",
+        ),
+        ("ids.rs", "fn new() { Uuid::new_v4(); }"),
+    ];
+    for (name, text) in good {
+        assert_eq!(said(name, text), Vec::<String>::new(), "{name}:\n{text}");
+    }
+}
+
+#[test]
+fn bad_files_are_named_with_line_and_rule() {
+    let bad = [
+        ("part.rs", "\nuse crate::state::State;", "part.rs:2: `part` may not import `state`"),
+        ("read.rs", "use crate::write::WriteHandle;", "read.rs:1: `read` may not import `write`"),
+        ("write/mod.rs", "fn f() { crate::read::g() }", "write/mod.rs:1: `write` may not import `read`"),
+        ("state/mod.rs", "use crate::{\n  ids,\n  store::keys,\n};", "state/mod.rs:3: `state` may not import `store`"),
+        ("codec/word.rs", "use super::super::error::Error;", "codec/word.rs:1: `codec` may not import `error`"),
+        ("codec.rs", "mod tests {\n use super::super::part;\n}", "codec.rs:2: `codec` may not import `part`"),
+        ("codec.rs", "use super::{ids, part};", "codec.rs:1: `codec` may not import `ids`"),
+        ("error.rs", "use crate::clock::Clock;", "error.rs:1: `error` may not import `clock`"),
+        ("read.rs", "use crate::Error;", "read.rs:1: `read` imports `Error` from the crate root"),
+        ("read.rs", "use crate::*;", "read.rs:1: `read` imports `*` from the crate root"),
+        ("read.rs", "use crate::{self as all};", "read.rs:1: `read` imports `crate` from the crate root"),
+        ("manager.rs", "", "manager.rs:1: the layer table has no module `manager`"),
+        (
+            "read.rs",
+            "use timely_persist_operators::x;",
+            "read.rs:1: the library does not know `timely_persist_operators`",
+        ),
+        ("read.rs", "\n/* \" */ fn f() { println!(\"\") }", "read.rs:2: `println!` here"),
+        ("read.rs", "fn f() { let id = uuid::Uuid::new_v4(); }", "read.rs:1: `Uuid::new_v4` here"),
+        ("read.rs", "#[test]\n#[ignore = \"slow\"]\nfn f() {}", "read.rs:2: `#[ignore` here"),
+    ];
+    for (name, text, expected) in bad {
+        let said = said(name, text);
+        assert!(said.first().is_some_and(|first| first.starts_with(expected)), "{said:?} is not {expected:?}");
+    }
+}
+
+#[test]
+fn bad_looks_are_named() {
+    let look = |text: &str| {
+        let file = File { name: "a.rs".to_owned(), text: text.to_owned() };
+        check_look(&file).iter().map(Violation::to_string).collect::<Vec<_>>()
+    };
+    assert!(look("//! A.\n").is_empty());
+    assert!(look("// A.\n")[0].starts_with("a.rs:1: a file opens with `//!`"));
+    let long = format!("//! A.\n{}", "\n".repeat(LINES_MAX));
+    assert!(look(&long)[0].starts_with(&format!("a.rs:{}: ", LINES_MAX + 1)));
+}
+
+#[test]
+fn cycles_are_found() {
+    let files = |sources: &[(&str, &str)]| -> Vec<File> {
+        sources.iter().map(|(name, text)| File { name: (*name).to_owned(), text: (*text).to_owned() }).collect()
+    };
+    let line = [("lib.rs", "use crate::a;"), ("a.rs", "use crate::b;"), ("b/mod.rs", "use crate::c::C;"), ("c.rs", "")];
+    assert_eq!(cycle(&files(&line)), None);
+    let ring = [("a.rs", "use crate::b;"), ("b/x.rs", "use crate::c::C;"), ("c.rs", "use super::b::B;"), ("d.rs", "")];
+    assert_eq!(cycle(&files(&ring)), Some(vec!["b".to_owned(), "c".to_owned()]));
+}
+
+#[test]
+fn hidden_modules_are_refused_to_operators() {
+    let hidden = hidden_modules("pub mod read;\n#[doc(hidden)]\npub mod inner;\nmod private;\n");
+    let file = File { name: "source.rs".to_owned(), text: String::new() };
+    let said = |text: &str| check_operators(&file, &tokens(text), &hidden);
+    assert!(said("use timely_persist::{Client, read::ReadHandle};").is_empty());
+    assert_eq!(said("use timely_persist::inner::X;").len(), 1);
+    assert_eq!(said("use timely_persist::{Client,\n private};")[0].line, 2);
+}
