@@ -13,6 +13,7 @@ pub mod faulty_log;
 pub mod faulty_store;
 pub mod keys;
 pub mod object_log;
+pub mod probe;
 
 pub use consensus::{CompareAndSet, Consensus, LogEntry, LogError, LogWatch};
 pub use counting_log::{CountingLog, LogCounts};
@@ -22,3 +23,4 @@ pub use faults::{Fault, FaultRates, Faults, Gate, Operation, Rule};
 pub use faulty_log::FaultyLog;
 pub use faulty_store::FaultyStore;
 pub use object_log::ObjectLog;
+pub use probe::{Verdict, qualify};
