@@ -5,6 +5,7 @@
 
 mod builder;
 mod shard;
+mod url;
 
 use std::any::Any;
 use std::collections::HashMap;

@@ -50,7 +50,6 @@ impl Life {
 }
 
 /// The shared values of one client.
-#[derive(Debug)]
 pub struct Context {
     /// The shards' logs.
     pub consensus: Arc<dyn Consensus>,
@@ -68,6 +67,13 @@ pub struct Context {
     pub pulse: Handle,
     /// Until when it may be used.
     pub life: Life,
+}
+
+/// Names the store, and no credentials.
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context").field("store", &self.store.to_string()).finish_non_exhaustive()
+    }
 }
 
 impl Context {
