@@ -19,6 +19,7 @@ use super::{Client, Shared};
 pub struct ClientBuilder {
     store: Arc<dyn ObjectStore>,
     consensus: Option<Arc<dyn Consensus>>,
+    database: Option<String>,
     config: Config,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
@@ -34,6 +35,9 @@ impl Client {
     ///   endpoint from the environment as `object_store` reads it (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT`, …). At first use
     ///   it is tried out whether it keeps the promises that a log needs; the verdict is kept there.
     ///
+    /// With `?consensus=postgres://user:password@host/database` behind any of them the logs are kept in PostgreSQL. A
+    /// `&`, `#` or `%` in that parameter is written `%26`, `%23`, `%25`.
+    ///
     /// `Invalid` for a URL of another kind, a directory that holds something else, a bucket that is missing or that the
     /// credentials do not open, before anything is written; `UnsafeStore` for a bucket that lets two writers win;
     /// `Unavailable` where the store does not answer. Cancelling leaves nothing, or an empty directory.
@@ -42,9 +46,7 @@ impl Client {
         let builder = Self::builder(Arc::clone(&store));
         let client = match log {
             LogPlace::Here(log) => builder.consensus(log).open().await?,
-            LogPlace::Database(_) => {
-                return Err(Error::invalid("this build has no PostgreSQL: use the feature postgres"));
-            }
+            LogPlace::Database(url) => builder.database(url).open().await?,
         };
         if remote {
             let tried = async { qualify(&*store).await };
@@ -58,6 +60,7 @@ impl Client {
         ClientBuilder {
             store,
             consensus: None,
+            database: None,
             config: Config::default(),
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
@@ -70,6 +73,16 @@ impl ClientBuilder {
     /// Keeps the shards' logs there.
     pub fn consensus(mut self, consensus: Arc<dyn Consensus>) -> Self {
         self.consensus = Some(consensus);
+        self
+    }
+
+    /// Keeps the shards' logs in the PostgreSQL database of this connection string
+    /// (`postgres://user:password@host:port/database`). The tables are made at first use.
+    ///
+    /// [`ClientBuilder::open`] then says `Invalid` for a string, credentials or a database that are wrong, `Unavailable`
+    /// for a server that does not answer, and never repeats the string.
+    pub fn database(mut self, url: impl Into<String>) -> Self {
+        self.database = Some(url.into());
         self
     }
 
@@ -98,7 +111,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Opens the client. `Unavailable` if no threads could be started. No I/O on the store.
+    /// Opens the client. `Unavailable` if no threads could be started. No I/O, unless the logs are in a database.
     pub async fn open(self) -> Result<Client, Error> {
         let mut runtimes = Vec::new();
         let (runtime, pulse) = match self.runtime {
@@ -112,7 +125,11 @@ impl ClientBuilder {
                 handles
             }
         };
-        let consensus = self.consensus.unwrap_or_else(|| Arc::new(ObjectLog::new(Arc::clone(&self.store))));
+        let consensus = match (self.database, self.consensus) {
+            (Some(url), _) => open_database(&runtime, url).await?,
+            (None, Some(consensus)) => consensus,
+            (None, None) => Arc::new(ObjectLog::new(Arc::clone(&self.store))),
+        };
         let context = Arc::new(Context {
             consensus,
             store: self.store,
@@ -126,6 +143,19 @@ impl ClientBuilder {
         let shards = Mutex::new(HashMap::new());
         Ok(Client { shared: Arc::new(Shared { context, shards, runtimes: Mutex::new(runtimes) }) })
     }
+}
+
+/// The log in a database. Its tasks run on the client's runtime.
+#[cfg(feature = "postgres")]
+async fn open_database(runtime: &Handle, url: String) -> Result<Arc<dyn Consensus>, Error> {
+    let opening = runtime.spawn(async move { crate::store::PostgresLog::open(&url).await });
+    let opened = opening.await.map_err(|error| Error::unavailable("opening the log was stopped").because(error))?;
+    Ok(Arc::new(opened?))
+}
+
+#[cfg(not(feature = "postgres"))]
+async fn open_database(_runtime: &Handle, _url: String) -> Result<Arc<dyn Consensus>, Error> {
+    Err(Error::invalid("this build has no PostgreSQL: use the feature postgres of this crate"))
 }
 
 fn start(threads: usize, name: &str) -> Result<Runtime, Error> {

@@ -26,7 +26,6 @@ pub(super) enum LogPlace {
     /// Beside the objects.
     Here(Arc<dyn Consensus>),
     /// In the database of this URL, which has a password in it.
-    #[cfg_attr(not(feature = "postgres"), allow(dead_code))] // then it is refused without a look
     Database(String),
 }
 
@@ -47,7 +46,8 @@ pub(super) fn parse(text: &str) -> Result<Place, Error> {
             let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
             Place { log: LogPlace::Here(Arc::new(ObjectLog::new(Arc::clone(&store)))), store, remote: false }
         }
-        "file" => directory(&url)?,
+        "file" if text.contains(":/") => directory(&url)?,
+        "file" => return Err(Error::invalid("write file:///path/to/directory, an absolute path")),
         scheme => bucket(scheme, &url)?,
     };
     for (key, value) in url.query_pairs() {
