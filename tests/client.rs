@@ -78,7 +78,7 @@ fn no_runtime_is_needed_around_a_call() {
         let shard = shard(&client);
         let mut writer = shard.open_writer("test").await.unwrap();
         assert_eq!(writer.compare_and_append(rows(0), at(0), at(1)).await.unwrap(), Appended::Committed);
-        let mut reader = shard.open_reader("test").await.unwrap();
+        let reader = shard.open_reader("test").await.unwrap();
         assert_eq!(reader.snapshot_and_fetch(at(0)).await.unwrap(), rows(0));
         (client, reader, writer)
     };

@@ -57,7 +57,7 @@ async fn the_leak_sweep_deletes_the_old_and_unknown_only() {
     }
     assert!(store.head(&lost).await.is_err());
     assert!(store.head(&foreign).await.is_ok());
-    let mut reader = shard.open_reader("test").await.unwrap();
+    let reader = shard.open_reader("test").await.unwrap();
     assert_eq!(reader.snapshot_and_fetch(at(7)).await.unwrap().len(), 8);
 }
 

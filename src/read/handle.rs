@@ -124,7 +124,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
     ///
     /// `Since` if `as_of` is not beyond this reader's since, with the smallest that is. `LeaseExpired` if the reader was
     /// lost. No I/O where the state in this process knows that the upper has passed. Cancelling leaves nothing.
-    pub async fn snapshot(&mut self, as_of: Antichain<T>) -> Result<Vec<LeasedPart<T>>, Error> {
+    pub async fn snapshot(&self, as_of: Antichain<T>) -> Result<Vec<LeasedPart<T>>, Error> {
         self.check_as_of(&as_of)?;
         if as_of.is_empty() {
             return Ok(Vec::new()); // no time is at or below it
@@ -154,7 +154,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
 
     /// The shard's contents at `as_of`, consolidated, in order: all of them in memory. Errors as in
     /// [`ReadHandle::snapshot`] and `PartFetcher::fetch`. Cancelling leaves nothing.
-    pub async fn snapshot_and_fetch(&mut self, as_of: Antichain<T>) -> Result<Vec<((K, V), T, D)>, Error> {
+    pub async fn snapshot_and_fetch(&self, as_of: Antichain<T>) -> Result<Vec<((K, V), T, D)>, Error> {
         let parts = self.snapshot(as_of).await?;
         let fetcher = self.fetcher();
         let mut rows = Vec::new();
@@ -170,7 +170,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
     /// The shard's contents at `as_of`, row by row, not consolidated: one part in memory at a time. Errors as in
     /// [`ReadHandle::snapshot`] and `PartFetcher::fetch`; an error ends the stream. Dropping it leaves nothing.
     pub async fn snapshot_and_stream(
-        &mut self,
+        &self,
         as_of: Antichain<T>,
     ) -> Result<impl Stream<Item = Result<((K, V), T, D), Error>> + use<K, V, T, D>, Error> {
         let parts = self.snapshot(as_of).await?;
@@ -189,7 +189,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
 
     /// Sizes and statistics of the parts that a snapshot at `as_of` has. Nothing is fetched. Errors as in
     /// [`ReadHandle::snapshot`].
-    pub async fn snapshot_parts_stats(&mut self, as_of: Antichain<T>) -> Result<PartsStats, Error> {
+    pub async fn snapshot_parts_stats(&self, as_of: Antichain<T>) -> Result<PartsStats, Error> {
         let parts = self.snapshot(as_of).await?;
         Ok(PartsStats {
             parts: parts.len(),
