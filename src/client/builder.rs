@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::machine::{Context, Life};
 use crate::store::{Consensus, Directory, ObjectLog};
 
-use super::{Client, Shared};
+use super::{Client, InflightPool, Shared};
 
 /// Collects what a [`Client`] is made of.
 #[derive(Debug)]
@@ -122,8 +122,9 @@ impl ClientBuilder {
             pulse,
             life: Life::default(),
         });
-        let shards = Mutex::new(HashMap::new());
-        Ok(Client { shared: Arc::new(Shared { context, shards, runtimes: Mutex::new(runtimes) }) })
+        let inflight = InflightPool::new(context.config.inflight_bytes_max);
+        let (shards, runtimes) = (Mutex::new(HashMap::new()), Mutex::new(runtimes));
+        Ok(Client { shared: Arc::new(Shared { context, shards, runtimes, inflight }) })
     }
 }
 
