@@ -13,7 +13,7 @@ use crate::machine::{Context, Life};
 use crate::store::{Consensus, ObjectLog, qualify};
 
 use super::url::{self, LogPlace, Place};
-use super::{Client, Shared};
+use super::{Client, InflightPool, Shared};
 
 /// Collects what a [`Client`] is made of.
 pub struct ClientBuilder {
@@ -140,8 +140,9 @@ impl ClientBuilder {
             pulse,
             life: Life::default(),
         });
-        let shards = Mutex::new(HashMap::new());
-        Ok(Client { shared: Arc::new(Shared { context, shards, runtimes: Mutex::new(runtimes) }) })
+        let inflight = InflightPool::new(context.config.inflight_bytes_max);
+        let (shards, runtimes) = (Mutex::new(HashMap::new()), Mutex::new(runtimes));
+        Ok(Client { shared: Arc::new(Shared { context, shards, runtimes, inflight }) })
     }
 }
 

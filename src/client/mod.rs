@@ -3,6 +3,7 @@
 //! A [`Client`] owns the runtime that does all storage work, and the pulse, a thread that renews leases and does nothing
 //! else. It keeps one machine per shard, shared by all handles of this process.
 
+mod budget;
 mod builder;
 mod shard;
 mod url;
@@ -13,6 +14,8 @@ use std::sync::{Arc, Mutex};
 
 use tokio::runtime::{Handle, Runtime};
 
+use budget::InflightPool;
+pub use budget::{InflightPermit, InflightShare};
 pub use builder::ClientBuilder;
 pub use shard::{Hold, Holder, Shard, ShardInfo};
 
@@ -35,6 +38,7 @@ struct Shared {
     shards: Mutex<HashMap<ShardId, Arc<dyn Any + Send + Sync>>>,
     /// Runtimes that this client made, to be stopped with it.
     runtimes: Mutex<Vec<Runtime>>,
+    inflight: InflightPool,
 }
 
 /// What the handles of one process on one shard share.
@@ -82,6 +86,11 @@ impl Client {
     /// What a handle holds so that this client outlives it.
     pub(crate) fn keep_alive(&self) -> KeepAlive {
         Arc::clone(&self.shared) as KeepAlive
+    }
+
+    /// The right of one more source to have fetched parts in memory, within what all sources of this client may have.
+    pub fn inflight_share(&self) -> InflightShare {
+        self.shared.inflight.share()
     }
 
     pub(crate) fn context(&self) -> &Arc<Context> {
