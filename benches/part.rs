@@ -8,9 +8,8 @@ use std::hint::black_box;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use timely_persist::part::{
-    Chunk, Compression, EncodeOptions, EncodedPart, Merge, MergeStep, PartBuilder, decode_part,
-};
+use timely_persist::Compression;
+use timely_persist::part::{Chunk, EncodeOptions, EncodedPart, Merge, MergeStep, PartBuilder, decode_part};
 
 /// Of each figure; the best is shown.
 const REPEATS: usize = 5;
@@ -59,10 +58,13 @@ fn merge(runs: &[Vec<Strings>]) -> u64 {
     let mut merge = Merge::<String, String, u64, i64>::new(runs.len());
     let mut rows = 0;
     loop {
-        let step = merge.step(Some, |key, value, _, _| {
-            rows += u64::from(key.len() + value.len() == 113);
-            ControlFlow::<()>::Continue(())
-        });
+        let step = merge.step(
+            |_, time| Some(time),
+            |key, value, _, _| {
+                rows += u64::from(key.len() + value.len() == 113);
+                ControlFlow::<()>::Continue(())
+            },
+        );
         match step.unwrap() {
             MergeStep::NeedChunk(input) => match runs[input].next() {
                 Some(chunk) => merge.push_chunk(input, chunk.clone()).unwrap(),

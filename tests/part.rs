@@ -8,9 +8,10 @@ use std::fmt::Debug;
 use proptest::prelude::*;
 use timely::order::Product;
 use timely::progress::Antichain;
+use timely_persist::Compression;
 use timely_persist::codec::{Codec64, Data, Time};
 use timely_persist::part::{
-    Compression, EncodeOptions, EncodedPart, PartBuilder, PartFormat, PartStats, PartTail, StatValue, decode_part,
+    EncodeOptions, EncodedPart, PartBuilder, PartFormat, PartStats, PartTail, StatValue, decode_part,
 };
 use timely_persist::{ErrorKind, Serde};
 
