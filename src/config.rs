@@ -36,6 +36,9 @@ pub struct Config {
     /// The bytes of inline parts that a shard's state may hold before compaction moves them to objects. Default 1 MiB:
     /// what every opener of the shard reads along.
     pub inline_total_bytes_max: usize,
+    /// The inline parts that a shard's state may hold before compaction moves them to an object. Default 256: a commit that
+    /// compacts, and an object, for every so many small appends.
+    pub inline_parts_max: usize,
     /// Uploads of one batch under way at once. Default 4: bounds a builder to four closed parts.
     pub uploads_max: usize,
     /// The largest row, in bytes of its columns. Default 64 MiB: a row is never split, so it bounds every buffer from
@@ -77,6 +80,9 @@ pub struct Config {
     pub scan_entries_max: usize,
     /// Changes that one log entry may carry when several handles commit at once. Default 64.
     pub group_commits_max: usize,
+    /// How often garbage is deleted, at most. Default 1 s: a busy shard records one deletion per second, not one per
+    /// compaction.
+    pub sweep_interval: Duration,
     /// Objects that one sweep step deletes before it records them as gone. Default 256: bounds a step after a long hold.
     pub sweep_step_objects_max: usize,
     /// Deletions of a sweep under way at once. Default 16.
@@ -118,6 +124,7 @@ impl Default for Config {
             part_bytes_max: 12 * MIB,
             inline_part_bytes_max: 8 * KIB,
             inline_total_bytes_max: MIB,
+            inline_parts_max: 256,
             uploads_max: 4,
             row_bytes_max: 64 * MIB,
             reader_lease: Duration::from_secs(15 * 60),
@@ -134,6 +141,7 @@ impl Default for Config {
             rollup_interval: 128,
             scan_entries_max: 256,
             group_commits_max: 64,
+            sweep_interval: Duration::from_secs(1),
             sweep_step_objects_max: 256,
             sweep_concurrency: 16,
             orphan_age_min: Duration::from_secs(24 * 60 * 60),

@@ -72,6 +72,10 @@ pub struct Totals {
     pub bytes: u64,
     /// Encoded bytes of the parts that are inline.
     pub inline_bytes: u64,
+    /// Parts that are inline.
+    pub inline_parts: u64,
+    /// Batches with an object.
+    pub object_batches: u64,
     /// Objects in `garbage`.
     pub garbage: u64,
 }
@@ -83,7 +87,9 @@ impl Totals {
             self.rows += part.meta.rows;
             self.bytes += part.meta.encoded_bytes;
             self.inline_bytes += part.inline_bytes();
+            self.inline_parts += u64::from(part.blob().is_none());
         }
+        self.object_batches += u64::from(batch.has_object());
     }
 
     fn subtract<T: Time>(&mut self, batch: &Batch<T>) {
@@ -92,7 +98,9 @@ impl Totals {
             self.rows -= part.meta.rows;
             self.bytes -= part.meta.encoded_bytes;
             self.inline_bytes -= part.inline_bytes();
+            self.inline_parts -= u64::from(part.blob().is_none());
         }
+        self.object_batches -= u64::from(batch.has_object());
     }
 }
 
