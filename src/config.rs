@@ -30,6 +30,9 @@ pub struct Config {
     /// A part is closed when its rows take this many bytes in memory. Default 12 MiB: a few fit in flight at once within
     /// `inflight_bytes_max`, and one request per part still fills a disk or network pipe.
     pub part_bytes_max: usize,
+    /// Rows of one batch are sorted together, as one run of parts, up to this many bytes in memory. Default 48 MiB: a
+    /// reader merges one run per append of that size, and a builder takes about three times as much.
+    pub run_bytes_max: usize,
     /// The largest part, in encoded bytes, that is kept inside the log entry. Default 8 KiB: less than a round trip's
     /// worth of transfer.
     pub inline_part_bytes_max: usize,
@@ -39,7 +42,7 @@ pub struct Config {
     /// The inline parts that a shard's state may hold before compaction moves them to an object. Default 256: a commit that
     /// compacts, and an object, for every so many small appends.
     pub inline_parts_max: usize,
-    /// Uploads of one batch under way at once. Default 4: bounds a builder to four closed parts.
+    /// Parts of one run that are encoded and uploaded at once. Default 4: as many threads as that work for one batch.
     pub uploads_max: usize,
     /// The largest row, in bytes of its columns. Default 64 MiB: a row is never split, so it bounds every buffer from
     /// below.
@@ -122,6 +125,7 @@ impl Default for Config {
             runtime_threads: 2,
             compression: Compression::None,
             part_bytes_max: 12 * MIB,
+            run_bytes_max: 48 * MIB,
             inline_part_bytes_max: 8 * KIB,
             inline_total_bytes_max: MIB,
             inline_parts_max: 256,
