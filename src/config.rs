@@ -51,10 +51,11 @@ pub struct Config {
     /// A lapse of renewal after which others may expire a leased reader. Default 15 minutes: longer than a laptop's nap
     /// or a broker's failover.
     pub reader_lease: Duration,
-    /// How often the leases of a process are renewed, at most; jittered downwards. Default 4 minutes: three tries per lease.
+    /// How often the leases of a process are renewed, at most; jittered downwards, and never less than four times per
+    /// lease. Default 4 minutes.
     pub heartbeat_interval: Duration,
-    /// A reader stops trusting its lease this long before others may expire it. Default 1 minute: more than clocks of a
-    /// cluster differ by.
+    /// A reader stops trusting its lease this long before others may expire it, at most a quarter of the lease. Default
+    /// 1 minute: more than clocks of a cluster differ by.
     pub lease_margin: Duration,
     /// A lapse after which the record that a writer keeps for settling lost answers is dropped. Default 1 day: far longer
     /// than any commit's deadline.

@@ -53,7 +53,7 @@ pub enum ErrorKind {
 }
 
 /// A frontier without its type: errors are not generic over time, so it travels in encoded form.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct EncodedFrontier {
     codec: Cow<'static, str>,
     words: Vec<[u8; 8]>,

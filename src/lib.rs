@@ -15,7 +15,7 @@ pub mod state;
 pub mod store;
 mod write;
 
-pub use client::{Client, ClientBuilder, Hold, Holder, Shard, ShardInfo};
+pub use client::{Client, ClientBuilder, Hold, Holder, InflightPermit, InflightShare, Shard, ShardInfo};
 pub use codec::{Codec, Codec64, Data, Diff, Serde, Time};
 pub use config::{Compression, Config};
 pub use error::{EncodedFrontier, Error, ErrorKind};

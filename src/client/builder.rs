@@ -11,10 +11,10 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::config::Config;
 use crate::error::Error;
-use crate::machine::Context;
+use crate::machine::{Context, Life};
 use crate::store::{Consensus, Directory, ObjectLog};
 
-use super::{Client, Shared};
+use super::{Client, InflightPool, Shared};
 
 /// Collects what a [`Client`] is made of.
 #[derive(Debug)]
@@ -122,9 +122,11 @@ impl ClientBuilder {
             runtime,
             upkeep,
             pulse,
+            life: Life::default(),
         });
-        let shards = Mutex::new(HashMap::new());
-        Ok(Client { shared: Arc::new(Shared { context, shards, runtimes: Mutex::new(runtimes) }) })
+        let inflight = InflightPool::new(context.config.inflight_bytes_max);
+        let (shards, runtimes) = (Mutex::new(HashMap::new()), Mutex::new(runtimes));
+        Ok(Client { shared: Arc::new(Shared { context, shards, runtimes, inflight }) })
     }
 }
 

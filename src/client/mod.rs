@@ -3,6 +3,7 @@
 //! A [`Client`] owns the runtime that does all storage work, the threads that maintain shards, and the pulse, a thread
 //! that renews leases and does nothing else. It keeps one machine per shard, shared by all handles of this process.
 
+mod budget;
 mod builder;
 mod shard;
 
@@ -12,6 +13,8 @@ use std::sync::{Arc, Mutex};
 
 use tokio::runtime::{Handle, Runtime};
 
+use budget::InflightPool;
+pub use budget::{InflightPermit, InflightShare};
 pub use builder::ClientBuilder;
 pub use shard::{Hold, Holder, Shard, ShardInfo};
 
@@ -19,11 +22,11 @@ use crate::codec::{Data, Diff, Time};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
 use crate::ids::ShardId;
-use crate::machine::{Context, Machine, lock};
+use crate::machine::{Context, KeepAlive, Machine, lock};
 use crate::maintain;
 use crate::read::Roster;
 
-/// A client of one store. Cloning it is cheap; the last clone, and the last handle it gave out, end its tasks.
+/// A client of one store. Cloning it is cheap. Its tasks end with its last clone and the last handle that it gave out.
 #[derive(Clone)]
 pub struct Client {
     shared: Arc<Shared>,
@@ -34,6 +37,7 @@ struct Shared {
     shards: Mutex<HashMap<ShardId, Arc<dyn Any + Send + Sync>>>,
     /// Runtimes that this client made, to be stopped with it.
     runtimes: Mutex<Vec<Runtime>>,
+    inflight: InflightPool,
 }
 
 /// What the handles of one process on one shard share.
@@ -49,11 +53,10 @@ impl Client {
         Shard::new(self.clone(), id)
     }
 
-    /// Stops the client's tasks and waits for them. Handles that are still around answer with `Unavailable` from then on,
-    /// or are stopped in the middle.
+    /// Stops the client's tasks and waits for them. Handles that are still around, and calls that are under way, answer
+    /// `Unavailable` from then on.
     pub async fn shutdown(self) -> Result<(), Error> {
-        let locals: Vec<_> = lock(&self.shared.shards).drain().collect();
-        drop(locals);
+        self.shared.stop();
         let runtimes: Vec<Runtime> = lock(&self.shared.runtimes).drain(..).collect();
         // Waiting for a runtime blocks: on a thread of its own.
         let (sender, receiver) = tokio::sync::oneshot::channel();
@@ -79,12 +82,23 @@ impl Client {
         &self.context().runtime
     }
 
+    /// What a handle holds so that this client outlives it.
+    pub(crate) fn keep_alive(&self) -> KeepAlive {
+        Arc::clone(&self.shared) as KeepAlive
+    }
+
+    /// The right of one more source to have fetched parts in memory, within what all sources of this client may have.
+    pub fn inflight_share(&self) -> InflightShare {
+        self.shared.inflight.share()
+    }
+
     pub(crate) fn context(&self) -> &Arc<Context> {
         &self.shared.context
     }
 
     /// The machine of a shard, whose times are of type `T`.
     pub(crate) fn local<K: Data, V: Data, T: Time, D: Diff>(&self, shard: ShardId) -> Result<Arc<Local<T>>, Error> {
+        self.context().life.check().map_err(|error| error.of_shard(shard))?;
         let mut shards = lock(&self.shared.shards);
         if let Some(known) = shards.get(&shard) {
             return Arc::clone(known).downcast::<Local<T>>().map_err(|_| {
@@ -104,8 +118,18 @@ impl Client {
 /// How long `shutdown` waits for tasks that are in the middle of a blocking call.
 const SHUTDOWN_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
 
+impl Shared {
+    /// Ends the tasks, and whatever waits.
+    fn stop(&self) {
+        self.context.life.end();
+        let locals: Vec<_> = lock(&self.shards).drain().collect();
+        drop(locals);
+    }
+}
+
 impl Drop for Shared {
     fn drop(&mut self) {
+        self.stop();
         for runtime in lock(&self.runtimes).drain(..) {
             runtime.shutdown_background(); // may be dropped inside another runtime, where waiting is not allowed
         }

@@ -124,7 +124,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
             return Err(transition::finalized(&state));
         }
         let id = WriterId::from_u128(self.client.context().entropy.bits());
-        Ok(WriteHandle::new(Arc::clone(&local.machine), id, codecs, purpose.to_owned()))
+        Ok(WriteHandle::new(Arc::clone(&local.machine), self.client.keep_alive(), id, codecs, purpose.to_owned()))
     }
 
     /// A leased reader at the shard's since. One commit.
@@ -142,7 +142,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
 
     async fn reader(&self, purpose: &str, as_of: Option<Antichain<T>>) -> Result<ReadHandle<K, V, T, D>, Error> {
         let roster = Arc::clone(&self.local()?.roster);
-        ReadHandle::open(roster, self.codecs(), purpose.to_owned(), as_of).await
+        ReadHandle::open(roster, self.client.keep_alive(), self.codecs(), purpose.to_owned(), as_of).await
     }
 
     /// The critical reader of this name, made with this fencing token at the shard's since if there is none. One commit,
@@ -158,13 +158,13 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
         let codecs = self.codecs();
         let decide = move |state: &State<T>, _now_ms| open_critical(state, &codecs, id, initial_opaque, "");
         let reader = local.machine.apply(decide).await?.reply?;
-        Ok(SinceHandle::new(Arc::clone(&local.machine), id, reader))
+        Ok(SinceHandle::new(Arc::clone(&local.machine), self.client.keep_alive(), id, reader))
     }
 
     /// Fetches parts that readers gave out, here or in another process. `CodecMismatch` if this process has the shard open
     /// with another type of time. No I/O.
     pub async fn fetcher(&self) -> Result<PartFetcher<K, V, T, D>, Error> {
-        Ok(PartFetcher::new(Arc::clone(&self.local()?.machine)))
+        Ok(PartFetcher::new(Arc::clone(&self.local()?.machine), self.client.keep_alive()))
     }
 
     /// Shrinks the shard to a tombstone, if its since and its upper are empty; `Invalid` otherwise. Repeating it does no

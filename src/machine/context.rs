@@ -2,15 +2,51 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{self, Poll};
 
 use object_store::ObjectStore;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 
 use crate::clock::{Clock, Entropy};
 use crate::config::Config;
+use crate::error::Error;
 use crate::store::Consensus;
+
+/// Whatever keeps a client's threads running: each handle has one.
+pub type KeepAlive = Arc<dyn std::any::Any + Send + Sync>;
+
+/// Whether a client still works. A runtime that is stopped must not be polled into: its timers would panic.
+#[derive(Debug)]
+pub struct Life {
+    /// Held for reading while a future of the client is polled, for writing while the client stops.
+    open: RwLock<bool>,
+    stopped: watch::Sender<bool>,
+}
+
+impl Default for Life {
+    fn default() -> Self {
+        Self { open: RwLock::new(true), stopped: watch::Sender::new(false) }
+    }
+}
+
+impl Life {
+    /// Ends it: every future that is waiting, or polled later, says `Unavailable`. Returns when none is being polled.
+    pub fn end(&self) {
+        *self.open.write().unwrap_or_else(PoisonError::into_inner) = false;
+        self.stopped.send_replace(true);
+    }
+
+    /// An error if it has ended.
+    pub fn check(&self) -> Result<(), Error> {
+        if *self.stopped.borrow() { Err(self.ended()) } else { Ok(()) }
+    }
+
+    fn ended(&self) -> Error {
+        Error::unavailable("the client was shut down")
+    }
+}
 
 /// The shared values of one client.
 #[derive(Debug)]
@@ -31,6 +67,8 @@ pub struct Context {
     pub upkeep: Handle,
     /// Where leases are renewed, and nothing else.
     pub pulse: Handle,
+    /// Until when it may be used.
+    pub life: Life,
 }
 
 impl Context {
@@ -41,16 +79,23 @@ impl Context {
     }
 
     /// Polls `future` wherever the caller is, with this client's timers and I/O around it. Dropping it drops the work.
-    pub fn within<F: Future + Send>(&self, future: F) -> Within<F> {
-        Within { future: Box::pin(future), runtime: self.runtime.clone() }
+    pub fn within<R, F>(self: &Arc<Self>, future: F) -> Within<F>
+    where
+        F: Future<Output = Result<R, Error>> + Send,
+    {
+        let mut stopped = self.life.stopped.subscribe();
+        let stopped = Box::pin(async move {
+            let _ = stopped.wait_for(|stopped| *stopped).await; // an error says that nobody can stop it any more
+        });
+        Within { future: Box::pin(future), stopped, context: Arc::clone(self) }
     }
 
     /// The same, but once begun it is carried to its end: dropped half-way, the runtime goes on with it. For what must
     /// not stop between two steps, such as a commit that other callers wait for.
-    pub fn carry<F>(&self, future: F) -> Carried<F>
+    pub fn carry<R, F>(self: &Arc<Self>, future: F) -> Carried<R, F>
     where
-        F: Future + Send + 'static,
-        F::Output: Send,
+        R: Send,
+        F: Future<Output = Result<R, Error>> + Send + 'static,
     {
         Carried { within: Some(self.within(future)), begun: false }
     }
@@ -59,42 +104,53 @@ impl Context {
 /// A future that may be polled from any thread, also one without a runtime of its own.
 pub struct Within<F> {
     future: Pin<Box<F>>,
-    runtime: Handle,
+    stopped: Pin<Box<dyn Future<Output = ()> + Send>>,
+    context: Arc<Context>,
 }
 
-impl<F: Future> Future for Within<F> {
-    type Output = F::Output;
+impl<R, F: Future<Output = Result<R, Error>>> Future for Within<F> {
+    type Output = Result<R, Error>;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<F::Output> {
-        let runtime = self.runtime.clone();
-        let _entered = runtime.enter();
-        self.future.as_mut().poll(context)
+    fn poll(mut self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<Self::Output> {
+        let context = Arc::clone(&self.context);
+        // Not `read`: polls nest, and a second read would wait for the writer that waits for the first.
+        let Ok(open) = context.life.open.try_read() else {
+            return Poll::Ready(Err(context.life.ended()));
+        };
+        if !*open {
+            return Poll::Ready(Err(context.life.ended()));
+        }
+        let _entered = context.runtime.enter();
+        if let Poll::Ready(answer) = self.future.as_mut().poll(task) {
+            return Poll::Ready(answer);
+        }
+        self.stopped.as_mut().poll(task).map(|()| Err(context.life.ended()))
     }
 }
 
 /// A future that, once begun, ends even if nobody waits for it.
-pub struct Carried<F>
+pub struct Carried<R, F>
 where
-    F: Future + Send + 'static,
-    F::Output: Send,
+    R: Send,
+    F: Future<Output = Result<R, Error>> + Send + 'static,
 {
     within: Option<Within<F>>,
     begun: bool,
 }
 
-impl<F> Future for Carried<F>
+impl<R, F> Future for Carried<R, F>
 where
-    F: Future + Send + 'static,
-    F::Output: Send,
+    R: Send,
+    F: Future<Output = Result<R, Error>> + Send + 'static,
 {
-    type Output = F::Output;
+    type Output = Result<R, Error>;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<F::Output> {
+    fn poll(mut self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<Self::Output> {
         self.begun = true;
         let Some(within) = self.within.as_mut() else {
             return Poll::Pending; // polled after it was ready: nothing will ever come, as with any fused future
         };
-        let polled = Pin::new(within).poll(context);
+        let polled = Pin::new(within).poll(task);
         if polled.is_ready() {
             self.within = None;
         }
@@ -102,16 +158,16 @@ where
     }
 }
 
-impl<F> Drop for Carried<F>
+impl<R, F> Drop for Carried<R, F>
 where
-    F: Future + Send + 'static,
-    F::Output: Send,
+    R: Send,
+    F: Future<Output = Result<R, Error>> + Send + 'static,
 {
     fn drop(&mut self) {
         if let Some(within) = self.within.take().filter(|_| self.begun) {
-            let runtime = within.runtime.clone();
+            let runtime = within.context.runtime.clone();
             runtime.spawn(async move {
-                within.await;
+                let _ = within.await; // nobody waits for the answer
             });
         }
     }

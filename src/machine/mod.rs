@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::{Notify, oneshot, watch};
 
-pub use context::Context;
+pub use context::{Context, KeepAlive, Life};
 pub use follow::{Follow, Health};
 pub use retry::Retry;
 

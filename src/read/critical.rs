@@ -7,7 +7,7 @@ use timely::progress::Antichain;
 use crate::codec::Time;
 use crate::error::Error;
 use crate::ids::{CriticalReaderId, ShardId};
-use crate::machine::Machine;
+use crate::machine::{KeepAlive, Machine};
 use crate::state::CriticalReader;
 use crate::state::transition::{CriticalReply, downgrade_critical, expire_critical};
 
@@ -29,17 +29,22 @@ pub enum SinceDowngrade<T> {
 
 /// Keeps a shard readable from its since on until it says otherwise. There is no expiry: whoever loses the id keeps the
 /// history for ever.
-#[derive(Debug)]
 pub struct SinceHandle<T: Time> {
     machine: Arc<Machine<T>>,
+    _client: KeepAlive,
     id: CriticalReaderId,
     since: Antichain<T>,
     opaque: u64,
 }
 
 impl<T: Time> SinceHandle<T> {
-    pub(crate) fn new(machine: Arc<Machine<T>>, id: CriticalReaderId, reader: CriticalReader<T>) -> Self {
-        Self { machine, id, since: reader.since, opaque: reader.opaque }
+    pub(crate) fn new(
+        machine: Arc<Machine<T>>,
+        client: KeepAlive,
+        id: CriticalReaderId,
+        reader: CriticalReader<T>,
+    ) -> Self {
+        Self { machine, _client: client, id, since: reader.since, opaque: reader.opaque }
     }
 
     /// The shard.
@@ -95,5 +100,11 @@ impl<T: Time> SinceHandle<T> {
         let id = self.id;
         self.machine.apply(move |state, _now_ms| expire_critical(state, id)).await?;
         Ok(())
+    }
+}
+
+impl<T: Time> std::fmt::Debug for SinceHandle<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SinceHandle").field("reader", &self.id).field("since", &self.since).finish_non_exhaustive()
     }
 }

@@ -5,27 +5,27 @@ use std::sync::Arc;
 use crate::codec::{Data, Diff, Time};
 use crate::error::{EncodedFrontier, Error, ErrorKind};
 use crate::fetch::{Plan, fetch_part};
-use crate::machine::Machine;
+use crate::machine::{KeepAlive, Machine};
 
 use super::leased::PartRef;
 use super::{FetchedPart, PartRef as PublicPartRef};
 
 /// Fetches the parts of one shard. It holds nothing: whoever gave the part out does.
-#[derive(Debug)]
 pub struct PartFetcher<K: Data, V: Data, T: Time, D: Diff> {
     machine: Arc<Machine<T>>,
+    client: KeepAlive,
     marker: std::marker::PhantomData<fn() -> (K, V, D)>,
 }
 
 impl<K: Data, V: Data, T: Time, D: Diff> Clone for PartFetcher<K, V, T, D> {
     fn clone(&self) -> Self {
-        Self::new(Arc::clone(&self.machine))
+        Self::new(Arc::clone(&self.machine), Arc::clone(&self.client))
     }
 }
 
 impl<K: Data, V: Data, T: Time, D: Diff> PartFetcher<K, V, T, D> {
-    pub(crate) fn new(machine: Arc<Machine<T>>) -> Self {
-        Self { machine, marker: std::marker::PhantomData }
+    pub(crate) fn new(machine: Arc<Machine<T>>, client: KeepAlive) -> Self {
+        Self { machine, client, marker: std::marker::PhantomData }
     }
 
     /// Fetches and decodes a part: one request to the store, none if the part is inline or its reader sees none of it.
@@ -73,5 +73,11 @@ impl<K: Data, V: Data, T: Time, D: Diff> PartFetcher<K, V, T, D> {
             }
             _ => error,
         }
+    }
+}
+
+impl<K: Data, V: Data, T: Time, D: Diff> std::fmt::Debug for PartFetcher<K, V, T, D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "PartFetcher of {}", self.machine.shard())
     }
 }

@@ -10,6 +10,7 @@ use crate::codec::{Data, Diff, Time};
 use crate::error::Error;
 use crate::fetch::{Plan, Window};
 use crate::ids::{LeaseId, LeasedReaderId, ShardId};
+use crate::machine::KeepAlive;
 use crate::part::PartStats;
 use crate::state::transition::too_early;
 use crate::state::{CodecNames, Part, State, passed};
@@ -26,6 +27,7 @@ use super::{LeasedPart, Listen, PartFetcher, Roster, Subscribe};
 pub struct ReadHandle<K: Data, V: Data, T: Time, D: Diff> {
     roster: Arc<Roster<T>>,
     ledger: Arc<Ledger<T>>,
+    client: KeepAlive,
     codecs: Arc<CodecNames>,
     since: Antichain<T>,
     marker: std::marker::PhantomData<fn() -> (K, V, D)>,
@@ -48,12 +50,13 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
     /// Registers a reader. For the client.
     pub(crate) async fn open(
         roster: Arc<Roster<T>>,
+        client: KeepAlive,
         codecs: Arc<CodecNames>,
         purpose: String,
         as_of: Option<Antichain<T>>,
     ) -> Result<Self, Error> {
         let (ledger, since) = roster.open(Arc::clone(&codecs), purpose, as_of).await?;
-        Ok(Self { roster, ledger, codecs, since, marker: std::marker::PhantomData })
+        Ok(Self { roster, ledger, client, codecs, since, marker: std::marker::PhantomData })
     }
 
     /// It may read at times beyond this.
@@ -84,7 +87,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
     /// Another reader with the same since.
     pub async fn fork(&self, purpose: &str) -> Result<Self, Error> {
         let as_of = Some(self.since.clone());
-        Self::open(Arc::clone(&self.roster), Arc::clone(&self.codecs), purpose.to_owned(), as_of).await
+        let (roster, client) = (Arc::clone(&self.roster), Arc::clone(&self.client));
+        Self::open(roster, client, Arc::clone(&self.codecs), purpose.to_owned(), as_of).await
     }
 
     /// Moves the since forward and tells the shard, with what the reader still holds: also a heartbeat. A since that is
@@ -253,7 +257,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
 
     /// Fetches what this reader leases.
     pub fn fetcher(&self) -> PartFetcher<K, V, T, D> {
-        PartFetcher::new(Arc::clone(self.roster.machine()))
+        PartFetcher::new(Arc::clone(self.roster.machine()), Arc::clone(&self.client))
     }
 
     /// Removes the reader from the shard, also if leases of it are out: what they hold may go.

@@ -100,6 +100,12 @@ impl<T: Time> LeasedPart<T> {
         PartStats::decode(&self.reading.part.meta.stats)
     }
 
+    /// Plain data that may travel to other workers and processes, for as long as this value keeps the lease: whoever
+    /// hands the part out drops the value when its `lease_id()` comes back.
+    pub fn to_exchangeable(&self) -> ExchangeablePart<T> {
+        ExchangeablePart { lease: self.lease.id(), reading: Arc::clone(&self.reading) }
+    }
+
     /// Leaves the lease in the reader's ledger and gives plain data that may travel to other workers and processes. What
     /// comes back from there is its `lease_id()`, to the reader's `return_lease`.
     pub fn into_exchangeable(self) -> ExchangeablePart<T> {

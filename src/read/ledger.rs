@@ -76,7 +76,9 @@ impl<T: Time> Ledger<T> {
         reader: LeasedReader<T>,
         registered: Instant,
     ) -> Arc<Self> {
-        let trust = reader.lease().saturating_sub(machine.context().config.lease_margin);
+        // A margin that leaves little of a short lease would make the reader useless.
+        let margin = machine.context().config.lease_margin.min(reader.lease() / 4);
+        let trust = reader.lease().saturating_sub(margin);
         let page = Page {
             since: reader.since,
             next: 0,

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::codec::Time;
 use crate::error::Error;
 use crate::ids::LeasedReaderId;
-use crate::machine::{Machine, lock};
+use crate::machine::{Context, Machine, lock};
 use crate::state::CodecNames;
 use crate::state::transition::{Registration, Renewal, RenewalReply, register, renew};
 
@@ -69,7 +69,7 @@ impl<T: Time> Roster<T> {
         if !members.beating {
             members.beating = true;
             let context = self.machine.context();
-            context.pulse.spawn(beat(Arc::downgrade(self), Arc::clone(context)));
+            context.pulse.spawn(beat(Arc::downgrade(self), Arc::downgrade(context)));
         }
     }
 
@@ -91,10 +91,7 @@ impl<T: Time> Roster<T> {
     /// Tells the shard where these readers stand, in one commit.
     pub(crate) async fn renew(&self, ledgers: &[Arc<Ledger<T>>]) -> Result<(), Error> {
         let asked = Instant::now();
-        // What the readers hold is computed when the commit is decided, not before: an older state would hold less.
-        let told: Vec<Weak<Ledger<T>>> = ledgers.iter().map(Arc::downgrade).collect();
         let renewing: Vec<Renewal<T>> = ledgers.iter().filter_map(|ledger| ledger.renewal()).collect();
-        drop(told);
         if renewing.is_empty() {
             return Ok(());
         }
@@ -113,10 +110,22 @@ impl<T: Time> Roster<T> {
     }
 }
 
-async fn beat<T: Time>(roster: Weak<Roster<T>>, context: Arc<crate::machine::Context>) {
+/// A lease is tried to be renewed at least so often before it runs out.
+const BEATS_PER_LEASE: u32 = 4;
+
+/// After a beat that failed the next one comes so much sooner.
+const HURRY: u32 = 8;
+
+async fn beat<T: Time>(roster: Weak<Roster<T>>, context: Weak<Context>) {
+    let mut hurry = 1;
     loop {
+        let Some(context) = context.upgrade() else {
+            return;
+        };
+        let longest = context.config.heartbeat_interval.min(context.config.reader_lease / BEATS_PER_LEASE) / hurry;
         // Jittered, so that the processes of a fleet that restarted together do not beat together.
-        let interval = context.config.heartbeat_interval.mul_f64(0.5 + 0.5 * context.entropy.fraction());
+        let interval = longest.mul_f64(0.5 + 0.5 * context.entropy.fraction());
+        drop(context);
         tokio::time::sleep(interval).await;
         let Some(roster) = roster.upgrade() else {
             return;
@@ -125,8 +134,12 @@ async fn beat<T: Time>(roster: Weak<Roster<T>>, context: Arc<crate::machine::Con
         if ledgers.is_empty() {
             return;
         }
-        if let Err(error) = roster.renew(&ledgers).await {
-            tracing::warn!(shard = %roster.machine.shard(), %error, "renewing leases failed, trying again soon");
-        }
+        hurry = match roster.renew(&ledgers).await {
+            Ok(()) => 1,
+            Err(error) => {
+                tracing::warn!(shard = %roster.machine.shard(), %error, "renewing leases failed, trying again soon");
+                HURRY
+            }
+        };
     }
 }

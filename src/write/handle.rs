@@ -8,7 +8,7 @@ use timely::progress::Antichain;
 use crate::codec::{Data, Diff, Time};
 use crate::error::Error;
 use crate::ids::{ShardId, Token, WriterId};
-use crate::machine::Machine;
+use crate::machine::{KeepAlive, Machine};
 use crate::state::transition::{self, Append, AppendReply};
 use crate::state::{Change, CodecNames, Decision, Run, wire};
 
@@ -28,9 +28,9 @@ pub enum Appended<T> {
 }
 
 /// Appends to a shard. Any number of writers may try; the upper decides who wins.
-#[derive(Debug)]
 pub struct WriteHandle<K: Data, V: Data, T: Time, D: Diff> {
     machine: Arc<Machine<T>>,
+    _client: KeepAlive,
     id: WriterId,
     codecs: Arc<CodecNames>,
     purpose: String,
@@ -54,9 +54,25 @@ struct Attempt<T> {
 
 impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
     /// A handle on a shard whose state was read. For the client.
-    pub(crate) fn new(machine: Arc<Machine<T>>, id: WriterId, codecs: Arc<CodecNames>, purpose: String) -> Self {
+    pub(crate) fn new(
+        machine: Arc<Machine<T>>,
+        client: KeepAlive,
+        id: WriterId,
+        codecs: Arc<CodecNames>,
+        purpose: String,
+    ) -> Self {
         let upper = machine.state().upper();
-        Self { machine, id, codecs, purpose, upper, recorded: false, unsettled: None, marker: std::marker::PhantomData }
+        Self {
+            machine,
+            _client: client,
+            id,
+            codecs,
+            purpose,
+            upper,
+            recorded: false,
+            unsettled: None,
+            marker: std::marker::PhantomData,
+        }
     }
 
     /// The shard.
@@ -331,5 +347,11 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
             None => Token::from_u128(self.machine.context().entropy.bits()),
         };
         Attempt { lower, upper, contents, token }
+    }
+}
+
+impl<K: Data, V: Data, T: Time, D: Diff> std::fmt::Debug for WriteHandle<K, V, T, D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WriteHandle").field("writer", &self.id).field("upper", &self.upper).finish_non_exhaustive()
     }
 }

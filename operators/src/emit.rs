@@ -1,0 +1,120 @@
+//! From fetched parts to rows, a bounded number at a time.
+//!
+//! Always: one call looks at no more rows than its fuel says, so an operator gives way to the others of its worker; the
+//! rows of a part are looked at once each, in order.
+
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::operators::CapabilitySet;
+use timely::dataflow::operators::generic::OutputBuilderSession;
+use timely_persist::{Codec, Data, Diff, FetchedPart, Time};
+
+/// Rows that one activation of an operator looks at, at most: a few milliseconds of work where each becomes owned.
+pub(crate) const EMIT_ROWS_MAX: usize = 1 << 16;
+
+/// Rows of one container. The containers of timely's own operators have 8 KiB; as these rows are made here, and not
+/// moved, larger ones pay: fewer messages, and the row that is written last is still in the cache.
+const CONTAINER_ROWS: usize = 1 << 10;
+
+/// What a source makes of a row.
+pub(crate) trait Rows<K: Data, V: Data, T: Time, D: Diff>: 'static {
+    /// What goes downstream.
+    type Out: Clone + 'static;
+
+    /// Adds what the row leads to, perhaps nothing.
+    fn row<'a>(&mut self, key: K::Ref<'a>, value: V::Ref<'a>, time: T, diff: D, out: &mut Vec<Self::Out>);
+}
+
+/// The row itself, owned.
+pub(crate) struct Owned;
+
+impl<K: Data, V: Data, T: Time, D: Diff> Rows<K, V, T, D> for Owned {
+    type Out = ((K, V), T, D);
+
+    #[inline]
+    fn row<'a>(&mut self, key: K::Ref<'a>, value: V::Ref<'a>, time: T, diff: D, out: &mut Vec<Self::Out>) {
+        out.push(((<K as Codec>::from_ref(key), <V as Codec>::from_ref(value)), time, diff));
+    }
+}
+
+/// What a closure makes of it.
+pub(crate) struct Mapped<F>(pub(crate) F);
+
+impl<K: Data, V: Data, T: Time, D: Diff, F, I> Rows<K, V, T, D> for Mapped<F>
+where
+    F: for<'a> FnMut(K::Ref<'a>, V::Ref<'a>, T, D) -> I + 'static,
+    I: IntoIterator,
+    I::Item: Clone + 'static,
+{
+    type Out = I::Item;
+
+    #[inline]
+    fn row<'a>(&mut self, key: K::Ref<'a>, value: V::Ref<'a>, time: T, diff: D, out: &mut Vec<Self::Out>) {
+        out.extend((self.0)(key, value, time, diff));
+    }
+}
+
+/// A part that is being emitted.
+#[derive(Debug)]
+pub(crate) struct Emission<K: Data, V: Data, T: Time, D: Diff> {
+    part: FetchedPart<K, V, T, D>,
+    chunk: usize,
+    row: usize,
+}
+
+/// Where the rows go.
+pub(crate) type DataSession<'a, T, O> = OutputBuilderSession<'a, T, CapacityContainerBuilder<Vec<O>>>;
+
+impl<K: Data, V: Data, T: Time, D: Diff> Emission<K, V, T, D> {
+    /// Begins with the first row.
+    pub(crate) fn new(part: FetchedPart<K, V, T, D>) -> Self {
+        Self { part, chunk: 0, row: 0 }
+    }
+
+    /// Whether all rows were looked at.
+    pub(crate) fn is_done(&self) -> bool {
+        self.chunk >= self.part.chunks()
+    }
+
+    /// Emits rows until all were looked at or the fuel is used up.
+    pub(crate) fn emit<R: Rows<K, V, T, D>>(
+        &mut self,
+        rows: &mut R,
+        rights: &CapabilitySet<T>,
+        data: &mut DataSession<'_, T, R::Out>,
+        fuel: &mut usize,
+    ) {
+        let mut session = data.session(rights);
+        let mut out: Vec<R::Out> = Vec::new();
+        while !self.is_done() && *fuel > 0 {
+            let rows_left = self.part.chunk_rows(self.chunk).saturating_sub(self.row);
+            let looked = rows_left.min(*fuel);
+            self.part.for_each_ref(self.chunk, self.row..self.row + looked, |key, value, time, diff| {
+                if out.capacity() == 0 {
+                    out.reserve(CONTAINER_ROWS);
+                }
+                rows.row(key, value, time, diff, &mut out);
+                if out.len() >= CONTAINER_ROWS {
+                    session.give_container(&mut out);
+                    out.clear();
+                }
+            });
+            *fuel -= looked;
+            self.row += looked;
+            if looked == rows_left {
+                (self.chunk, self.row) = (self.chunk + 1, 0);
+            }
+        }
+        if !out.is_empty() {
+            session.give_container(&mut out);
+        }
+    }
+
+    /// Whether a row leads to anything.
+    pub(crate) fn is_wanted<R: Rows<K, V, T, D>>(&self, rows: &mut R) -> bool {
+        let mut out = Vec::new();
+        self.part.refs().any(|(key, value, time, diff)| {
+            rows.row(key, value, time, diff, &mut out);
+            !out.is_empty()
+        })
+    }
+}

@@ -1,0 +1,252 @@
+//! The operator that fetches parts and emits their rows, on every worker.
+//!
+//! Always: for each part that came and has not been emitted, this operator holds the rights that came with it; parts
+//! complete in any order. A part goes home on the feedback edge exactly once: after its rows, or when it is given up. Of a
+//! part that is given up the rights are kept, so that nobody takes its absence for the truth.
+
+use std::collections::{HashMap, VecDeque};
+use std::convert::Infallible;
+use std::rc::Rc;
+
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::operators::generic::{OutputBuilder, OutputBuilderSession};
+use timely::dataflow::{Scope, StreamVec};
+use timely_persist::{Data, Diff, ExchangeablePart, InflightPermit, LeaseId, Shard, Time};
+
+use crate::button::Button;
+use crate::emit::{DataSession, EMIT_ROWS_MAX, Emission, Rows};
+use crate::error::{SourceError, SourceErrorKind};
+use crate::fetching::{Delivery, Fetches, Fetching};
+use crate::mailbox::{Found, Receiver, mailbox};
+use crate::message::{PartDesc, Returned, Rights};
+use crate::settings::{NOTICES_MAX, Settings};
+
+/// The streams that leave the operator.
+pub(crate) struct Fetched<'scope, T: Time, O> {
+    pub(crate) data: StreamVec<'scope, T, O>,
+    pub(crate) home: StreamVec<'scope, T, Returned>,
+    pub(crate) errors: StreamVec<'scope, T, SourceError>,
+}
+
+/// Builds the operator.
+pub(crate) fn fetch<'scope, K: Data, V: Data, T: Time, D: Diff, R: Rows<K, V, T, D>>(
+    scope: Scope<'scope, T>,
+    shard: &Shard<K, V, T, D>,
+    settings: &Settings<T>,
+    descs: StreamVec<'scope, T, PartDesc<T>>,
+    stop: StreamVec<'scope, T, Infallible>,
+    button: &mut Button,
+    rows: R,
+) -> Fetched<'scope, T, R::Out> {
+    let mut builder = OperatorBuilder::new(format!("{}: fetch", settings.name), scope);
+    let address = builder.operator_info().address;
+    // The order of the outputs is that of `message::{DATA, HOME, ERRORS}`.
+    let (data_output, data) = builder.new_output();
+    let (home_output, home) = builder.new_output();
+    let (errors_output, errors) = builder.new_output();
+    let mut data_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<R::Out>>>::from(data_output);
+    let mut home_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<Returned>>>::from(home_output);
+    let mut errors_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<SourceError>>>::from(errors_output);
+    let mut descs = builder.new_input(descs, Exchange::new(|desc: &PartDesc<T>| desc.worker));
+    let _stop = builder.new_input_connection(stop, Pipeline, []);
+
+    button.wakes(scope.worker().sync_activator_for(address.to_vec()));
+    let pressed = button.watch();
+    let again = scope.activator_for(address.clone());
+    let wake = scope.worker().sync_activator_for(address.to_vec());
+    let (sender, deliveries) = mailbox(settings.fetches_max + NOTICES_MAX, wake);
+    let mut state = State {
+        settings: settings.clone(),
+        fetches: Fetches::new(shard, settings, sender),
+        deliveries,
+        waiting: VecDeque::new(),
+        fetching: HashMap::new(),
+        ready: VecDeque::new(),
+        given_up: Rights::none(),
+        rests: false,
+        stalled: None,
+        rows,
+    };
+    builder.build(move |initial| {
+        drop(initial); // rights come with parts
+        move |frontiers| {
+            let mut outputs = Outputs {
+                data: data_output.activate(),
+                home: home_output.activate(),
+                errors: errors_output.activate(),
+            };
+            if pressed.get() {
+                state.rest(&mut outputs);
+            }
+            descs.for_each(|message, parts| {
+                let rights = Rights::of(&message);
+                for desc in parts.drain(..) {
+                    state.receive(desc, &rights, &mut outputs);
+                }
+            });
+            if frontiers.get(1).is_some_and(|stop| stop.is_empty()) {
+                state.rest(&mut outputs);
+                state.hear(&mut outputs); // whatever was still delivered is freed
+                state.given_up = Rights::none();
+                return;
+            }
+            state.hear(&mut outputs);
+            state.start();
+            if state.emit(&mut outputs) {
+                again.activate();
+            }
+            state.start();
+        }
+    });
+    Fetched { data, home, errors }
+}
+
+/// What the operator keeps.
+struct State<K: Data, V: Data, T: Time, D: Diff, R> {
+    settings: Settings<T>,
+    fetches: Fetches<K, V, T, D>,
+    deliveries: Receiver<Delivery<K, V, T, D>>,
+    waiting: VecDeque<(Held<T>, ExchangeablePart<T>)>,
+    fetching: HashMap<LeaseId, (Held<T>, Fetching)>,
+    ready: VecDeque<(Held<T>, Emission<K, V, T, D>, InflightPermit)>,
+    /// The rights of parts that were not emitted and never will be.
+    given_up: Rights<T>,
+    /// Whether nothing more is emitted.
+    rests: bool,
+    /// The part whose fetch found that storage does not answer.
+    stalled: Option<LeaseId>,
+    rows: R,
+}
+
+/// A part that came and has not gone home.
+struct Held<T: Time> {
+    lease: LeaseId,
+    bytes: u64,
+    audit: bool,
+    rights: Rc<Rights<T>>,
+}
+
+/// The operator's outputs, during one activation.
+struct Outputs<'a, T: Time, O: Clone + 'static> {
+    data: DataSession<'a, T, O>,
+    home: OutputBuilderSession<'a, T, CapacityContainerBuilder<Vec<Returned>>>,
+    errors: OutputBuilderSession<'a, T, CapacityContainerBuilder<Vec<SourceError>>>,
+}
+
+impl<T: Time, O: Clone + 'static> Outputs<'_, T, O> {
+    fn send_home(&mut self, held: &Held<T>, emitted: bool) {
+        let returned = Returned { lease: held.lease, bytes: held.bytes, emitted };
+        self.home.session(&held.rights.home).give(returned);
+    }
+
+    fn say(&mut self, held: &Held<T>, error: SourceError) {
+        self.errors.session(&held.rights.errors).give(error);
+    }
+}
+
+impl<K: Data, V: Data, T: Time, D: Diff, R: Rows<K, V, T, D>> State<K, V, T, D, R> {
+    /// A part came.
+    fn receive(&mut self, desc: PartDesc<T>, rights: &Rc<Rights<T>>, outputs: &mut Outputs<'_, T, R::Out>) {
+        let (lease, bytes) = (desc.part.lease_id(), desc.part.bytes());
+        let held = Held { lease, bytes, audit: desc.audit, rights: Rc::clone(rights) };
+        match self.rests {
+            true => self.give_up(&held, outputs),
+            false => self.waiting.push_back((held, desc.part)),
+        }
+    }
+
+    /// Starts fetches, as many as may be under way.
+    fn start(&mut self) {
+        while self.fetching.len() < self.settings.fetches_max
+            && let Some((held, part)) = self.waiting.pop_front()
+        {
+            let fetching = self.fetches.start(part);
+            self.fetching.insert(held.lease, (held, fetching));
+        }
+    }
+
+    /// Takes what the fetches brought.
+    fn hear(&mut self, outputs: &mut Outputs<'_, T, R::Out>) {
+        while let Found::Letter(delivery) = self.deliveries.look() {
+            match delivery {
+                Delivery::Stalled(lease, notice) => {
+                    if let Some((held, _)) = self.fetching.get(&lease)
+                        && self.stalled.is_none()
+                    {
+                        outputs.say(held, notice);
+                        self.stalled = Some(lease);
+                    }
+                }
+                Delivery::Fetched(lease, part, permit) => {
+                    if let Some((held, _)) = self.fetching.remove(&lease) {
+                        self.recover(&held, outputs);
+                        self.ready.push_back((held, Emission::new(part), permit));
+                    }
+                }
+                Delivery::Failed(lease, error) => {
+                    if let Some((held, _)) = self.fetching.remove(&lease) {
+                        self.recover(&held, outputs);
+                        tracing::error!(%error, "a source stopped with an error and holds its frontier");
+                        outputs.say(&held, error);
+                        self.give_up(&held, outputs);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Storage has answered. Says so, if it had not.
+    fn recover(&mut self, held: &Held<T>, outputs: &mut Outputs<'_, T, R::Out>) {
+        if self.stalled.take().is_some() {
+            let notice = SourceError::new(SourceErrorKind::Recovered, "the store answers again", self.settings.shard);
+            outputs.say(held, notice);
+        }
+    }
+
+    /// Emits rows of what was fetched; whether there is more.
+    fn emit(&mut self, outputs: &mut Outputs<'_, T, R::Out>) -> bool {
+        let mut fuel = EMIT_ROWS_MAX;
+        while let Some((held, emission, _)) = self.ready.front_mut() {
+            if held.audit {
+                if emission.is_wanted(&mut self.rows) {
+                    let message = "the filter discarded a part with rows that the source keeps";
+                    let error = SourceError::new(SourceErrorKind::FilterWrong, message, self.settings.shard);
+                    tracing::error!(%error, lease = %held.lease, "a wrong filter");
+                    outputs.errors.session(&held.rights.errors).give(error);
+                }
+            } else {
+                emission.emit(&mut self.rows, &held.rights.data, &mut outputs.data, &mut fuel);
+                if !emission.is_done() {
+                    return true;
+                }
+            }
+            if let Some((held, ..)) = self.ready.pop_front() {
+                outputs.send_home(&held, true);
+            }
+            if fuel == 0 {
+                return !self.ready.is_empty();
+            }
+        }
+        false
+    }
+
+    /// Sends a part home that was not emitted, and keeps its rights.
+    fn give_up(&mut self, held: &Held<T>, outputs: &mut Outputs<'_, T, R::Out>) {
+        self.given_up.add(&held.rights);
+        outputs.send_home(held, false);
+    }
+
+    /// Gives everything up.
+    fn rest(&mut self, outputs: &mut Outputs<'_, T, R::Out>) {
+        self.rests = true;
+        let waiting = self.waiting.drain(..).map(|(held, _)| held);
+        let fetching = self.fetching.drain().map(|(_, (held, _))| held);
+        let ready = self.ready.drain(..).map(|(held, ..)| held);
+        let all: Vec<_> = waiting.chain(fetching).chain(ready).collect();
+        for held in all {
+            self.give_up(&held, outputs);
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! The operator that hands out parts: on the leader it turns what the leader's task hears into descriptors for all
+//! workers, on the others it does nothing.
+//!
+//! Always: a part goes out under the capabilities of the frontier before its step, and the frontier moves on only behind
+//! it; what is out stays within the credit; a part that is out is held by this operator, as a leased value, until its
+//! worker sends it home on the feedback edge. That edge leads nowhere further, so it holds no frontier back.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::operators::CapabilitySet;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::operators::generic::{OutputBuilder, OutputBuilderSession};
+use timely::dataflow::{Scope, StreamVec};
+use timely::progress::Antichain;
+use timely::scheduling::SyncActivator;
+use timely_persist::{LeasedPart, ShardId, Time};
+
+use crate::button::{Button, Complete};
+use crate::credit::Credit;
+use crate::error::{SourceError, SourceErrorKind};
+use crate::leader::{Heard, Offered, beginning, shown};
+use crate::mailbox::{Found, Receiver, Sender, mailbox};
+use crate::message::{PartDesc, Returned, join};
+use crate::settings::{STEPS_MAX, Settings};
+
+/// The streams that leave the operator.
+pub(crate) struct Handout<'scope, T: Time> {
+    pub(crate) descs: StreamVec<'scope, T, PartDesc<T>>,
+    pub(crate) errors: StreamVec<'scope, T, SourceError>,
+}
+
+/// Builds the operator. On the leader, `lead` is called with where to send what is heard.
+pub(crate) fn handout<'scope, T: Time>(
+    scope: Scope<'scope, T>,
+    settings: &Settings<T>,
+    home: StreamVec<'scope, T, Returned>,
+    stop: StreamVec<'scope, T, Infallible>,
+    button: &mut Button,
+    complete: Complete,
+    lead: impl FnOnce(Sender<Heard<T>>),
+) -> Handout<'scope, T> {
+    let leader = settings.leader(scope.peers());
+    let leads = scope.index() == leader;
+    let mut builder = OperatorBuilder::new(format!("{}: hand out", settings.name), scope);
+    let address = builder.operator_info().address.to_vec();
+    let wake = |address: &[usize]| -> SyncActivator { scope.worker().sync_activator_for(address.to_vec()) };
+    let (descs_output, descs) = builder.new_output();
+    let (errors_output, errors) = builder.new_output();
+    let mut descs_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<PartDesc<T>>>>::from(descs_output);
+    let mut errors_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<SourceError>>>::from(errors_output);
+    let to_leader = Exchange::new(move |_: &Returned| leader as u64);
+    let mut home = builder.new_input_connection(home, to_leader, []);
+    let _stop = builder.new_input_connection(stop, Pipeline, []);
+
+    button.wakes(wake(&address));
+    let pressed = button.watch();
+    let begin = settings.as_of.as_ref().map(|as_of| shown(&beginning(as_of), &settings.until));
+    let over = begin.as_ref().is_some_and(|begin| begin.is_empty());
+    let letters = (leads && !over).then(|| {
+        let (sender, receiver) = mailbox(STEPS_MAX, wake(&address));
+        lead(sender);
+        receiver
+    });
+    let credit = Credit::new(scope.peers(), settings.inflight_bytes_max);
+    let (shard, until) = (settings.shard, settings.until.clone());
+    builder.build(move |mut capabilities| {
+        let errors_rights = CapabilitySet::from(capabilities.split_off(1));
+        let rights = CapabilitySet::from(capabilities);
+        let mut state = State { shard, rights, errors_rights, letters, until, queue: VecDeque::new(), credit };
+        match begin {
+            _ if !leads => state.end(),
+            Some(begin) => state.progress(&begin),
+            None => {}
+        }
+        move |frontiers| {
+            home.for_each(|_, returned| {
+                for returned in returned.drain(..) {
+                    state.take_back(returned);
+                }
+            });
+            let [home_frontier, stop_frontier] = frontiers else {
+                return; // there are two inputs
+            };
+            if home_frontier.is_empty() {
+                complete.declare();
+            }
+            if stop_frontier.is_empty() {
+                state.end();
+            } else if pressed.get() {
+                state.rest();
+            }
+            state.work(&mut descs_output.activate(), &mut errors_output.activate());
+        }
+    });
+    Handout { descs, errors }
+}
+
+/// What the operator keeps.
+struct State<T: Time> {
+    shard: ShardId,
+    /// For descriptors, at the frontier.
+    rights: CapabilitySet<T>,
+    /// For errors, at the frontier.
+    errors_rights: CapabilitySet<T>,
+    /// Where the leader's task is heard; `None` when nothing is wanted from it any more. Dropping it ends the task.
+    letters: Option<Receiver<Heard<T>>>,
+    until: Antichain<T>,
+    queue: VecDeque<Step<T>>,
+    credit: Credit<LeasedPart<T>>,
+}
+
+/// Parts that wait for credit, with the right to send them.
+struct Step<T: Time> {
+    rights: CapabilitySet<T>,
+    parts: VecDeque<Offered<T>>,
+}
+
+type Descs<'a, T> = OutputBuilderSession<'a, T, CapacityContainerBuilder<Vec<PartDesc<T>>>>;
+type Errors<'a, T> = OutputBuilderSession<'a, T, CapacityContainerBuilder<Vec<SourceError>>>;
+
+impl<T: Time> State<T> {
+    /// A part came home. One that was not emitted never will be, so nothing more is handed out.
+    fn take_back(&mut self, returned: Returned) {
+        if self.credit.take_back(returned.lease).is_none() {
+            tracing::error!(lease = %returned.lease, "a part came home that was not out");
+        }
+        if !returned.emitted {
+            self.rest();
+        }
+    }
+
+    /// Hands out what the credit allows, and hears what comes next.
+    fn work(&mut self, descs: &mut Descs<'_, T>, errors: &mut Errors<'_, T>) {
+        while self.send(descs) {
+            let Some(letters) = &mut self.letters else {
+                return;
+            };
+            match letters.look() {
+                Found::Letter(Heard::Opened(as_of)) => {
+                    let begin = shown(&beginning(&as_of), &self.until);
+                    self.progress(&begin);
+                }
+                Found::Letter(Heard::Step { parts, progress }) => {
+                    if !parts.is_empty() {
+                        self.queue.push_back(Step { rights: self.rights.clone(), parts: parts.into() });
+                    }
+                    if let Some(frontier) = progress {
+                        self.progress(&frontier);
+                    }
+                }
+                Found::Letter(Heard::Notice(notice)) => errors.session(&self.errors_rights).give(notice),
+                Found::Letter(Heard::Failed(error)) => {
+                    tracing::error!(%error, "a source stopped with an error and holds its frontier");
+                    errors.session(&self.errors_rights).give(error);
+                    self.rest();
+                }
+                Found::Nothing => return,
+                Found::Ended => {
+                    // It says so before it ends on its own account: the runtime ended it.
+                    let message = "the client was shut down under the source";
+                    let error = SourceError::new(SourceErrorKind::Unavailable, message, self.shard);
+                    errors.session(&self.errors_rights).give(error);
+                    self.rest();
+                }
+            }
+        }
+    }
+
+    /// Hands out parts; whether all are out.
+    fn send(&mut self, descs: &mut Descs<'_, T>) -> bool {
+        while let Some(step) = self.queue.front_mut() {
+            let mut session = descs.session(&step.rights);
+            while let Some(next) = step.parts.front() {
+                let bytes = next.part.bytes();
+                if !self.credit.allows(bytes) {
+                    return false;
+                }
+                if let Some(Offered { part, audit }) = step.parts.pop_front() {
+                    let exchangeable = part.to_exchangeable();
+                    let worker = self.credit.send(exchangeable.lease_id(), bytes, part) as u64;
+                    session.give(PartDesc { worker, part: exchangeable, audit });
+                }
+            }
+            drop(session);
+            self.queue.pop_front();
+        }
+        true
+    }
+
+    /// The collection stands here.
+    fn progress(&mut self, frontier: &Antichain<T>) {
+        let moved = self.rights.try_downgrade(frontier.iter()).and(self.errors_rights.try_downgrade(frontier.iter()));
+        if moved.is_err() {
+            // A reader never goes back. If it did, holding the frontier would be all that is left to do.
+            tracing::error!(?frontier, "a source heard of a frontier behind its own");
+            self.rest();
+        }
+        if frontier.is_empty() {
+            self.letters = None;
+        }
+    }
+
+    /// Hands out nothing more, but holds the frontier, as something is missing.
+    fn rest(&mut self) {
+        self.letters = None;
+        for step in self.queue.drain(..) {
+            join(&mut self.rights, &step.rights);
+        }
+    }
+
+    /// Gives up. What is out is held until it comes home.
+    fn end(&mut self) {
+        self.rest();
+        self.rights = CapabilitySet::new();
+        self.errors_rights = CapabilitySet::new();
+    }
+}

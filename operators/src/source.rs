@@ -1,0 +1,189 @@
+//! Sources: what a caller asks for, and what it gets.
+
+use std::convert::Infallible;
+use std::future::Future;
+
+use differential_dataflow::{AsCollection, VecCollection};
+use timely::dataflow::operators::vec::Map;
+use timely::dataflow::operators::{Concat, ConnectLoop, Feedback};
+use timely::dataflow::{Scope, StreamVec};
+use timely::progress::Antichain;
+use timely_persist::{Data, Diff, PartStats, Shard, Time};
+
+use crate::button::{Button, button};
+use crate::emit::{Mapped, Owned, Rows};
+use crate::error::SourceError;
+use crate::fetch::fetch;
+use crate::handout::handout;
+use crate::leader::{Leading, lead};
+use crate::settings::Settings;
+
+/// A shard as a collection.
+#[must_use = "a source that is dropped is stopped"]
+pub struct Source<'scope, K: Data, V: Data, T: Time, D: Diff> {
+    /// The contents as of `as_of`, at times advanced by it, then each change at its time.
+    ///
+    /// Its frontier stands at `as_of` at once, and is where the shard's upper was when everything before it had been
+    /// emitted.
+    pub updates: VecCollection<'scope, T, (K, V), D>,
+    /// What the source has to say about itself. Each error and notice is said on one worker.
+    pub errors: StreamVec<'scope, T, SourceError>,
+    /// Nothing, with the frontier of `updates`: to be probed without a copy of the data.
+    pub progress: StreamVec<'scope, T, Infallible>,
+    /// Stops the source.
+    pub button: Button,
+}
+
+/// What a closure made of a shard's rows.
+#[must_use = "a source that is dropped is stopped"]
+pub struct MappedSource<'scope, T: Time, O> {
+    /// What it made of them.
+    pub stream: StreamVec<'scope, T, O>,
+    /// As in [`Source`].
+    pub errors: StreamVec<'scope, T, SourceError>,
+    /// As in [`Source`].
+    pub progress: StreamVec<'scope, T, Infallible>,
+    /// As in [`Source`].
+    pub button: Button,
+}
+
+/// Reads a shard from `as_of` on: [`PersistSource`] without options.
+pub fn persist_source<'scope, K: Data, V: Data, T: Time, D: Diff>(
+    scope: Scope<'scope, T>,
+    shard: &Shard<K, V, T, D>,
+    as_of: Antichain<T>,
+) -> Source<'scope, K, V, T, D> {
+    PersistSource::new(shard).as_of(as_of).build(scope)
+}
+
+/// A source to be built. All workers must ask for the same.
+#[must_use = "it does nothing until it is built"]
+pub struct PersistSource<K: Data, V: Data, T: Time, D: Diff> {
+    shard: Shard<K, V, T, D>,
+    settings: Settings<T>,
+    leading: Leading,
+}
+
+impl<K: Data, V: Data, T: Time, D: Diff> PersistSource<K, V, T, D> {
+    /// A source of everything that is in the shard and comes to it, from its since on.
+    pub fn new(shard: &Shard<K, V, T, D>) -> Self {
+        let settings = Settings::new(shard.id(), shard.client().config());
+        Self { shard: shard.clone(), settings, leading: Leading { filter: None, start: None } }
+    }
+
+    /// Its name, for logs, for `shard.holds()` and for the choice of the worker that leads it. Default: made of the shard's.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.settings.name = name.into();
+        self
+    }
+
+    /// Where it begins. An `as_of` in the future waits, with the frontier standing there; the empty one gives the empty
+    /// collection. Default: the shard's since when the reader is opened.
+    pub fn as_of(mut self, as_of: Antichain<T>) -> Self {
+        self.settings.as_of = Some(as_of);
+        self
+    }
+
+    /// Where it ends: updates beyond it are left out, and once it is reached the frontier becomes empty. Default: never.
+    pub fn until(mut self, until: Antichain<T>) -> Self {
+        self.settings.until = until;
+        self
+    }
+
+    /// Whether it begins with the contents as of `as_of`, or only with what comes strictly after. Default true.
+    pub fn snapshot(mut self, snapshot: bool) -> Self {
+        self.settings.snapshot = snapshot;
+        self
+    }
+
+    /// Bytes of parts that all workers together may have between being handed out and emitted, in memory size. One part
+    /// may always go, however large. Default: `Config::inflight_bytes_max`, which also bounds all sources of this process
+    /// together.
+    pub fn max_inflight_bytes(mut self, bytes: usize) -> Self {
+        self.settings.inflight_bytes_max = bytes as u64;
+        self
+    }
+
+    /// Fetches under way at once, on each worker; at least 1. Default 4.
+    pub fn fetch_concurrency(mut self, fetches: usize) -> Self {
+        self.settings.fetches_max = fetches.max(1);
+        self
+    }
+
+    /// Leaves out parts that it says no to, unread. Parts without statistics are kept.
+    ///
+    /// It may be asked on any thread, and it must be right: where it says no, no row of the part may matter to the caller.
+    pub fn filter(mut self, keep: impl Fn(&PartStats) -> bool + Send + 'static) -> Self {
+        self.leading.filter = Some(Box::new(keep));
+        self
+    }
+
+    /// Reads nothing before this future is done. The reader is opened before, so what it is to read stays readable.
+    pub fn start_after(mut self, start: impl Future<Output = ()> + Send + 'static) -> Self {
+        self.leading.start = Some(Box::pin(start));
+        self
+    }
+
+    /// Adds the source to a dataflow, as a collection of owned rows.
+    pub fn build<'scope>(self, scope: Scope<'scope, T>) -> Source<'scope, K, V, T, D> {
+        let MappedSource { stream, errors, progress, button } = self.build_rows(scope, Owned);
+        Source { updates: stream.as_collection(), errors, progress, button }
+    }
+
+    /// The same, with a closure that sees each row where it lies, before anything is allocated, and gives what goes
+    /// downstream: an `Option` filters, an array or an iterator flat-maps.
+    ///
+    /// ```ignore
+    /// let lengths = PersistSource::new(&shard).map(|path, lines, time, diff| Some(((path.len(), lines), time, diff)));
+    /// let collection = lengths.build(scope).stream.as_collection();
+    /// ```
+    ///
+    /// It runs on the worker's own thread, and may keep what it likes.
+    pub fn map<F, I>(self, logic: F) -> MapSource<K, V, T, D, F>
+    where
+        F: for<'a> FnMut(K::Ref<'a>, V::Ref<'a>, T, D) -> I + 'static,
+        I: IntoIterator,
+        I::Item: Clone + 'static,
+    {
+        MapSource { source: self, logic }
+    }
+
+    fn build_rows<'scope, R: Rows<K, V, T, D>>(
+        self,
+        scope: Scope<'scope, T>,
+        rows: R,
+    ) -> MappedSource<'scope, T, R::Out> {
+        let Self { shard, settings, leading } = self;
+        let (mut button, complete, stop) = button(scope, &settings.name);
+        let (handle, home) = scope.feedback(Default::default());
+        let runtime = shard.client().runtime().clone();
+        let leader = |mailbox| {
+            drop(runtime.spawn(lead(shard.clone(), settings.clone(), leading, mailbox))); // it ends with its mailbox
+        };
+        let handed_out = handout(scope, &settings, home, stop.clone(), &mut button, complete, leader);
+        let fetched = fetch(scope, &shard, &settings, handed_out.descs, stop, &mut button, rows);
+        fetched.home.connect_loop(handle);
+        let errors = handed_out.errors.concat(fetched.errors);
+        let progress = errors.clone().flat_map(|_| None);
+        MappedSource { stream: fetched.data, errors, progress, button }
+    }
+}
+
+/// A source to be built whose rows go through a closure.
+#[must_use = "it does nothing until it is built"]
+pub struct MapSource<K: Data, V: Data, T: Time, D: Diff, F> {
+    source: PersistSource<K, V, T, D>,
+    logic: F,
+}
+
+impl<K: Data, V: Data, T: Time, D: Diff, F, I> MapSource<K, V, T, D, F>
+where
+    F: for<'a> FnMut(K::Ref<'a>, V::Ref<'a>, T, D) -> I + 'static,
+    I: IntoIterator,
+    I::Item: Clone + 'static,
+{
+    /// Adds the source to a dataflow.
+    pub fn build<'scope>(self, scope: Scope<'scope, T>) -> MappedSource<'scope, T, I::Item> {
+        self.source.build_rows(scope, Mapped(self.logic))
+    }
+}

@@ -1,0 +1,94 @@
+//! The bytes that all sources of one client may have in memory at once.
+//!
+//! Always: what the pool has given out is at most [`Config::inflight_bytes_max`](crate::Config::inflight_bytes_max),
+//! rounded up to a unit, and each share may have one part more. So a pool that others have used up, or a part that is
+//! larger than the pool, stops nobody for ever.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// What the pool counts in: a semaphore counts with 32 bits, and parts are megabytes.
+const UNIT_BYTES: u64 = 1 << 10;
+
+/// The pool of one client.
+#[derive(Debug)]
+pub(crate) struct InflightPool {
+    units: Arc<Semaphore>,
+    units_max: u32,
+}
+
+impl InflightPool {
+    /// A pool of so many bytes.
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        let units_max = units(bytes_max as u64);
+        Self { units: Arc::new(Semaphore::new(units_max as usize)), units_max }
+    }
+
+    /// The right of one more source to take from the pool.
+    pub(crate) fn share(&self) -> InflightShare {
+        InflightShare { units: Arc::clone(&self.units), units_max: self.units_max, own: Arc::new(Semaphore::new(1)) }
+    }
+}
+
+/// The right of one source to have fetched parts in memory: one always, more where the client's pool has room.
+///
+/// Cloning it shares the same right.
+#[derive(Clone, Debug)]
+pub struct InflightShare {
+    units: Arc<Semaphore>,
+    units_max: u32,
+    own: Arc<Semaphore>,
+}
+
+/// Bytes taken from the pool, or a share's own one part. Dropping it gives them back.
+#[derive(Debug)]
+pub struct InflightPermit {
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl InflightShare {
+    /// Waits until there is room for a part of so many bytes. A part that is larger than the pool takes all of it.
+    ///
+    /// Requests are served in the order they came. Cancelling gives up the place.
+    pub async fn acquire(&self, bytes: u64) -> InflightPermit {
+        let wanted = units(bytes).min(self.units_max);
+        let (pool, own) = (Arc::clone(&self.units), Arc::clone(&self.own));
+        let permit = tokio::select! {
+            biased;
+            permit = pool.acquire_many_owned(wanted) => permit,
+            permit = own.acquire_owned() => permit,
+        };
+        InflightPermit { _permit: permit.ok() } // neither is ever closed
+    }
+}
+
+fn units(bytes: u64) -> u32 {
+    let units = bytes.div_ceil(UNIT_BYTES).max(1);
+    let units_max = Semaphore::MAX_PERMITS as u64;
+    u32::try_from(units.min(units_max)).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+
+    #[test]
+    fn a_share_has_one_part_when_the_pool_is_empty_and_even_if_it_is_too_small() {
+        let pool = InflightPool::new(10 << 10);
+        let (one, two) = (pool.share(), pool.share());
+        let first = one.acquire(10 << 10).now_or_never();
+        assert!(first.is_some());
+        let second = two.acquire(1 << 30).now_or_never();
+        assert!(second.is_some());
+        assert!(two.acquire(1).now_or_never().is_none());
+        drop(second);
+        assert!(two.acquire(1).now_or_never().is_some());
+        drop(first);
+        let all: Vec<_> = (0..10).map(|_| two.acquire(1 << 10).now_or_never()).collect();
+        assert!(all.iter().all(Option::is_some));
+        let own = two.acquire(1).now_or_never();
+        assert!(own.is_some() && two.acquire(1).now_or_never().is_none());
+    }
+}

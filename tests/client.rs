@@ -1,0 +1,126 @@
+//! The life of a client: what its handles say when it ends, and from where they may be used.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+
+use timely::progress::Antichain;
+use timely_persist::{Appended, Client, Error, ErrorKind, Shard, ShardId};
+
+fn at(time: u64) -> Antichain<u64> {
+    Antichain::from_elem(time)
+}
+
+fn rows(time: u64) -> Vec<((String, u64), u64, i64)> {
+    vec![((format!("key {time}"), time), time, 1)]
+}
+
+fn shard(client: &Client) -> Shard<String, u64, u64, i64> {
+    client.shard(ShardId::from_u128(1))
+}
+
+#[track_caller]
+fn is_unavailable<T>(answer: Result<T, Error>) {
+    assert_eq!(answer.err().map(|error| error.kind()), Some(ErrorKind::Unavailable));
+}
+
+#[tokio::test]
+async fn handles_of_a_client_that_was_shut_down_say_so() {
+    let client = Client::open("memory:").await.unwrap();
+    let shard = shard(&client);
+    let mut writer = shard.open_writer("test").await.unwrap();
+    assert_eq!(writer.compare_and_append(rows(0), at(0), at(1)).await.unwrap(), Appended::Committed);
+    let mut reader = shard.open_reader("test").await.unwrap();
+    let parts = reader.snapshot(at(0)).await.unwrap();
+    let mut listen = shard.open_reader("test").await.unwrap().listen(at(0)).await.unwrap();
+    let staged = {
+        let mut builder = writer.batch_builder(at(1));
+        builder.add(&"k".to_owned(), &1, &1, &1).await.unwrap();
+        builder.finish(at(2)).await.unwrap()
+    };
+    let waiting = tokio::spawn(async move {
+        loop {
+            listen.next().await?;
+        }
+    });
+    tokio::task::yield_now().await;
+
+    client.shutdown().await.unwrap();
+
+    is_unavailable::<()>(waiting.await.unwrap());
+    is_unavailable(writer.compare_and_append(rows(1), at(1), at(2)).await);
+    is_unavailable(writer.fetch_upper().await);
+    is_unavailable(writer.wait_for_upper_past(&at(7)).await);
+    is_unavailable(reader.snapshot(at(5)).await);
+    is_unavailable(reader.downgrade_since(&at(1)).await);
+    is_unavailable(shard.open_reader("too late").await);
+    is_unavailable(shard.inspect().await);
+    is_unavailable(shard.settle().await);
+    is_unavailable(reader.fetcher().fetch(&parts[0]).await);
+    drop((parts, staged));
+
+    is_unavailable(reader.expire().await);
+}
+
+#[tokio::test]
+async fn a_handle_outlives_the_client_value_it_came_from() {
+    let client = Client::open("memory:").await.unwrap();
+    let mut writer = shard(&client).open_writer("test").await.unwrap();
+    drop(client);
+    for time in 0..200 {
+        assert_eq!(writer.compare_and_append(rows(time), at(time), at(time + 1)).await.unwrap(), Appended::Committed);
+    }
+}
+
+#[test]
+fn no_runtime_is_needed_around_a_call() {
+    let work = async {
+        let client = Client::open("memory:").await.unwrap();
+        let shard = shard(&client);
+        let mut writer = shard.open_writer("test").await.unwrap();
+        assert_eq!(writer.compare_and_append(rows(0), at(0), at(1)).await.unwrap(), Appended::Committed);
+        let mut reader = shard.open_reader("test").await.unwrap();
+        assert_eq!(reader.snapshot_and_fetch(at(0)).await.unwrap(), rows(0));
+        (client, reader, writer)
+    };
+    let (client, reader, writer) = futures::executor::block_on(work);
+    // Dropped on a thread that no runtime is around.
+    drop((reader, writer));
+    let info = futures::executor::block_on(async {
+        loop {
+            let info = shard(&client).inspect().await.unwrap();
+            if info.readers == 0 {
+                return info;
+            }
+        }
+    });
+    assert_eq!(info.upper, at(1));
+}
+
+#[test]
+fn wrong_urls_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("something"), "else").unwrap();
+    let foreign = format!("file://{}", dir.path().display());
+    for url in ["", "nonsense", "ftp://host/dir", "file:relative", "file:///a%zz", &foreign] {
+        let error = futures::executor::block_on(Client::open(url)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{url}: {error}");
+    }
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[tokio::test]
+async fn two_clients_of_one_directory_share_a_shard() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = format!("file://{}", dir.path().join("with space").display()).replace(' ', "%20");
+    let (one, other) = (Client::open(&url).await.unwrap(), Client::open(&url).await.unwrap());
+    let mut listen = shard(&other).open_reader("test").await.unwrap().listen(at(0)).await.unwrap();
+    let mut writer = shard(&one).open_writer("test").await.unwrap();
+    for time in 0..20 {
+        assert_eq!(writer.compare_and_append(rows(time), at(time), at(time + 1)).await.unwrap(), Appended::Committed);
+    }
+    while *listen.frontier() != at(20) {
+        listen.next().await.unwrap();
+    }
+    let state = Arc::new(shard(&other).inspect().await.unwrap());
+    assert_eq!(state.rows, 20);
+}
