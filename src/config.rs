@@ -30,13 +30,19 @@ pub struct Config {
     /// A part is closed when its rows take this many bytes in memory. Default 12 MiB: a few fit in flight at once within
     /// `inflight_bytes_max`, and one request per part still fills a disk or network pipe.
     pub part_bytes_max: usize,
+    /// Rows of one batch are sorted together, as one run of parts, up to this many bytes in memory. Default 48 MiB: a
+    /// reader merges one run per append of that size, and a builder takes about three times as much.
+    pub run_bytes_max: usize,
     /// The largest part, in encoded bytes, that is kept inside the log entry. Default 8 KiB: less than a round trip's
     /// worth of transfer.
     pub inline_part_bytes_max: usize,
     /// The bytes of inline parts that a shard's state may hold before compaction moves them to objects. Default 1 MiB:
     /// what every opener of the shard reads along.
     pub inline_total_bytes_max: usize,
-    /// Uploads of one batch under way at once. Default 4: bounds a builder to four closed parts.
+    /// The inline parts that a shard's state may hold before compaction moves them to an object. Default 256: a commit that
+    /// compacts, and an object, for every so many small appends.
+    pub inline_parts_max: usize,
+    /// Parts of one run that are encoded and uploaded at once. Default 4: as many threads as that work for one batch.
     pub uploads_max: usize,
     /// The largest row, in bytes of its columns. Default 64 MiB: a row is never split, so it bounds every buffer from
     /// below.
@@ -78,6 +84,9 @@ pub struct Config {
     pub scan_entries_max: usize,
     /// Changes that one log entry may carry when several handles commit at once. Default 64.
     pub group_commits_max: usize,
+    /// How often garbage is deleted, at most. Default 1 s: a busy shard records one deletion per second, not one per
+    /// compaction.
+    pub sweep_interval: Duration,
     /// Objects that one sweep step deletes before it records them as gone. Default 256: bounds a step after a long hold.
     pub sweep_step_objects_max: usize,
     /// Deletions of a sweep under way at once. Default 16.
@@ -119,8 +128,10 @@ impl Default for Config {
             runtime_threads: 2,
             compression: Compression::None,
             part_bytes_max: 12 * MIB,
+            run_bytes_max: 48 * MIB,
             inline_part_bytes_max: 8 * KIB,
             inline_total_bytes_max: MIB,
+            inline_parts_max: 256,
             uploads_max: 4,
             row_bytes_max: 64 * MIB,
             reader_lease: Duration::from_secs(15 * 60),
@@ -137,6 +148,7 @@ impl Default for Config {
             rollup_interval: 128,
             scan_entries_max: 256,
             group_commits_max: 64,
+            sweep_interval: Duration::from_secs(1),
             sweep_step_objects_max: 256,
             sweep_concurrency: 16,
             orphan_age_min: Duration::from_secs(24 * 60 * 60),

@@ -23,8 +23,8 @@ pub use ids::{CriticalReaderId, LeaseId, LeasedReaderId, ParseIdError, SeqNo, Sh
 pub use machine::Health;
 pub use part::{ColumnStats, PartStats, StatValue};
 pub use read::{
-    ExchangeablePart, FetchedPart, LeasedPart, Listen, ListenEvent, PartFetcher, PartRef, PartsStats, ReadHandle,
-    SinceDowngrade, SinceHandle, Subscribe,
+    Cursor, ExchangeablePart, FetchedPart, LeasedPart, Listen, ListenEvent, PartFetcher, PartRef, PartsStats,
+    ReadHandle, SinceDowngrade, SinceHandle, Subscribe,
 };
 pub use store::Consensus;
 pub use write::{Appended, Batch, BatchBuilder, WriteHandle};

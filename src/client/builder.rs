@@ -105,7 +105,7 @@ impl ClientBuilder {
     }
 
     /// With all work, heartbeats too, on a runtime of the caller's, which outlives the client: for simulations. Without
-    /// it the client makes a runtime of its own, and a thread that only renews leases.
+    /// it the client makes a runtime of its own, threads that compact, and a thread that only renews leases.
     pub fn runtime(mut self, runtime: Handle) -> Self {
         self.runtime = Some(runtime);
         self
@@ -114,14 +114,15 @@ impl ClientBuilder {
     /// Opens the client. `Unavailable` if no threads could be started. No I/O, unless the logs are in a database.
     pub async fn open(self) -> Result<Client, Error> {
         let mut runtimes = Vec::new();
-        let (runtime, pulse) = match self.runtime {
-            Some(handle) => (handle.clone(), handle),
+        let (runtime, upkeep, pulse) = match self.runtime {
+            Some(handle) => (handle.clone(), handle.clone(), handle),
             None => {
                 let threads = self.config.runtime_threads.max(1);
                 let work = start(threads, "timely-persist")?;
+                let upkeep = start(self.config.compaction_threads.max(1), "timely-persist-upkeep")?;
                 let pulse = start(1, "timely-persist-pulse")?;
-                let handles = (work.handle().clone(), pulse.handle().clone());
-                runtimes.extend([work, pulse]);
+                let handles = (work.handle().clone(), upkeep.handle().clone(), pulse.handle().clone());
+                runtimes.extend([work, upkeep, pulse]);
                 handles
             }
         };
@@ -137,6 +138,7 @@ impl ClientBuilder {
             clock: self.clock,
             entropy: self.entropy,
             runtime,
+            upkeep,
             pulse,
             life: Life::default(),
         });

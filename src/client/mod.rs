@@ -1,7 +1,7 @@
 //! The way in: a client on a store, and typed handles on its shards.
 //!
-//! A [`Client`] owns the runtime that does all storage work, and the pulse, a thread that renews leases and does nothing
-//! else. It keeps one machine per shard, shared by all handles of this process.
+//! A [`Client`] owns the runtime that does all storage work, the threads that maintain shards, and the pulse, a thread
+//! that renews leases and does nothing else. It keeps one machine per shard, shared by all handles of this process.
 
 mod budget;
 mod builder;

@@ -126,7 +126,7 @@ pub trait Column<C: Codec>: Clone + Send + Sync + fmt::Debug + 'static {
 }
 
 /// Collects values of `C` into an Arrow array.
-pub trait Builder<C: Codec>: Default + Send + fmt::Debug {
+pub trait Builder<C: Codec>: Default + Send + Sync + fmt::Debug {
     /// Adds a value.
     fn push(&mut self, value: C::Ref<'_>);
 

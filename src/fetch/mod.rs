@@ -4,10 +4,12 @@
 //! Always: a row outside its batch's description is never shown, on any path; an object that is missing, foreign or
 //! damaged is an error that names it. This layer knows no leases: who fetches makes sure that the object is kept.
 
+mod merge_runs;
 mod run_reader;
 mod whole;
 mod window;
 
-pub use run_reader::{MergeRuns, RunReader};
+pub use merge_runs::MergeRuns;
+pub use run_reader::RunReader;
 pub use whole::fetch_part;
 pub use window::{Plan, Window};

@@ -1,7 +1,11 @@
-//! Reading sorted runs block by block, and merging them: what a cursor and a compaction do, in bounded memory.
+//! Reading a sorted run block by block.
+//!
+//! Always: one block in memory, and of a block that is larger than the reader may keep, a copy of some of its rows at a
+//! time: then the block is read again for the next ones. So any number of runs can be read side by side within a bound,
+//! at the price of reading more often.
 
 use std::collections::VecDeque;
-use std::ops::ControlFlow;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,33 +14,51 @@ use crate::codec::{Data, Diff, Time};
 use crate::error::Error;
 use crate::ids::ShardId;
 use crate::machine::Context;
-use crate::part::{Chunk, Merge, MergeStep, PartTail};
+use crate::part::{BlockInfo, Chunk, PartTail};
 use crate::state::{Location, Part};
 
 use super::whole::naming;
 
-/// Reads the parts of one run in order, one block in memory at a time.
+/// Reads the parts of one run in order.
 #[derive(Debug)]
 pub struct RunReader<T: Time> {
     context: Arc<Context>,
     shard: ShardId,
     parts: VecDeque<Part<T>>,
     open: Option<Open>,
+    /// The memory that what it gives out may take at a time.
+    chunk_bytes_max: usize,
 }
 
+/// A part in the middle of being read.
 #[derive(Debug)]
 struct Open {
     tail: PartTail,
-    next: usize,
+    /// The block to be read next.
+    block: usize,
+    /// The rows of it that were given out before.
+    rows: usize,
 }
 
 impl<T: Time> RunReader<T> {
     /// A reader of these parts, which together are sorted.
     pub fn new(context: Arc<Context>, shard: ShardId, parts: impl IntoIterator<Item = Part<T>>) -> Self {
-        Self { context, shard, parts: parts.into_iter().collect(), open: None }
+        Self { context, shard, parts: parts.into_iter().collect(), open: None, chunk_bytes_max: usize::MAX }
     }
 
-    /// The next block; `None` at the end. One range request each, and one for the footer of each part.
+    /// Whether all its parts lie in the state, so that reading takes no memory.
+    pub fn is_inline(&self) -> bool {
+        self.parts.iter().all(|part| part.blob().is_none())
+    }
+
+    /// The same reader, which gives out no more than these bytes at a time, unless a single row has more.
+    pub fn within(mut self, chunk_bytes_max: usize) -> Self {
+        self.chunk_bytes_max = chunk_bytes_max.max(1);
+        self
+    }
+
+    /// The next rows; `None` at the end. One range request for each block (for each time a block is read), and one for
+    /// the footer of each part. Cancelling leaves nothing undone that cannot be asked for again.
     pub async fn next<K: Data, V: Data, D: Diff>(&mut self) -> Result<Option<Chunk<K, V, T, D>>, Error> {
         while let Some(part) = self.parts.front() {
             let open = match self.open.take() {
@@ -44,22 +66,35 @@ impl<T: Time> RunReader<T> {
                 None => {
                     let bytes = self.read(part, part.meta.tail_range()?).await?;
                     let tail = PartTail::parse(bytes, &part.meta).map_err(|error| naming(error, self.shard, part))?;
-                    Open { tail, next: 0 }
+                    Open { tail, block: 0, rows: 0 }
                 }
             };
-            let Some(block) = open.tail.blocks().get(open.next) else {
+            let open = self.open.insert(open);
+            let Some(block) = open.tail.blocks().get(open.block).cloned() else {
+                self.open = None;
                 self.parts.pop_front();
                 continue;
             };
+            let whole = part.blob().is_none() || block_bytes(&block) <= self.chunk_bytes_max as u64;
             let bytes = self.read(part, block.range()).await?;
-            let chunk = open.tail.decode_block(open.next, bytes).map_err(|error| naming(error, self.shard, part))?;
-            self.open = Some(Open { next: open.next + 1, ..open });
-            return Ok(Some(chunk));
+            let Some(open) = &mut self.open else {
+                continue;
+            };
+            let chunk = open.tail.decode_block::<K, V, T, D>(open.block, bytes);
+            let chunk = chunk.map_err(|error| naming(error, self.shard, part))?;
+            if whole {
+                open.block += 1;
+                return Ok(Some(chunk));
+            }
+            let end = chunk.len().min(open.rows + rows_within(&chunk, &block, self.chunk_bytes_max));
+            let some = chunk.copy(open.rows..end).map_err(|error| naming(error, self.shard, part))?;
+            (open.block, open.rows) = if end == chunk.len() { (open.block + 1, 0) } else { (open.block, end) };
+            return Ok(Some(some));
         }
         Ok(None)
     }
 
-    async fn read(&self, part: &Part<T>, range: std::ops::Range<u64>) -> Result<Bytes, Error> {
+    async fn read(&self, part: &Part<T>, range: Range<u64>) -> Result<Bytes, Error> {
         let bytes = match &part.location {
             Location::Inline(bytes) => slice(bytes, range),
             Location::Blob(name) => self.context.read_blob(self.shard, name, range).await?,
@@ -68,44 +103,22 @@ impl<T: Time> RunReader<T> {
     }
 }
 
-fn slice(bytes: &Bytes, range: std::ops::Range<u64>) -> Option<Bytes> {
+/// The memory that a block takes, decoded or not.
+fn block_bytes(block: &BlockInfo) -> u64 {
+    block.decoded_bytes.max(block.len)
+}
+
+/// How many rows of a block take about so many bytes; at least one.
+fn rows_within<K: Data, V: Data, T: Time, D: Diff>(
+    chunk: &Chunk<K, V, T, D>,
+    block: &BlockInfo,
+    bytes_max: usize,
+) -> usize {
+    let row_bytes = block_bytes(block).div_ceil(chunk.len().max(1) as u64).max(1);
+    usize::try_from(bytes_max as u64 / row_bytes).unwrap_or(usize::MAX).max(1)
+}
+
+fn slice(bytes: &Bytes, range: Range<u64>) -> Option<Bytes> {
     let (start, end) = (usize::try_from(range.start).ok()?, usize::try_from(range.end).ok()?);
     (start <= end && end <= bytes.len()).then(|| bytes.slice(start..end))
-}
-
-/// A merge of runs that are read as it goes: one block of each in memory.
-#[derive(Debug)]
-pub struct MergeRuns<K: Data, V: Data, T: Time, D: Diff> {
-    runs: Vec<RunReader<T>>,
-    merge: Merge<K, V, T, D>,
-}
-
-impl<K: Data, V: Data, T: Time, D: Diff> MergeRuns<K, V, T, D> {
-    /// A merge of these runs.
-    pub fn new(runs: Vec<RunReader<T>>) -> Self {
-        Self { merge: Merge::new(runs.len()), runs }
-    }
-
-    /// Merges what is in memory: see [`Merge::step`]. Where it needs a block, [`MergeRuns::supply`] reads it.
-    pub fn step<B>(
-        &mut self,
-        map_time: impl FnMut(usize, T) -> Option<T>,
-        emit: impl FnMut(K::Ref<'_>, V::Ref<'_>, &T, &D) -> ControlFlow<B>,
-    ) -> Result<MergeStep<B>, Error> {
-        self.merge.step(map_time, emit)
-    }
-
-    /// Reads the next block of a run. Cancelling leaves nothing undone that cannot be asked for again.
-    pub async fn supply(&mut self, input: usize) -> Result<(), Error> {
-        let Some(run) = self.runs.get_mut(input) else {
-            return Err(Error::invalid(format!("there is no run {input} to merge")));
-        };
-        match run.next().await? {
-            Some(chunk) => self.merge.push_chunk(input, chunk),
-            None => {
-                self.merge.finish_input(input);
-                Ok(())
-            }
-        }
-    }
 }

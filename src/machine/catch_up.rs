@@ -143,7 +143,7 @@ impl<T: Time> Machine<T> {
             tracing::error!(shard = %self.shard, seqno = %state.seqno, broken, "state invariant broken by a commit");
             debug_assert!(false, "{broken}");
         }
-        let due = state.upkeep_due(&self.context.config);
+        let due = state.upkeep_due(&self.state.borrow(), &self.context.config);
         self.install(state);
         if due && self.context.config.maintain {
             self.upkeep.notify_one();

@@ -63,6 +63,8 @@ pub struct Context {
     pub entropy: Arc<dyn Entropy>,
     /// Where storage work and timers run.
     pub runtime: Handle,
+    /// Where shards are maintained: a merge keeps a thread busy, and commits and fetches must not wait for it.
+    pub upkeep: Handle,
     /// Where leases are renewed, and nothing else.
     pub pulse: Handle,
     /// Until when it may be used.

@@ -61,7 +61,9 @@ async fn merge_batches<K: Data, V: Data, T: Time, D: Diff>(
             descs.push(batch.desc.clone());
         }
     }
-    let mut merge = MergeRuns::<K, V, T, D>::new(readers);
+    // On this runtime, not the one that commits and fetches for others.
+    let (bytes_max, runtime) = (context.config.compaction_bytes_max, context.upkeep.clone());
+    let mut merge = MergeRuns::<K, V, T, D>::new(readers, bytes_max, runtime);
     let floor = glb(&state.since);
     let mut output = Vec::new();
     let mut writer = new_writer(context)?;

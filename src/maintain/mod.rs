@@ -34,7 +34,7 @@ impl Maintenance {
     pub fn start<K: Data, V: Data, T: Time, D: Diff>(machine: &Arc<Machine<T>>) -> Self {
         let context = Arc::clone(machine.context());
         let (settle, asked) = mpsc::channel(SETTLES_MAX);
-        let task = context.runtime.spawn(maintain::<K, V, T, D>(Arc::downgrade(machine), Arc::clone(&context), asked));
+        let task = context.upkeep.spawn(maintain::<K, V, T, D>(Arc::downgrade(machine), Arc::clone(&context), asked));
         Self { task: task.abort_handle(), settle }
     }
 
@@ -62,20 +62,27 @@ async fn maintain<K: Data, V: Data, T: Time, D: Diff>(
     mut asked: mpsc::Receiver<oneshot::Sender<Result<(), Error>>>,
 ) {
     let mut leaks_next = Instant::now();
+    let mut next_sweep = Instant::now();
     loop {
         let Some(held) = machine.upgrade() else {
             return;
         };
         let waiting = tokio::select! {
             () = held.upkeep_due() => None,
+            () = tokio::time::sleep_until(next_sweep), if held.state().sweep_due() => None,
             waiting = asked.recv() => match waiting {
                 Some(waiting) => Some(waiting),
                 None => return,
             },
         };
+        // Each sweep is a commit of its own: on a busy shard one takes along what several compactions left.
+        let sweeps = waiting.is_some() || Instant::now() >= next_sweep;
+        if sweeps {
+            next_sweep = Instant::now() + context.config.sweep_interval;
+        }
         let mut retry = Retry::within(&context, std::time::Duration::MAX);
         let done = loop {
-            match upkeep::<K, V, T, D>(&held, &mut leaks_next).await {
+            match upkeep::<K, V, T, D>(&held, sweeps, &mut leaks_next).await {
                 Err(error) if waiting.is_none() => {
                     tracing::warn!(shard = %held.shard(), %error, "upkeep failed, trying again");
                     retry.pause().await;
@@ -89,9 +96,10 @@ async fn maintain<K: Data, V: Data, T: Time, D: Diff>(
     }
 }
 
-/// Does steps until there is nothing to do.
+/// Does steps until there is nothing to do, of deletions only if it sweeps.
 async fn upkeep<K: Data, V: Data, T: Time, D: Diff>(
     machine: &Arc<Machine<T>>,
+    sweeps: bool,
     leaks_next: &mut Instant,
 ) -> Result<(), Error> {
     loop {
@@ -110,7 +118,7 @@ async fn upkeep<K: Data, V: Data, T: Time, D: Diff>(
                 *leaks_next = Instant::now() + config.leak_sweep_interval;
             }
         }
-        if machine.state().sweep_due() {
+        if sweeps && machine.state().sweep_due() {
             worked |= sweep::sweep(machine).await?;
         }
         if !worked {

@@ -4,9 +4,13 @@
 //! of tier `t` has between `Fᵗ` and `Fᵗ⁺¹` times the unit in bytes. As soon as `F` adjacent batches stand at one tier
 //! or below, with the newest of them at the end of the shard or before a larger one, they are merged into one.
 //!
+//! *Inline first.* Batches whose parts are all inline are of no tier: a reader has them with the state, so merging them
+//! saves no request. They are merged into an object when there are too many of them, and ride along otherwise.
+//!
 //! *Bounds.* With `n` bytes in appends of at least one unit each, a byte is rewritten at most `log_F(n)` times (each time
 //! it climbs a tier), and a reader finds at most `F − 1` batches per tier, so `(F − 1) · log_F(n)` batches. Fan-in 8, 12 MiB
-//! appends and 10 GiB: a byte is written at most 4.2 times and a reader merges at most 23 runs.
+//! appends and 10 GiB: a byte is written at most 4.2 times and a reader merges at most 23 runs. To both comes one for the
+//! way through the inline parts, of which a reader merges at most `Config::inline_parts_max`.
 //!
 //! Empty batches count as nothing and ride along.
 
@@ -22,8 +26,10 @@ const TIER_UNIT_BYTES: u64 = 64 << 10;
 /// The batches that should be merged next, adjacent and in order; `None` if the shard is in good shape.
 pub(super) fn next_merge<T: Time>(state: &State<T>, config: &Config) -> Option<Vec<Arc<Batch<T>>>> {
     let fan_in = config.compaction_fan_in.max(2);
-    if state.totals.inline_bytes > config.inline_total_bytes_max as u64 {
-        return inline_batches(state);
+    if state.inline_full(config)
+        && let Some(inline) = inline_batches(state)
+    {
+        return Some(inline);
     }
     // From the newest backwards: a run of batches none of which is of a higher tier than the highest seen so far.
     let mut tier = 0;
@@ -31,6 +37,10 @@ pub(super) fn next_merge<T: Time>(state: &State<T>, config: &Config) -> Option<V
     let mut start = state.batches.len();
     let mut best: Option<usize> = None;
     for (index, batch) in state.batches.iter().enumerate().rev() {
+        start = index;
+        if !batch.has_object() {
+            continue;
+        }
         let here = tier_of(batch, fan_in);
         if here > tier {
             if members >= fan_in {
@@ -41,7 +51,6 @@ pub(super) fn next_merge<T: Time>(state: &State<T>, config: &Config) -> Option<V
         }
         // Batches below the tier weigh in as parts of one: only those of the tier count, and the tail as one more.
         members += usize::from(here == tier);
-        start = index;
         if members >= fan_in {
             best = Some(start);
         }
@@ -52,13 +61,13 @@ pub(super) fn next_merge<T: Time>(state: &State<T>, config: &Config) -> Option<V
 
 /// The batches with inline parts, as one range: they are to move into an object.
 fn inline_batches<T: Time>(state: &State<T>) -> Option<Vec<Arc<Batch<T>>>> {
-    let inline = |batch: &Arc<Batch<T>>| batch.parts().any(|part| part.inline_bytes() > 0);
+    let inline = |batch: &Arc<Batch<T>>| !batch.is_empty() && !batch.has_object();
     let last = state.batches.iter().rposition(inline)?;
     let backwards = state.batches.iter().take(last + 1).rev();
     let range = backwards.take_while(|batch| inline(batch) || batch.is_empty()).cloned();
     let mut range: Vec<_> = range.collect();
     range.reverse();
-    Some(range)
+    (range.len() > 1).then_some(range)
 }
 
 fn tier_of<T: Time>(batch: &Batch<T>, fan_in: usize) -> u32 {

@@ -3,6 +3,8 @@
 //! Always: keys and values lie in contiguous memory and only an index of (prefix, row) is sorted, so a row costs no
 //! allocation and input that is sorted already costs one pass.
 
+use std::ops::Range;
+
 use crate::codec::{Builder, Data, Diff, Time};
 use crate::error::Error;
 
@@ -72,8 +74,14 @@ impl<K: Data, V: Data, T: Time, D: Diff> PartBuilder<K, V, T, D> {
     }
 
     /// The part, or `None` if all updates cancel out.
-    pub fn finish(mut self, options: &EncodeOptions) -> Result<Option<EncodedPart<T>>, Error> {
-        let Self { keys, values, times, diffs, order, bytes } = &mut self;
+    pub fn finish(self, options: &EncodeOptions) -> Result<Option<EncodedPart<T>>, Error> {
+        let sorted = self.sort();
+        sorted.encode(0..sorted.rows.len(), options)
+    }
+
+    /// The updates in order, those of one row summed.
+    pub fn sort(mut self) -> SortedRows<K, V, T, D> {
+        let Self { keys, values, times, diffs, order, .. } = &mut self;
         let key = |row: u32| keys.get(row as usize);
         let value = |row: u32| values.get(row as usize);
         let time = |row: u32| &times[row as usize];
@@ -86,8 +94,6 @@ impl<K: Data, V: Data, T: Time, D: Diff> PartBuilder<K, V, T, D> {
                 key(a.1).cmp(&key(b.1)).then_with(values).then_with(times).then_with(|| a.1.cmp(&b.1))
             });
         }
-        let capacity = *bytes + *bytes / 16 + OVERHEAD_BYTES;
-        let mut writer = SortedPartWriter::<K, V, T, D>::with_capacity(options, capacity)?;
         let same = |a: &(u64, u32), b: &(u64, u32)| {
             a.0 == b.0 && key(a.1) == key(b.1) && value(a.1) == value(b.1) && time(a.1) == time(b.1)
         };
@@ -101,7 +107,55 @@ impl<K: Data, V: Data, T: Time, D: Diff> PartBuilder<K, V, T, D> {
                 rows.push((group[0].1, sum));
             }
         }
-        writer.gather(&rows, keys, values, times)?;
+        SortedRows { keys: self.keys, values: self.values, times: self.times, rows }
+    }
+}
+
+/// Updates in order: what the parts of a run are cut from, by several threads at once.
+#[derive(Debug)]
+pub struct SortedRows<K: Data, V: Data, T: Time, D: Diff> {
+    keys: K::Builder,
+    values: V::Builder,
+    times: Vec<T>,
+    /// Where each row lies, and its sum of diffs.
+    rows: Vec<(u32, D)>,
+}
+
+impl<K: Data, V: Data, T: Time, D: Diff> SortedRows<K, V, T, D> {
+    /// Ranges of the rows that make parts of about `part_bytes_max` bytes or less, all about equally large.
+    pub fn cut(&self, part_bytes_max: usize) -> Result<Vec<Range<usize>>, Error> {
+        let sizes = self.rows.iter().map(|(row, _)| self.size(*row)).collect::<Result<Vec<_>, _>>()?;
+        let total: usize = sizes.iter().sum();
+        let parts = total.div_ceil(part_bytes_max.max(1)).max(1);
+        let part_bytes = total.div_ceil(parts);
+        let mut ranges = Vec::with_capacity(parts);
+        let (mut start, mut bytes) = (0, 0);
+        for (index, size) in sizes.iter().enumerate() {
+            bytes += size;
+            if bytes >= part_bytes {
+                ranges.push(start..index + 1);
+                (start, bytes) = (index + 1, 0);
+            }
+        }
+        if start < sizes.len() {
+            ranges.push(start..sizes.len());
+        }
+        Ok(ranges)
+    }
+
+    /// The part of a range of the rows; `None` if it is empty.
+    pub fn encode(&self, range: Range<usize>, options: &EncodeOptions) -> Result<Option<EncodedPart<T>>, Error> {
+        let Some(rows) = self.rows.get(range).filter(|rows| !rows.is_empty()) else {
+            return Ok(None);
+        };
+        let bytes = rows.iter().map(|(row, _)| self.size(*row)).sum::<Result<usize, _>>()?;
+        let capacity = bytes + bytes / 16 + OVERHEAD_BYTES;
+        let mut writer = SortedPartWriter::<K, V, T, D>::with_capacity(options, capacity)?;
+        writer.gather(rows, &self.keys, &self.values, &self.times)?;
         writer.finish()
+    }
+
+    fn size(&self, row: u32) -> Result<usize, Error> {
+        row_size::<K, V>(self.keys.get(row as usize), self.values.get(row as usize))
     }
 }

@@ -5,12 +5,14 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef};
 use arrow_buffer::Buffer;
 
-use crate::codec::{Codec, Codec64, Column, Data, DecodeError, Diff, Time};
+use crate::codec::{Builder, Codec, Codec64, Column, Data, DecodeError, Diff, EncodeError, Time};
+use crate::error::Error;
 
 /// A run of consecutive rows of a part.
 pub struct Chunk<K: Codec, V: Codec, T, D> {
@@ -65,6 +67,28 @@ impl<K: Data, V: Data, T: Time, D: Diff> Chunk<K, V, T, D> {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// A copy of some of the rows, which keeps nothing else alive. `Invalid` for rows that are not there.
+    pub fn copy(&self, rows: Range<usize>) -> Result<Self, Error> {
+        if rows.start > rows.end || rows.end > self.len() {
+            return Err(Error::invalid(format!("there are no rows {rows:?} in a chunk of {}", self.len())));
+        }
+        let failed = |error: EncodeError| Error::invalid("rows that cannot be copied").because(error);
+        let (mut keys, mut values) = (K::Builder::default(), V::Builder::default());
+        rows.clone().for_each(|row| keys.push(self.key(row)));
+        rows.clone().for_each(|row| values.push(self.value(row)));
+        let (times, diffs) = (self.columns.times.copy(rows.clone()), self.columns.diffs.copy(rows.clone()));
+        let (keys, values) = (keys.finish().map_err(failed)?, values.finish().map_err(failed)?);
+        let memory_bytes = self.columns.memory_bytes * rows.len() / self.len().max(1);
+        let columns = Columns::<K, V> {
+            keys: K::Column::try_new(&keys, None).map_err(|error| Error::corrupt(error.0))?,
+            values: V::Column::try_new(&values, None).map_err(|error| Error::corrupt(error.0))?,
+            times,
+            diffs,
+            memory_bytes,
+        };
+        Ok(Self { columns: Arc::new(columns), marker: PhantomData })
     }
 
     /// The memory that the columns keep alive, in bytes. Without compression it is the fetched block itself.
@@ -132,6 +156,10 @@ impl Words {
         let words = words.ok_or_else(|| DecodeError(format!("{} is not eight bytes wide", C::data_type())))?;
         words.as_slice().iter().try_for_each(|word| C::decode(*word).map(drop))?;
         Ok(words)
+    }
+
+    fn copy(&self, rows: Range<usize>) -> Self {
+        Self(Buffer::from_slice_ref(self.as_slice()[rows].as_flattened()))
     }
 
     #[inline]

@@ -30,7 +30,7 @@ use bytes::Bytes;
 use crate::codec::{Data, Diff, Time};
 use crate::error::Error;
 
-pub use builder::PartBuilder;
+pub use builder::{PartBuilder, SortedRows};
 pub use chunk::Chunk;
 pub use merge::{Merge, MergeStep};
 

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use differential_dataflow::consolidation::consolidate_updates;
 use futures::stream::{self, Stream, StreamExt, TryStreamExt};
 use timely::PartialOrder;
 use timely::progress::Antichain;
@@ -14,8 +13,9 @@ use crate::ids::{LeaseId, LeasedReaderId, ShardId};
 use crate::machine::KeepAlive;
 use crate::part::PartStats;
 use crate::state::transition::too_early;
-use crate::state::{CodecNames, State, passed};
+use crate::state::{CodecNames, Part, State, passed};
 
+use super::cursor::{Cursor, is_wrongly_discarded};
 use super::leased::Reading;
 use super::ledger::Ledger;
 use super::{LeasedPart, Listen, PartFetcher, Roster, Subscribe};
@@ -130,6 +130,11 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
             return Ok(Vec::new()); // no time is at or below it
         }
         self.wait_until_passed(&as_of).await?;
+        Ok(self.take_snapshot(&as_of)?.into_iter().flatten().collect())
+    }
+
+    /// The runs of parts that a snapshot at `as_of` has, leased.
+    fn take_snapshot(&self, as_of: &Antichain<T>) -> Result<Vec<Vec<LeasedPart<T>>>, Error> {
         let window = |desc: &crate::state::Description<T>| Window {
             desc: desc.clone(),
             as_of: as_of.clone(),
@@ -139,31 +144,68 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
             until: Antichain::new(),
         };
         self.ledger.take(|state, leasing| {
-            let mut parts = Vec::new();
+            let mut runs = Vec::new();
             for batch in &state.batches {
                 let window = window(&batch.desc);
-                for part in batch.parts().filter(|part| window.plan(&part.meta) != Plan::Nothing) {
-                    let number = leasing.lease(part.blob());
-                    let reading = Reading { shard: state.shard, part: part.clone(), window: window.clone() };
-                    parts.push(LeasedPart::new(&self.ledger, number, reading));
+                for run in &batch.runs {
+                    let shown = run.iter().filter(|part| window.plan(&part.meta) != Plan::Nothing);
+                    let lease = |part: &Part<T>| {
+                        let number = leasing.lease(part.blob());
+                        let reading = Reading { shard: state.shard, part: part.clone(), window: window.clone() };
+                        LeasedPart::new(&self.ledger, number, reading)
+                    };
+                    runs.push(shown.map(lease).collect());
                 }
             }
-            parts
+            runs
         })
+    }
+
+    /// The shard's contents at `as_of` as a stream of consolidated rows, in memory that `Config::cursor_bytes_max` bounds.
+    /// Without the parts that `keep` discards by their statistics: it must keep a part that may hold a row that is wanted.
+    /// A part without statistics is kept. Of the discarded parts one in `Config::filter_audit_one_in` is fetched all the
+    /// same, and an error event says so if `keep` would have kept one of its rows.
+    ///
+    /// Errors as in [`ReadHandle::snapshot`]. Cancelling leaves nothing.
+    pub async fn snapshot_cursor(
+        &self,
+        as_of: Antichain<T>,
+        keep: impl Fn(&PartStats) -> bool,
+    ) -> Result<Cursor<K, V, T, D>, Error> {
+        self.check_as_of(&as_of)?;
+        self.wait_until_passed(&as_of).await?;
+        let mut audited = Vec::new();
+        let mut runs = self.take_snapshot(&as_of)?;
+        for run in &mut runs {
+            let discarded = run.extract_if(.., |part| part.stats().is_some_and(|stats| !keep(&stats)));
+            audited.extend(discarded.filter(|_| self.is_audited()));
+        }
+        for part in audited {
+            let stats = part.stats();
+            let fetched = self.fetcher().fetch(&part).await?;
+            if is_wrongly_discarded(&fetched, &keep)? {
+                let (shard, reader) = (self.shard_id(), self.reader_id());
+                tracing::error!(%shard, %reader, purpose = self.purpose(), ?stats, "a filter discards wanted rows");
+            }
+        }
+        Ok(Cursor::new(self.roster.machine(), runs))
+    }
+
+    /// Whether a part that a filter discarded is to be looked at.
+    fn is_audited(&self) -> bool {
+        let context = self.roster.machine().context();
+        match u128::from(context.config.filter_audit_one_in) {
+            0 => false,
+            one_in => context.entropy.bits() % one_in == 0,
+        }
     }
 
     /// The shard's contents at `as_of`, consolidated, in order: all of them in memory. Errors as in
     /// [`ReadHandle::snapshot`] and `PartFetcher::fetch`. Cancelling leaves nothing.
     pub async fn snapshot_and_fetch(&self, as_of: Antichain<T>) -> Result<Vec<((K, V), T, D)>, Error> {
-        let parts = self.snapshot(as_of).await?;
-        let fetcher = self.fetcher();
+        let mut cursor = self.snapshot_cursor(as_of, |_stats| true).await?;
         let mut rows = Vec::new();
-        let mut fetched = stream::iter(parts).map(|part| fetcher.fetch(part)).buffer_unordered(FETCHES_MAX);
-        while let Some(part) = fetched.try_next().await? {
-            rows.extend(part.rows());
-        }
-        // By value, not by bytes: two encodings of one value are one row.
-        consolidate_updates(&mut rows);
+        while cursor.next_into(&mut rows).await? {}
         Ok(rows)
     }
 

@@ -72,6 +72,14 @@ impl<T: Time> LeasedPart<T> {
         Self { reading: Arc::new(reading), lease: Arc::new(lease) }
     }
 
+    pub(super) fn reading(&self) -> &Reading<T> {
+        &self.reading
+    }
+
+    pub(super) fn ledger(&self) -> &Ledger<T> {
+        &self.lease.ledger
+    }
+
     /// Rows, before the reader's window.
     pub fn rows(&self) -> u64 {
         self.reading.part.meta.rows

@@ -5,6 +5,7 @@
 //! read that the cached state can answer asks the log nothing. Writing knows nothing of this layer, nor the other way.
 
 mod critical;
+mod cursor;
 mod fetched;
 mod fetcher;
 mod handle;
@@ -14,6 +15,7 @@ mod listen;
 mod roster;
 
 pub use critical::{SinceDowngrade, SinceHandle};
+pub use cursor::Cursor;
 pub use fetched::FetchedPart;
 pub use fetcher::PartFetcher;
 pub use handle::{PartsStats, ReadHandle};

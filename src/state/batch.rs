@@ -104,6 +104,11 @@ impl<T: Time> Batch<T> {
         self.runs.iter().flatten()
     }
 
+    /// Whether a part of it is an object, so that reading it takes a request.
+    pub fn has_object(&self) -> bool {
+        self.blobs().next().is_some()
+    }
+
     /// The names of all objects.
     pub fn blobs(&self) -> impl Iterator<Item = &str> {
         self.parts().filter_map(Part::blob)

@@ -72,6 +72,10 @@ pub struct Totals {
     pub bytes: u64,
     /// Encoded bytes of the parts that are inline.
     pub inline_bytes: u64,
+    /// Parts that are inline.
+    pub inline_parts: u64,
+    /// Batches with an object.
+    pub object_batches: u64,
     /// Objects in `garbage`.
     pub garbage: u64,
 }
@@ -84,7 +88,9 @@ impl Totals {
             self.rows = self.rows.wrapping_add(part.meta.rows);
             self.bytes = self.bytes.wrapping_add(part.meta.encoded_bytes);
             self.inline_bytes = self.inline_bytes.wrapping_add(part.inline_bytes());
+            self.inline_parts = self.inline_parts.wrapping_add(u64::from(part.blob().is_none()));
         }
+        self.object_batches += u64::from(batch.has_object());
     }
 
     fn subtract<T: Time>(&mut self, batch: &Batch<T>) {
@@ -93,7 +99,9 @@ impl Totals {
             self.rows = self.rows.wrapping_sub(part.meta.rows);
             self.bytes = self.bytes.wrapping_sub(part.meta.encoded_bytes);
             self.inline_bytes = self.inline_bytes.wrapping_sub(part.inline_bytes());
+            self.inline_parts = self.inline_parts.wrapping_sub(u64::from(part.blob().is_none()));
         }
+        self.object_batches -= u64::from(batch.has_object());
     }
 }
 

@@ -10,9 +10,12 @@ use super::State;
 const CHECKED_BATCHES_MAX: usize = 256;
 
 impl<T: Time> State<T> {
-    /// Whether a rollup, a sweep or a compaction would find work.
-    pub fn upkeep_due(&self, config: &Config) -> bool {
-        self.rollup_due(config) || self.sweep_due() || (config.compact && self.compaction_due(config))
+    /// Whether a rollup, a sweep or a compaction may find work that it did not find in the state `before`.
+    pub fn upkeep_due(&self, before: &Self, config: &Config) -> bool {
+        let batches = self.inline_full(config) || self.totals.object_batches != before.totals.object_batches;
+        self.rollup_due(config)
+            || self.sweep_due() && !before.sweep_due()
+            || config.compact && batches && self.compaction_due(config)
     }
 
     /// Whether the log has grown enough since the newest rollup.
@@ -28,8 +31,13 @@ impl<T: Time> State<T> {
 
     /// Whether there are enough batches that merging some may be worth it.
     pub fn compaction_due(&self, config: &Config) -> bool {
+        self.inline_full(config) || self.totals.object_batches >= config.compaction_fan_in as u64
+    }
+
+    /// Whether the state holds so much inline that it should move to objects.
+    pub fn inline_full(&self, config: &Config) -> bool {
         self.totals.inline_bytes > config.inline_total_bytes_max as u64
-            || self.batches.len() >= config.compaction_fan_in
+            || self.totals.inline_parts >= config.inline_parts_max as u64
     }
 
     /// The invariants, where checking them does not cost too much.

@@ -1,11 +1,12 @@
 //! Building a batch: rows in, sorted parts out, in bounded memory.
 //!
-//! Rows collect in columns until they make a part; then a thread of the client's runtime sorts, encodes and uploads it
-//! while the next one collects. At most `uploads_max` parts are on that way at once: then `add` waits.
+//! Rows collect in columns until they make a run; then threads of the client's runtime sort it, cut it into parts and
+//! encode and upload those, `uploads_max` at a time, while the next run collects. One run is on that way at once: then
+//! `add` waits.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
+use futures::stream::{self, StreamExt};
 use timely::PartialOrder;
 use timely::progress::Antichain;
 use tokio::task::JoinHandle;
@@ -33,14 +34,15 @@ pub struct BatchBuilder<K: Data, V: Data, T: Time, D: Diff> {
     /// The least upper that the rows so far allow: their times, to be checked against the real one at the end.
     latest: Vec<T>,
     rows: PartBuilder<K, V, T, D>,
-    uploads: VecDeque<JoinHandle<Result<Option<Part<T>>, Error>>>,
+    /// The run on its way to storage.
+    upload: Option<JoinHandle<Result<Run<T>, Error>>>,
     done: Vec<Run<T>>,
 }
 
 impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
     pub(super) fn new(context: Arc<Context>, shard: ShardId, codecs: Arc<CodecNames>, lower: Antichain<T>) -> Self {
-        let (rows, uploads, done) = (PartBuilder::new(), VecDeque::new(), Vec::new());
-        Self { context, shard, codecs, lower, latest: Vec::new(), rows, uploads, done }
+        let (latest, rows) = (Vec::new(), PartBuilder::new());
+        Self { context, shard, codecs, lower, latest, rows, upload: None, done: Vec::new() }
     }
 
     /// Adds a row. A zero diff is left out.
@@ -54,7 +56,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
         Ok(())
     }
 
-    /// Adds a row; whether the rows make a part now.
+    /// Adds a row; whether the rows make a run now.
     pub(super) fn push(&mut self, key: &K, value: &V, time: &T, diff: &D) -> Result<bool, Error> {
         if !self.lower.less_equal(time) {
             let message = format!("a row at {time:?} is not beyond the lower {:?} of its batch", self.lower.elements());
@@ -67,40 +69,26 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
         self.rows.push(key.as_ref(), value.as_ref(), time, diff).map_err(|error| error.of_shard(self.shard))?;
         self.note_time(time);
         debug_assert!(self.rows.bytes() >= before);
-        Ok(self.rows.bytes() >= self.context.config.part_bytes_max)
+        Ok(self.rows.bytes() >= self.context.config.run_bytes_max)
     }
 
-    /// Hands the rows collected so far over to be sorted, encoded and uploaded.
+    /// Hands the rows collected so far over to be sorted, encoded and uploaded, once the run before is.
     pub(super) async fn seal(&mut self) -> Result<(), Error> {
-        let rows = std::mem::take(&mut self.rows);
+        self.await_upload().await?;
+        let rows = std::mem::replace(&mut self.rows, PartBuilder::new());
         let (context, shard) = (Arc::clone(&self.context), self.shard);
-        let task = async move {
-            let options = encode_options(&context.config);
-            let sorted = context.runtime.spawn_blocking(move || rows.finish(&options)).await;
-            let encoded =
-                sorted.map_err(|error| Error::unavailable("encoding a part was stopped").because(error))??;
-            let Some(encoded) = encoded else {
-                return Ok(None);
-            };
-            let name = context.part_name();
-            context.write_blob(shard, &name, encoded.bytes).await?;
-            Ok(Some(Part { location: Location::Blob(name), meta: encoded.meta }))
-        };
-        self.uploads.push_back(self.context.runtime.spawn(task));
-        while self.uploads.len() >= self.context.config.uploads_max.max(1) {
-            self.await_oldest().await?;
-        }
+        self.upload = Some(self.context.runtime.spawn(async move { upload_run(&context, shard, rows).await }));
         Ok(())
     }
 
-    async fn await_oldest(&mut self) -> Result<(), Error> {
-        let Some(oldest) = self.uploads.front_mut() else {
+    async fn await_upload(&mut self) -> Result<(), Error> {
+        let Some(upload) = self.upload.as_mut() else {
             return Ok(());
         };
-        let joined = oldest.await;
-        self.uploads.pop_front();
-        let part = joined.map_err(|error| Error::unavailable("an upload was stopped").because(error))??;
-        self.done.extend(part.map(|part| vec![part]));
+        let joined = upload.await;
+        self.upload = None;
+        let run = joined.map_err(stopped)??;
+        self.done.extend((!run.is_empty()).then_some(run));
         Ok(())
     }
 
@@ -134,7 +122,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
 
     /// Waits for what is under way and encodes the rest, inline where it is small.
     async fn collect(&mut self) -> Result<(), Error> {
-        let only = self.uploads.is_empty() && self.done.is_empty();
+        let only = self.upload.is_none() && self.done.is_empty();
         let inline_bytes_max = self.context.config.inline_part_bytes_max;
         if only && self.rows.bytes() <= inline_bytes_max {
             // A small batch: no thread, no upload, no wait.
@@ -156,10 +144,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
         if self.rows.rows() > 0 {
             self.seal().await?;
         }
-        while !self.uploads.is_empty() {
-            self.await_oldest().await?;
-        }
-        Ok(())
+        self.await_upload().await
     }
 
     /// Remembers the maximal times.
@@ -177,11 +162,12 @@ impl<K: Data, V: Data, T: Time, D: Diff> Drop for BatchBuilder<K, V, T, D> {
         let uploaded = self.done.drain(..).flatten();
         let names = uploaded.filter_map(|part| part.blob().map(str::to_owned)).collect();
         remove_later(&self.context, self.shard, names);
-        for upload in self.uploads.drain(..) {
+        if let Some(upload) = self.upload.take() {
             let (context, shard) = (Arc::clone(&self.context), self.shard);
             self.context.runtime.spawn(async move {
-                if let Ok(Ok(Some(part))) = upload.await {
-                    remove_later(&context, shard, part.blob().map(str::to_owned).into_iter().collect());
+                if let Ok(Ok(run)) = upload.await {
+                    let names = run.iter().filter_map(|part| part.blob().map(str::to_owned)).collect();
+                    remove_later(&context, shard, names);
                 }
             });
         }
@@ -191,4 +177,49 @@ impl<K: Data, V: Data, T: Time, D: Diff> Drop for BatchBuilder<K, V, T, D> {
 /// How parts are encoded under this configuration.
 fn encode_options(config: &Config) -> EncodeOptions {
     EncodeOptions { compression: config.compression, ..EncodeOptions::default() }
+}
+
+fn stopped(error: tokio::task::JoinError) -> Error {
+    Error::unavailable("writing a batch was stopped").because(error)
+}
+
+/// Sorts rows and puts them into storage, in parts. After an error it removes what it wrote, as a drop does.
+async fn upload_run<K: Data, V: Data, T: Time, D: Diff>(
+    context: &Arc<Context>,
+    shard: ShardId,
+    rows: PartBuilder<K, V, T, D>,
+) -> Result<Run<T>, Error> {
+    let part_bytes_max = context.config.part_bytes_max;
+    let sort = move || {
+        let sorted = rows.sort();
+        sorted.cut(part_bytes_max).map(|ranges| (Arc::new(sorted), ranges))
+    };
+    let (sorted, ranges) = context.runtime.spawn_blocking(sort).await.map_err(stopped)??;
+    let upload = |range| {
+        let sorted = Arc::clone(&sorted);
+        let options = encode_options(&context.config);
+        let encoding = context.runtime.spawn_blocking(move || sorted.encode(range, &options));
+        async move {
+            let Some(encoded) = encoding.await.map_err(stopped)?? else {
+                return Ok(None);
+            };
+            let name = context.part_name();
+            context.write_blob(shard, &name, encoded.bytes).await?;
+            Ok(Some(Part { location: Location::Blob(name), meta: encoded.meta }))
+        }
+    };
+    let uploads = stream::iter(ranges).map(upload).buffered(context.config.uploads_max.max(1));
+    let mut run = Run::new();
+    let mut failed = None;
+    for uploaded in uploads.collect::<Vec<Result<Option<Part<T>>, Error>>>().await {
+        match uploaded {
+            Ok(part) => run.extend(part),
+            Err(error) => failed = failed.or(Some(error)),
+        }
+    }
+    let Some(error) = failed else {
+        return Ok(run);
+    };
+    remove_later(context, shard, run.iter().filter_map(|part| part.blob().map(str::to_owned)).collect());
+    Err(error)
 }

@@ -1,0 +1,117 @@
+//! Stores, logs and clients, counted.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use object_store::ObjectStore;
+use object_store::memory::InMemory;
+use serde_json::{Map, Value, json};
+use timely_persist::store::{CountingLog, CountingStore, Directory, LogCounts, ObjectLog, OperationCounts};
+use timely_persist::{Appended, Client, Config, Consensus, Shard, ShardId};
+
+use crate::args::{Args, Place};
+use crate::data::{BATCHES, Columns, at};
+
+pub type Strings = Shard<String, String, u64, i64>;
+
+/// A client whose requests are counted.
+pub struct Counted {
+    pub client: Client,
+    store: CountingStore,
+    log: CountingLog,
+    /// Requests of the log's own to where it lies.
+    below: CountingStore,
+}
+
+/// How often what was asked.
+#[derive(Clone, Copy)]
+pub struct Counts {
+    store: OperationCounts,
+    log: LogCounts,
+    below: OperationCounts,
+}
+
+impl Counted {
+    /// A client on fresh memory, or on this directory.
+    pub async fn open(args: &Args, folder: &Path) -> Self {
+        let directory = || Directory::open(folder.join("data")).unwrap();
+        let store: Arc<dyn ObjectStore> = match args.store {
+            Place::Memory => Arc::new(InMemory::new()),
+            Place::File => Arc::new(directory()),
+        };
+        let below = CountingStore::new(match (args.log(), args.store) {
+            (Place::Memory, _) => Arc::new(InMemory::new()),
+            (Place::File, Place::File) => Arc::clone(&store),
+            (Place::File, Place::Memory) => Arc::new(directory()),
+        });
+        let log = ObjectLog::new(Arc::new(below.clone()));
+        let log: Arc<dyn Consensus> = match args.log() {
+            Place::Memory => Arc::new(log),
+            Place::File => Arc::new(log.watching_directory(folder.join("data"))),
+        };
+        let (store, log) = (CountingStore::new(store), CountingLog::new(log));
+        let mut config = Config::default();
+        config.compact = args.compaction.is_on();
+        let client = Client::builder(Arc::new(store.clone())).consensus(Arc::new(log.clone())).config(config);
+        Self { client: client.open().await.unwrap(), store, log, below }
+    }
+
+    pub fn counts(&self) -> Counts {
+        Counts { store: self.store.counts(), log: self.log.counts(), below: self.below.counts() }
+    }
+
+    pub fn bytes_written(&self) -> u64 {
+        self.store.counts().bytes_written
+    }
+
+    /// What was asked since `before`, per one of `units`.
+    pub fn since(&self, before: Counts, units: f64) -> Map<String, Value> {
+        let now = self.counts();
+        let store = now.store - before.store;
+        let below = now.below - before.below;
+        let log = |get: fn(&LogCounts) -> u64| (get(&now.log) - get(&before.log)) as f64 / units;
+        let ops = json!({
+            "compare_and_sets": log(|counts| counts.compare_and_sets),
+            "conflicts": log(|counts| counts.conflicts),
+            "scans": log(|counts| counts.scans),
+            "heads": log(|counts| counts.heads),
+            "truncates": log(|counts| counts.truncates),
+            "blob_puts": (store.puts + store.creates) as f64 / units,
+            "blob_gets": (store.gets + store.multi_range_gets) as f64 / units,
+            "blob_deletes": store.deletes as f64 / units,
+            "blob_bytes_written": store.bytes_written as f64 / units,
+            "blob_bytes_read": store.bytes_read as f64 / units,
+            "log_store_operations": below.operations() as f64 / units,
+        });
+        ops.as_object().cloned().unwrap_or_default()
+    }
+}
+
+/// A folder for one shard, gone when dropped.
+pub fn folder(args: &Args) -> tempfile::TempDir {
+    match &args.dir {
+        Some(dir) => tempfile::tempdir_in(dir).unwrap(),
+        None => tempfile::tempdir().unwrap(),
+    }
+}
+
+pub fn data_folder(folder: &Path) -> PathBuf {
+    folder.join("data")
+}
+
+/// The shard that reads are measured on: all rows, and settled where it is compacted.
+pub async fn fill(client: &Client, id: ShardId, columns: &Columns) -> Strings {
+    let shard: Strings = client.shard(id);
+    let mut writer = shard.open_writer("bench").await.unwrap();
+    for batch in 0..BATCHES {
+        let appended = writer.compare_and_append(columns.batch(batch), at(batch), at(batch + 1)).await.unwrap();
+        assert_eq!(appended, Appended::Committed);
+    }
+    writer.expire().await.unwrap();
+    // No reader needs the history.
+    let mut reader = shard.open_reader("bench").await.unwrap();
+    reader.downgrade_since(&at(BATCHES - 1)).await.unwrap();
+    reader.expire().await.unwrap();
+    shard.settle().await.unwrap();
+    shard
+}

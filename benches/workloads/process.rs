@@ -1,0 +1,55 @@
+//! What this process has used: memory and processor time.
+
+use std::time::Instant;
+
+const MIB: f64 = (1 << 20) as f64;
+
+/// The clock ticks of `/proc/self/stat` per second, on every Linux there is.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+fn status_mb(field: &str) -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap_or_default();
+    let kib: f64 = line.trim_start_matches(':').trim().trim_end_matches(" kB").trim().parse().unwrap_or(0.0);
+    kib * 1024.0 / MIB
+}
+
+/// Resident memory now.
+pub fn rss_mb() -> f64 {
+    status_mb("VmRSS")
+}
+
+fn cpu_s() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The command's name, in brackets, may hold spaces.
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |index: usize| fields.get(index).and_then(|ticks| ticks.parse::<f64>().ok()).unwrap_or(0.0);
+    (ticks(11) + ticks(12)) / TICKS_PER_SECOND
+}
+
+/// Measures from its making on.
+pub struct Meter {
+    start: Instant,
+    cpu_s: f64,
+    pub rss_before_mb: f64,
+}
+
+impl Meter {
+    /// Starts, and resets the peak of resident memory where the kernel lets us.
+    pub fn start() -> Self {
+        let _ = std::fs::write("/proc/self/clear_refs", "5");
+        Self { rss_before_mb: rss_mb(), cpu_s: cpu_s(), start: Instant::now() }
+    }
+
+    pub fn wall_s(&self) -> f64 {
+        self.start.elapsed().as_secs_f64()
+    }
+
+    pub fn cpu_s(&self) -> f64 {
+        cpu_s() - self.cpu_s
+    }
+
+    pub fn peak_rss_mb(&self) -> f64 {
+        status_mb("VmHWM")
+    }
+}

@@ -1,0 +1,110 @@
+//! Merging sorted runs that are read as it goes: what a cursor and a compaction do.
+//!
+//! Always: the memory of what was read and not merged yet stays within the bound given, however many runs there are. Of
+//! each run one chunk is being merged and, where the bound allows for it, one more is on its way: read and decoded by
+//! the runtime while the caller's thread merges.
+
+use std::ops::ControlFlow;
+
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+use crate::codec::{Data, Diff, Time};
+use crate::error::Error;
+use crate::part::{Chunk, EncodeOptions, Merge, MergeStep};
+
+use super::RunReader;
+
+/// A merge of runs.
+#[derive(Debug)]
+pub struct MergeRuns<K: Data, V: Data, T: Time, D: Diff> {
+    runs: Vec<Run<K, V, T, D>>,
+    merge: Merge<K, V, T, D>,
+    runtime: Handle,
+    /// Whether the next chunk of a run is read before it is asked for.
+    ahead: bool,
+}
+
+/// What comes of reading a run: its next chunk, and the reader again.
+type Read<K, V, T, D> = (RunReader<T>, Result<Option<Chunk<K, V, T, D>>, Error>);
+
+#[derive(Debug)]
+enum Run<K: Data, V: Data, T: Time, D: Diff> {
+    Idle(RunReader<T>),
+    Reading(Reading<Read<K, V, T, D>>),
+    Ended,
+}
+
+/// A task that stops when nobody waits for it any more.
+#[derive(Debug)]
+struct Reading<R>(JoinHandle<R>);
+
+impl<R> Drop for Reading<R> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl<K: Data, V: Data, T: Time, D: Diff> MergeRuns<K, V, T, D> {
+    /// A merge of these runs, with up to `bytes_max` bytes of chunks in memory, unless that is not one row of each. The
+    /// runtime reads.
+    pub fn new(runs: Vec<RunReader<T>>, bytes_max: usize, runtime: Handle) -> Self {
+        let outside = runs.iter().filter(|run| !run.is_inline()).count().max(1);
+        // The chunk that was merged last may stay for the row at hand; it counts as one more.
+        let each = bytes_max / (outside + 1);
+        let ahead = each / 2 >= EncodeOptions::default().chunk_bytes_max;
+        let chunk_bytes_max = if ahead { each / 2 } else { each };
+        let merge = Merge::new(runs.len());
+        let runs = runs.into_iter().map(|run| run.within(chunk_bytes_max));
+        let runs = runs.map(|run| if ahead && !run.is_inline() { read(run, &runtime) } else { Run::Idle(run) });
+        Self { runs: runs.collect(), merge, runtime, ahead }
+    }
+
+    /// Merges what is in memory: see [`Merge::step`]. Where it needs a chunk, [`MergeRuns::supply`] reads it.
+    pub fn step<B>(
+        &mut self,
+        map_time: impl FnMut(usize, T) -> Option<T>,
+        emit: impl FnMut(K::Ref<'_>, V::Ref<'_>, &T, &D) -> ControlFlow<B>,
+    ) -> Result<MergeStep<B>, Error> {
+        self.merge.step(map_time, emit)
+    }
+
+    /// Supplies the next chunk of a run. Cancelling leaves nothing undone that cannot be asked for again.
+    pub async fn supply(&mut self, input: usize) -> Result<(), Error> {
+        let Some(run) = self.runs.get_mut(input) else {
+            return Err(Error::invalid(format!("there is no run {input} to merge")));
+        };
+        let chunk = match run {
+            Run::Ended => None,
+            Run::Idle(reader) => reader.next().await?,
+            Run::Reading(reading) => {
+                let stopped = |error| Error::unavailable("reading a run was stopped").because(error);
+                let (reader, chunk) = (&mut reading.0).await.map_err(stopped)?;
+                *run = Run::Idle(reader);
+                chunk?
+            }
+        };
+        match chunk {
+            Some(chunk) => {
+                if self.ahead
+                    && let Run::Idle(reader) = std::mem::replace(run, Run::Ended)
+                {
+                    *run = if reader.is_inline() { Run::Idle(reader) } else { read(reader, &self.runtime) };
+                }
+                self.merge.push_chunk(input, chunk)
+            }
+            None => {
+                *run = Run::Ended;
+                self.merge.finish_input(input);
+                Ok(())
+            }
+        }
+    }
+}
+
+fn read<K: Data, V: Data, T: Time, D: Diff>(mut reader: RunReader<T>, runtime: &Handle) -> Run<K, V, T, D> {
+    Run::Reading(Reading(runtime.spawn(async move {
+        let chunk = reader.next().await;
+        (reader, chunk)
+    })))
+}
