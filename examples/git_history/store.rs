@@ -207,7 +207,7 @@ impl Store {
         let Some(shards) = &self.shards else { return Ok(Extent::default()) };
         let ask = async {
             let as_of = Antichain::from_elem(commit);
-            let mut reader = shards.files.open_reader_at("what there is to read", as_of.clone()).await?;
+            let reader = shards.files.open_reader_at("what there is to read", as_of.clone()).await?;
             let stats = reader.snapshot_parts_stats(as_of).await;
             reader.expire().await?;
             stats
@@ -262,7 +262,7 @@ async fn contents<K: timely_persist::Data, V: timely_persist::Data>(
     upper: usize,
 ) -> Result<Vec<((K, V), u64, i64)>, Error> {
     let Some(as_of) = upper.checked_sub(1).map(at) else { return Ok(Vec::new()) };
-    let mut reader: ReadHandle<K, V, u64, i64> = shard.open_reader_at("what is there", as_of.clone()).await?;
+    let reader: ReadHandle<K, V, u64, i64> = shard.open_reader_at("what is there", as_of.clone()).await?;
     let rows = reader.snapshot_and_fetch(as_of).await;
     reader.expire().await?;
     rows

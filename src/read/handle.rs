@@ -196,7 +196,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
         let context = self.roster.machine().context();
         match u128::from(context.config.filter_audit_one_in) {
             0 => false,
-            one_in => context.entropy.bits() % one_in == 0,
+            one_in => context.entropy.bits().is_multiple_of(one_in),
         }
     }
 

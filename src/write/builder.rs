@@ -75,7 +75,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
     /// Hands the rows collected so far over to be sorted, encoded and uploaded, once the run before is.
     pub(super) async fn seal(&mut self) -> Result<(), Error> {
         self.await_upload().await?;
-        let rows = std::mem::replace(&mut self.rows, PartBuilder::new());
+        let rows = std::mem::take(&mut self.rows);
         let (context, shard) = (Arc::clone(&self.context), self.shard);
         self.upload = Some(self.context.runtime.spawn(async move { upload_run(&context, shard, rows).await }));
         Ok(())
