@@ -44,9 +44,6 @@ pub struct Config {
     pub inline_parts_max: usize,
     /// Parts of one run that are encoded and uploaded at once. Default 4: as many threads as that work for one batch.
     pub uploads_max: usize,
-    /// The largest row, in bytes of its columns. Default 64 MiB: a row is never split, so it bounds every buffer from
-    /// below.
-    pub row_bytes_max: usize,
 
     /// A lapse of renewal after which others may expire a leased reader. Default 15 minutes: longer than a laptop's nap
     /// or a broker's failover.
@@ -114,8 +111,6 @@ pub struct Config {
     pub listen_parts_max: usize,
     /// The memory of a cursor, in bytes of decoded blocks. Default 64 MiB: above it a cursor reads smaller blocks.
     pub cursor_bytes_max: usize,
-    /// The bytes of statistics kept per part. Default 1 KiB.
-    pub part_stats_bytes_max: usize,
     /// Of how many parts discarded by a filter one is fetched anyway to audit the filter. Default 1 in 1,000; 0 audits none.
     pub filter_audit_one_in: u64,
 }
@@ -133,7 +128,6 @@ impl Default for Config {
             inline_total_bytes_max: MIB,
             inline_parts_max: 256,
             uploads_max: 4,
-            row_bytes_max: 64 * MIB,
             reader_lease: Duration::from_secs(15 * 60),
             heartbeat_interval: Duration::from_secs(4 * 60),
             lease_margin: Duration::from_secs(60),
@@ -161,7 +155,6 @@ impl Default for Config {
             inflight_bytes_max: 64 * MIB,
             listen_parts_max: 1_024,
             cursor_bytes_max: 64 * MIB,
-            part_stats_bytes_max: KIB,
             filter_audit_one_in: 1_000,
         }
     }

@@ -47,7 +47,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
 
     /// Adds a row. A zero diff is left out.
     ///
-    /// `Invalid` for a time not beyond the batch's lower, and for a row larger than `Config::row_bytes_max`; then the row
+    /// `Invalid` for a time not beyond the batch's lower, and for a row larger than `part::ROW_BYTES_MAX`; then the row
     /// is not in the batch and the builder goes on. `Unavailable` where an upload failed. Cancelling may leave the row out.
     pub async fn add(&mut self, key: &K, value: &V, time: &T, diff: &D) -> Result<(), Error> {
         if self.push(key, value, time, diff)? {
