@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 
 use crate::clock::{Clock, Entropy};
 use crate::config::Config;
+use crate::error::Error;
 use crate::store::Consensus;
 
 /// The shared values of one client.
@@ -27,7 +28,7 @@ pub struct Context {
     pub entropy: Arc<dyn Entropy>,
     /// Where storage work and timers run.
     pub runtime: Handle,
-    /// Where leases are renewed, and nothing else.
+    /// Where commits are made and leases renewed, and nothing else.
     pub pulse: Handle,
 }
 
@@ -43,14 +44,25 @@ impl Context {
         Within { future: Box::pin(future), runtime: self.runtime.clone() }
     }
 
-    /// The same, but once begun it is carried to its end: dropped half-way, the runtime goes on with it. For what must
-    /// not stop between two steps, such as a commit that other callers wait for.
-    pub fn carry<F>(&self, future: F) -> Carried<F>
+    /// Carries `future` to its end, whether its caller waits for it, polls it late or drops it: for what others wait for
+    /// too, such as a commit, and for what must not stop between two steps.
+    ///
+    /// It runs on the pulse, where no data I/O and no dataflow is in its way: renewals queue up behind commits.
+    /// `Unavailable` if the client was shut down: then it may have happened.
+    pub async fn carry<R, F>(&self, future: F) -> Result<R, Error>
     where
-        F: Future + Send + 'static,
-        F::Output: Send,
+        R: Send + 'static,
+        F: Future<Output = Result<R, Error>> + Send + 'static,
     {
-        Carried { within: Some(self.within(future)), begun: false }
+        match self.pulse.spawn(future).await {
+            Ok(result) => result,
+            Err(stopped) => match stopped.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(stopped) => {
+                    Err(Error::unavailable("the client was shut down, it may have happened").because(stopped))
+                }
+            },
+        }
     }
 }
 
@@ -67,50 +79,5 @@ impl<F: Future> Future for Within<F> {
         let runtime = self.runtime.clone();
         let _entered = runtime.enter();
         self.future.as_mut().poll(context)
-    }
-}
-
-/// A future that, once begun, ends even if nobody waits for it.
-pub struct Carried<F>
-where
-    F: Future + Send + 'static,
-    F::Output: Send,
-{
-    within: Option<Within<F>>,
-    begun: bool,
-}
-
-impl<F> Future for Carried<F>
-where
-    F: Future + Send + 'static,
-    F::Output: Send,
-{
-    type Output = F::Output;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<F::Output> {
-        self.begun = true;
-        let Some(within) = self.within.as_mut() else {
-            return Poll::Pending; // polled after it was ready: nothing will ever come, as with any fused future
-        };
-        let polled = Pin::new(within).poll(context);
-        if polled.is_ready() {
-            self.within = None;
-        }
-        polled
-    }
-}
-
-impl<F> Drop for Carried<F>
-where
-    F: Future + Send + 'static,
-    F::Output: Send,
-{
-    fn drop(&mut self) {
-        if let Some(within) = self.within.take().filter(|_| self.begun) {
-            let runtime = within.runtime.clone();
-            runtime.spawn(async move {
-                within.await;
-            });
-        }
     }
 }

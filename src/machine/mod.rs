@@ -111,7 +111,7 @@ impl<T: Time> Machine<T> {
         lock(&self.queue).push_back(Box::new(Request::new(decide, sender)));
         let machine = Arc::clone(self);
         let led = self.context.carry(async move { machine.lead_until(receiver).await });
-        led.await.map_err(|error| error.of_shard(self.shard))
+        led.await.map_err(|error: Error| error.of_shard(self.shard))
     }
 
     /// Resolves when a commit of this process left upkeep to do (a rollup, garbage, compaction).
