@@ -64,6 +64,7 @@ async fn maintain<K: Data, V: Data, T: Time, D: Diff>(
             return;
         };
         let waiting = tokio::select! {
+            biased; // no dice: a simulation replays
             () = held.upkeep_due() => None,
             waiting = asked.recv() => match waiting {
                 Some(waiting) => Some(waiting),
