@@ -91,10 +91,8 @@ impl<T: Time> Roster<T> {
     /// Tells the shard where these readers stand, in one commit.
     pub(crate) async fn renew(&self, ledgers: &[Arc<Ledger<T>>]) -> Result<(), Error> {
         let asked = Instant::now();
-        // What the readers hold is computed when the commit is decided, not before: an older state would hold less.
-        let told: Vec<Weak<Ledger<T>>> = ledgers.iter().map(Arc::downgrade).collect();
+        // What a reader leases from here on is of this state or a newer one: the hold told now covers it too.
         let renewing: Vec<Renewal<T>> = ledgers.iter().filter_map(|ledger| ledger.renewal()).collect();
-        drop(told);
         if renewing.is_empty() {
             return Ok(());
         }
