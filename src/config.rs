@@ -44,6 +44,9 @@ pub struct Config {
     pub inline_parts_max: usize,
     /// Parts of one run that are encoded and uploaded at once. Default 4: as many threads as that work for one batch.
     pub uploads_max: usize,
+    /// The largest row, in bytes of its columns. Default 64 MiB: a row is never split, so it bounds every buffer from
+    /// below.
+    pub row_bytes_max: usize,
 
     /// A lapse of renewal after which others may expire a leased reader. Default 15 minutes: longer than a laptop's nap
     /// or a broker's failover.
@@ -128,6 +131,7 @@ impl Default for Config {
             inline_total_bytes_max: MIB,
             inline_parts_max: 256,
             uploads_max: 4,
+            row_bytes_max: 64 * MIB,
             reader_lease: Duration::from_secs(15 * 60),
             heartbeat_interval: Duration::from_secs(4 * 60),
             lease_margin: Duration::from_secs(60),

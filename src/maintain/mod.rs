@@ -68,6 +68,7 @@ async fn maintain<K: Data, V: Data, T: Time, D: Diff>(
             return;
         };
         let waiting = tokio::select! {
+            biased; // no dice: a simulation replays
             () = held.upkeep_due() => None,
             () = tokio::time::sleep_until(next_sweep), if held.state().sweep_due() => None,
             waiting = asked.recv() => match waiting {

@@ -288,8 +288,10 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
     }
 
     pub(super) async fn wait_until_passed(&self, as_of: &Antichain<T>) -> Result<(), Error> {
-        let machine = self.roster.machine();
-        let find = |state: &State<T>| passed(&state.upper(), as_of).then_some(());
+        let (machine, id) = (self.roster.machine(), self.reader_id());
+        // Or the lease was lost while we waited: whoever takes parts next hears of it.
+        let lost = |state: &State<T>| !state.readers.contains_key(&id);
+        let find = |state: &State<T>| (passed(&state.upper(), as_of) || lost(state)).then_some(());
         machine.context().within(machine.wait_for(find)).await
     }
 }

@@ -47,7 +47,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
 
     /// Adds a row. A zero diff is left out.
     ///
-    /// `Invalid` for a time not beyond the batch's lower, and for a row larger than `part::ROW_BYTES_MAX`; then the row
+    /// `Invalid` for a time not beyond the batch's lower, and for a row larger than `Config::row_bytes_max`; then the row
     /// is not in the batch and the builder goes on. `Unavailable` where an upload failed. Cancelling may leave the row out.
     pub async fn add(&mut self, key: &K, value: &V, time: &T, diff: &D) -> Result<(), Error> {
         if self.push(key, value, time, diff)? {
@@ -64,6 +64,12 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
         }
         if diff.is_zero() {
             return Ok(false);
+        }
+        // A row whose size is unknown cannot be encoded: `push` says why.
+        let size = K::size(key.as_ref()).unwrap_or(0).saturating_add(V::size(value.as_ref()).unwrap_or(0));
+        let most = self.context.config.row_bytes_max;
+        if size > most {
+            return Err(Error::invalid(format!("a row of {size} bytes; the most is {most}")).of_shard(self.shard));
         }
         let before = self.rows.bytes();
         self.rows.push(key.as_ref(), value.as_ref(), time, diff).map_err(|error| error.of_shard(self.shard))?;

@@ -38,6 +38,8 @@ pub struct Append<T: Time> {
 pub enum AppendReply<T> {
     /// It is in the shard.
     Committed,
+    /// An earlier try of the same append is in the shard; the parts of this one are not used, unless they are the same.
+    Repeated,
     /// The shard has these times already, from an identical writer; the parts are not used.
     Covered,
     /// The shard's upper is elsewhere; the parts are not used.
@@ -57,7 +59,7 @@ pub fn append<T: Time>(
     }
     let known = state.writers.get(&append.writer);
     if known.is_some_and(|record| record.tokens.contains(&append.token)) {
-        return Decision::Reply(Ok(AppendReply::Committed));
+        return Decision::Reply(Ok(AppendReply::Repeated));
     }
     let upper = state.upper();
     let fits = if append.overlap {
