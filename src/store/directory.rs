@@ -22,19 +22,23 @@ use std::sync::{Arc, Mutex, PoisonError};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
-    PutOptions, PutPayload, PutResult, RenameOptions,
+    CopyOptions, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions,
 };
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream, StreamExt};
 
 use crate::error::{Error, ErrorKind};
 
 mod marker;
+mod read;
 
 pub use marker::{FORMAT_VERSION, MARKER_NAME};
+pub use read::{KEPT_BUFFER_BYTES_MIN, KEPT_BYTES_MAX};
+
+use read::Buffers;
 
 /// Folders known to be durable that a store remembers: three per shard. Forgetting them costs syncing them once more.
 pub const SYNCED_FOLDERS_MAX: usize = 65_536;
@@ -45,6 +49,7 @@ pub struct Directory {
     files: LocalFileSystem,
     root: PathBuf,
     folders: Arc<Mutex<Folders>>,
+    buffers: Arc<Buffers>,
 }
 
 /// What is known of the folders below the root.
@@ -73,7 +78,7 @@ impl Directory {
         let files = LocalFileSystem::new_with_prefix(&root)
             .map_err(|error| named(Error::unavailable("cannot open the data directory").because(error)))?
             .with_fsync(true);
-        Ok(Self { files, root, folders: Arc::default() })
+        Ok(Self { files, root, folders: Arc::default(), buffers: Arc::default() })
     }
 
     /// Where it is, without links.
@@ -137,6 +142,21 @@ impl Directory {
         }
     }
 
+    /// What was found, to be read into our own buffers. Nothing is read yet.
+    fn reading(&self, found: GetResult) -> GetResult {
+        let payload = match found.payload {
+            GetResultPayload::File(file, _path) => {
+                let (buffers, range) = (Arc::clone(&self.buffers), found.range.clone());
+                let failed =
+                    |error: std::io::Error| object_store::Error::Generic { store: "Directory", source: error.into() };
+                let read = blocking(move || buffers.read(file, range).map_err(failed));
+                GetResultPayload::Stream(stream::once(read).boxed())
+            }
+            payload => payload,
+        };
+        GetResult { payload, ..found }
+    }
+
     fn folders(&self) -> std::sync::MutexGuard<'_, Folders> {
         self.folders.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -193,7 +213,9 @@ impl ObjectStore for Directory {
 
     async fn get_opts(&self, at: &Path, options: GetOptions) -> object_store::Result<GetResult> {
         self.trust(at).await?;
-        self.files.get_opts(at, options).await
+        let head = options.head;
+        let found = self.files.get_opts(at, options).await?;
+        Ok(if head { found } else { self.reading(found) })
     }
 
     async fn get_ranges(&self, at: &Path, ranges: &[std::ops::Range<u64>]) -> object_store::Result<Vec<Bytes>> {
