@@ -72,6 +72,12 @@ pub enum Workload {
     Limits,
 }
 
+impl Workload {
+    pub fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+}
+
 macro_rules! named {
     ($type:ident { $($value:ident $name:literal),* }) => {
         impl $type {

@@ -21,7 +21,7 @@ use crate::report::median;
 const TRIES: usize = 3;
 
 /// What a message holds, in timely's own choice for rows of this size.
-const BUFFER_ROWS: usize = 1_024;
+pub const BUFFER_ROWS: usize = 1_024;
 
 /// The machine's limits.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

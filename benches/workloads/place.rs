@@ -1,6 +1,6 @@
 //! Stores, logs and clients, counted.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use object_store::ObjectStore;
@@ -49,7 +49,15 @@ impl Counted {
             Place::Memory => Arc::new(log),
             Place::File => Arc::new(log.watching_directory(folder.join("data"))),
         };
-        let (store, log) = (CountingStore::new(store), CountingLog::new(log));
+        Self::with(args, CountingStore::new(store), CountingLog::new(log), below).await
+    }
+
+    /// Another client on the same stores.
+    pub async fn again(&self, args: &Args) -> Self {
+        Self::with(args, self.store.clone(), self.log.clone(), self.below.clone()).await
+    }
+
+    async fn with(args: &Args, store: CountingStore, log: CountingLog, below: CountingStore) -> Self {
         let mut config = Config::default();
         config.compact = args.compaction.is_on();
         let client = Client::builder(Arc::new(store.clone())).consensus(Arc::new(log.clone())).config(config);
@@ -93,10 +101,6 @@ pub fn folder(args: &Args) -> tempfile::TempDir {
         Some(dir) => tempfile::tempdir_in(dir).unwrap(),
         None => tempfile::tempdir().unwrap(),
     }
-}
-
-pub fn data_folder(folder: &Path) -> PathBuf {
-    folder.join("data")
 }
 
 /// The shard that reads are measured on: all rows, and settled where it is compacted.

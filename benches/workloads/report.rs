@@ -79,7 +79,10 @@ pub fn show(args: &Args, workload: &str, samples: &[Sample], limits: &Limits, li
         "ratio_to_limit": limit.map(|(_, rows)| rows_per_s / rows),
         "limit": limit.map(|(name, _)| name),
     });
-    let more = medians(&samples.iter().map(|sample| &sample.more).collect::<Vec<_>>());
+    let mut more = medians(&samples.iter().map(|sample| &sample.more).collect::<Vec<_>>());
+    if let Some(idle) = samples.first().and_then(|sample| sample.more.get("idle_ops")) {
+        more.insert("idle_ops".to_owned(), idle.clone());
+    }
     if let Some(object) = result.as_object_mut() {
         object.extend(more);
     }

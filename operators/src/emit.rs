@@ -9,7 +9,7 @@ use timely::dataflow::operators::generic::OutputBuilderSession;
 use timely_persist::{Codec, Data, Diff, FetchedPart, Time};
 
 /// Rows that one activation of an operator looks at, at most: a few milliseconds of work where each becomes owned.
-pub(crate) const EMIT_ROWS_MAX: usize = 1 << 16;
+pub(crate) const EMIT_ROWS_MAX: usize = 1 << 12;
 
 /// Rows of one container. The containers of timely's own operators have 8 KiB; as these rows are made here, and not
 /// moved, larger ones pay: fewer messages, and the row that is written last is still in the cache.

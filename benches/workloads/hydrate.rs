@@ -1,0 +1,199 @@
+//! `hydrate` and `arrange`: a source in a fresh process and client, until it has given the snapshot.
+
+use std::cell::RefCell;
+use std::path::Path;
+use std::process::Command;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use differential_dataflow::AsCollection;
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::ProbeHandle;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::Probe;
+use timely::dataflow::operators::core::input::Handle as InputHandle;
+use timely::dataflow::operators::generic::Operator;
+use timely::worker::Worker;
+use timely_persist::ShardId;
+use timely_persist_operators::PersistSource;
+
+use crate::args::{Args, Mode, Place, Workload};
+use crate::data::{BATCHES, Columns, Row, Sums, at};
+use crate::limits::BUFFER_ROWS;
+use crate::place::{Counted, Strings, fill};
+use crate::process::Meter;
+use crate::report::Sample;
+
+/// Runs the workload in fresh processes: on the shard in `folder`, or on one that each makes in its own memory.
+pub fn run(args: &Args, folder: &Path, shard: ShardId) -> Vec<Sample> {
+    (0..args.runs).map(|_| child(args, folder, &shard.to_string())).collect()
+}
+
+/// The name of the child that arranges rows from memory instead of a shard.
+pub const FROM_MEMORY: &str = "from-memory";
+
+pub fn child(args: &Args, folder: &Path, child: &str) -> Sample {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.arg(args.workload.name()).args(["--child", child]).arg("--dir").arg(folder);
+    command.args(["--rows", &args.rows.to_string(), "--workers", &args.workers.to_string()]);
+    command.args(["--mode", args.mode.name(), "--store", args.store.name(), "--log", args.log().name()]);
+    command.args(["--compaction", if args.compaction.is_on() { "on" } else { "off" }]);
+    let output = command.stderr(std::process::Stdio::inherit()).output().unwrap();
+    assert!(output.status.success(), "a run failed: {}", output.status);
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// One run, in this process.
+pub fn run_here(args: &Args, child: &str) -> Sample {
+    let folder = args.dir.clone().unwrap_or_default();
+    if child == FROM_MEMORY {
+        return arrange_from_memory(args);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let id: ShardId = child.parse().unwrap();
+    let filled = (args.store == Place::Memory).then(|| {
+        let counted = runtime.block_on(Counted::open(args, &folder));
+        let columns = Columns::new(args.rows);
+        runtime.block_on(fill(&counted.client, id, &columns));
+        counted
+    });
+    let meter = Meter::start();
+    let counted = match &filled {
+        Some(filled) => runtime.block_on(filled.again(args)),
+        None => runtime.block_on(Counted::open(args, &folder)),
+    };
+    let before = counted.counts();
+    let shard: Strings = counted.client.shard(id);
+    let (workload, mode) = (args.workload, args.mode);
+    let guards = timely::execute(timely::Config::process(args.workers), move |worker| match workload {
+        Workload::Arrange => arrange(worker, &shard),
+        _ => hydrate(worker, &shard, mode),
+    });
+    let mut sums = Sums::default();
+    for guard in guards.unwrap().join() {
+        sums.merge(guard.unwrap());
+    }
+    let mut sample = Sample {
+        wall_s: meter.wall_s(),
+        cpu_s: meter.cpu_s(),
+        peak_rss_mb: meter.peak_rss_mb(),
+        rss_before_mb: meter.rss_before_mb,
+        ops: counted.since(before, 1.0),
+        ..Sample::default()
+    };
+    sample.more.insert("rss_above_start_mb".to_owned(), (sample.peak_rss_mb - sample.rss_before_mb).into());
+    sums.check(Sums::expected(args.rows));
+    sample
+}
+
+fn hydrate(worker: &mut Worker, shard: &Strings, mode: Mode) -> Sums {
+    let sums = Rc::new(RefCell::new(Sums::default()));
+    let probe = ProbeHandle::new();
+    let button = worker.dataflow::<u64, _, _>(|scope| {
+        let source = PersistSource::new(shard).as_of(at(BATCHES - 1)).until(at(BATCHES));
+        let sums = Rc::clone(&sums);
+        match mode {
+            Mode::Owned => {
+                let source = source.build(scope);
+                let count = count(source.updates.inner, sums);
+                count.probe_with(&probe);
+                source.button
+            }
+            Mode::Fold => {
+                let source = source.map(move |key, value, _time, diff| {
+                    let row = std::hint::black_box((key.to_owned(), value.to_owned()));
+                    sums.borrow_mut().add(&row.0, diff);
+                    None::<()>
+                });
+                let source = source.build(scope);
+                source.stream.probe_with(&probe);
+                source.button
+            }
+            Mode::Borrowed => {
+                let source = source.map(move |key, value, _time, diff| {
+                    std::hint::black_box(value);
+                    sums.borrow_mut().add(key, diff);
+                    None::<()>
+                });
+                let source = source.build(scope);
+                source.stream.probe_with(&probe);
+                source.button
+            }
+        }
+    });
+    while !probe.done() {
+        worker.step_or_park(None);
+    }
+    drop(button);
+    let sums = *sums.borrow();
+    sums
+}
+
+fn count<'scope>(
+    rows: timely::dataflow::StreamVec<'scope, u64, Row>,
+    sums: Rc<RefCell<Sums>>,
+) -> timely::dataflow::StreamVec<'scope, u64, ()> {
+    rows.unary::<CapacityContainerBuilder<Vec<()>>, _, _, _>(Pipeline, "count", |_capability, _info| {
+        move |input, _output| {
+            input.for_each(|_time, rows: &mut Vec<Row>| {
+                let mut sums = sums.borrow_mut();
+                rows.drain(..).for_each(|((key, _value), _time, diff)| sums.add(&key, diff));
+            })
+        }
+    })
+}
+
+/// What is arranged is counted by reading the arrangement's batches.
+fn arrange(worker: &mut Worker, shard: &Strings) -> Sums {
+    let sums = Rc::new(RefCell::new(Sums::default()));
+    let probe = ProbeHandle::new();
+    let button = worker.dataflow::<u64, _, _>(|scope| {
+        let source = PersistSource::new(shard).as_of(at(BATCHES - 1)).until(at(BATCHES)).build(scope);
+        let counting = Rc::clone(&sums);
+        let rows = source.updates.inspect(move |((key, _value), _time, diff)| counting.borrow_mut().add(key, *diff));
+        rows.arrange_by_key().stream.probe_with(&probe);
+        source.button
+    });
+    while !probe.done() {
+        worker.step_or_park(None);
+    }
+    drop(button);
+    let sums = *sums.borrow();
+    sums
+}
+
+/// The same arrangement, of rows that each worker has built before.
+fn arrange_from_memory(args: &Args) -> Sample {
+    let columns = Arc::new(Columns::new(args.rows));
+    let guards = timely::execute(timely::Config::process(args.workers), move |worker| {
+        let (index, peers) = (worker.index() as u64, worker.peers() as u64);
+        let mut messages: Vec<Vec<Row>> = Vec::new();
+        for batch in (0..BATCHES).filter(|batch| batch % peers == index) {
+            let mut rows = columns.batch(batch).into_iter().map(|(data, _time, diff)| (data, BATCHES - 1, diff));
+            while rows.len() > 0 {
+                messages.push(rows.by_ref().take(BUFFER_ROWS).collect());
+            }
+        }
+        let mut input = InputHandle::<u64, CapacityContainerBuilder<Vec<Row>>>::new_with_builder();
+        let probe = ProbeHandle::new();
+        let start = std::time::Instant::now();
+        worker.dataflow(|scope| {
+            let sums = RefCell::new(Sums::default());
+            let rows = input.to_stream(scope).as_collection();
+            let rows = rows.inspect(move |((key, _value), _time, diff): &Row| sums.borrow_mut().add(key, *diff));
+            rows.arrange_by_key().stream.probe_with(&probe);
+        });
+        input.advance_to(BATCHES - 1);
+        for mut message in messages {
+            input.send_batch(&mut message);
+            worker.step();
+        }
+        input.close();
+        while !probe.done() {
+            worker.step();
+        }
+        start.elapsed().as_secs_f64()
+    });
+    let wall_s = guards.unwrap().join().into_iter().map(Result::unwrap).fold(0.0, f64::max);
+    Sample { wall_s, ..Sample::default() }
+}

@@ -1,0 +1,119 @@
+//! Reading files into memory that was used before.
+//!
+//! A part takes megabytes, and memory that is fresh from the system costs more than the reading: each of its pages is
+//! zeroed and entered on first touch. So a large buffer comes back here when the last owner of its bytes is gone, and the
+//! next read takes it.
+//!
+//! Always: bytes that were given out are not touched again; at most [`KEPT_BYTES_MAX`] bytes wait here unused.
+
+use std::fs::File;
+use std::io::{Error, ErrorKind, Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use bytes::Bytes;
+
+/// Bytes of buffers that are kept for the next reads: as many parts as are read at once by default.
+pub const KEPT_BYTES_MAX: usize = 48 << 20;
+
+/// Smaller buffers are not worth keeping: the allocator has them at hand.
+pub const KEPT_BUFFER_BYTES_MIN: usize = 1 << 20;
+
+/// Buffers that wait for the next read.
+#[derive(Debug, Default)]
+pub(super) struct Buffers(Mutex<Vec<Vec<u8>>>);
+
+impl Buffers {
+    /// Reads a range of a file. Blocks.
+    pub(super) fn read(self: &Arc<Self>, mut file: File, range: Range<u64>) -> std::io::Result<Bytes> {
+        let len = range.end.saturating_sub(range.start);
+        let capacity = usize::try_from(len).map_err(|_| Error::from(ErrorKind::OutOfMemory))?;
+        let mut buffer = self.take(capacity);
+        file.seek(SeekFrom::Start(range.start))?;
+        file.take(len).read_to_end(&mut buffer)?;
+        if buffer.len() != capacity {
+            return Err(Error::new(ErrorKind::UnexpectedEof, format!("{} bytes of {capacity}", buffer.len())));
+        }
+        Ok(match capacity < KEPT_BUFFER_BYTES_MIN {
+            true => Bytes::from(buffer),
+            false => Bytes::from_owner(Lent { buffer, home: Arc::downgrade(self) }),
+        })
+    }
+
+    /// The smallest buffer that is large enough, or a new one.
+    fn take(&self, capacity: usize) -> Vec<u8> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let fitting = kept.iter().enumerate().filter(|(_, buffer)| buffer.capacity() >= capacity);
+        match fitting.min_by_key(|(_, buffer)| buffer.capacity()).map(|(index, _)| index) {
+            Some(index) if capacity >= KEPT_BUFFER_BYTES_MIN => kept.swap_remove(index),
+            _ => Vec::with_capacity(capacity),
+        }
+    }
+
+    fn keep(&self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes: usize = kept.iter().map(Vec::capacity).sum();
+        if bytes + buffer.capacity() <= KEPT_BYTES_MAX {
+            kept.push(buffer);
+        }
+    }
+}
+
+/// A buffer that comes home.
+struct Lent {
+    buffer: Vec<u8>,
+    home: Weak<Buffers>,
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.buffer
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let Some(home) = self.home.upgrade() {
+            home.keep(std::mem::take(&mut self.buffer));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_buffers_come_home_and_are_used_again() {
+        let temporary = tempfile::tempdir().expect("a temporary directory");
+        let path = temporary.path().join("file");
+        let written: Vec<u8> = (0..3 << 20).map(|i: u32| i.to_le_bytes()[1]).collect();
+        std::fs::write(&path, &written).expect("a file");
+        let buffers = Arc::new(Buffers::default());
+        let read = |range| buffers.read(File::open(&path).expect("the file"), range);
+        let kept = || buffers.0.lock().expect("no test panics with it").iter().map(Vec::len).collect::<Vec<_>>();
+        let first = read(10..2 << 20).expect("there");
+        assert_eq!(first, written[10..2 << 20]);
+        let part = first.slice(5..10);
+        drop(first);
+        assert!(kept().is_empty(), "a slice is still in use");
+        assert_eq!(part, written[15..20]);
+        drop(part);
+        assert_eq!(kept(), [0]);
+        let second = read(1..1 << 20 | 1).expect("there");
+        assert!(kept().is_empty(), "taken");
+        assert_eq!(second, written[1..1 << 20 | 1]);
+        assert_eq!(read(0..10).expect("there"), written[..10]);
+        assert_eq!(read(10..4 << 20).expect_err("too short").kind(), ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let buffers = Buffers::default();
+        for _ in 0..10 {
+            buffers.keep(Vec::with_capacity(KEPT_BYTES_MAX / 3));
+        }
+        assert_eq!(buffers.0.lock().expect("no test panics with it").len(), 3);
+    }
+}
