@@ -12,7 +12,8 @@ use crate::store::keys;
 use super::{Context, Retry};
 
 impl Context {
-    /// The bytes of an object in this range; `None` where there is no such object.
+    /// The bytes of an object in this range; `None` where there is no such object. Fewer where it ends before: stores
+    /// differ in what they say of that, and a part that was cut short must not pass for a store that does not answer.
     ///
     /// Cancelling leaves nothing.
     pub async fn read_blob(
@@ -22,7 +23,17 @@ impl Context {
         range: std::ops::Range<u64>,
     ) -> Result<Option<Bytes>, Error> {
         let path = keys::blob(shard, name);
-        let answer = self.persist(|| self.store.get_range(&path, range.clone())).await;
+        let request = || async {
+            let answer = self.store.get_range(&path, range.clone()).await;
+            match answer {
+                Err(error) if !is_final(&error) => match self.store.head(&path).await {
+                    Ok(object) if object.size < range.end => Ok(Bytes::new()),
+                    _ => Err(error),
+                },
+                answer => answer,
+            }
+        };
+        let answer = self.persist(request).await;
         match answer {
             Ok(bytes) => Ok(Some(bytes)),
             Err(Tried::Failed(object_store::Error::NotFound { .. })) => Ok(None),
