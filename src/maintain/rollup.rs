@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::codec::Time;
 use crate::error::Error;
 use crate::machine::Machine;
-use crate::state::RollupRef;
 use crate::state::transition::set_rollup;
+use crate::state::{RollupRef, rollup_interval};
 
 /// Writes the present state as a rollup, makes it the newest, and truncates the log behind it.
 pub(super) async fn write<T: Time>(machine: &Arc<Machine<T>>) -> Result<(), Error> {
@@ -17,7 +17,8 @@ pub(super) async fn write<T: Time>(machine: &Arc<Machine<T>>) -> Result<(), Erro
     context.write_blob(machine.shard(), &name, state.encode()).await?;
     let rollup = RollupRef { seqno: state.seqno, name: name.clone() };
     // On an error the rollup may be in use, or come to be: it stays, and the leak sweep decides.
-    let applied = machine.apply(move |state, _now_ms| set_rollup(state, &rollup)).await?;
+    let interval = rollup_interval(&context.config);
+    let applied = machine.apply(move |state, _now_ms| set_rollup(state, &rollup, interval)).await?;
     if !applied.reply && !applied.doubtful {
         context.delete_blob(machine.shard(), &name).await?;
     }
