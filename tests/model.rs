@@ -221,8 +221,6 @@ impl<T: ModelTime> World<T> {
             let rows = reader.snapshot_and_fetch(as_of.clone()).await.unwrap();
             assert_eq!(rows, self.seen(&as_of, true, false));
         }
-        let stats = reader.snapshot_parts_stats(as_of).await.map(|stats| stats.parts);
-        drop(stats);
         reader.expire().await.unwrap();
         within(shard.settle()).await.unwrap();
         let info = shard.inspect().await.unwrap();
