@@ -182,6 +182,9 @@ async fn follow<K: Data, V: Data, T: Time, D: Diff>(
             }
         }
         let ended = ended || progress.as_ref().is_some_and(|frontier| frontier.is_empty());
+        if ended && !well {
+            mailbox.send(Heard::Notice(recovered(settings))).await?; // nobody looks at the health any more
+        }
         if !parts.is_empty() || progress.is_some() {
             mailbox.send(Heard::Step { parts, progress }).await?;
         }
