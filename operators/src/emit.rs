@@ -8,15 +8,10 @@ use timely::dataflow::operators::CapabilitySet;
 use timely::dataflow::operators::generic::OutputBuilderSession;
 use timely_persist::{Codec, Data, Diff, FetchedPart, Time};
 
-<<<<<<< HEAD
-/// Rows that one activation of an operator looks at, at most: a few milliseconds of work where each becomes owned.
-pub(crate) const EMIT_ROWS_MAX: usize = 1 << 12;
-=======
 /// The fuel of one activation: rows, where each is at most [`ROW_BYTES`] large; a larger one takes more. Owned strings of
 /// 113 bytes take 0.4 ms, which is also little enough to be still in the cache when the next operator looks at them:
 /// sixteen times as much made the whole chain a fifth slower.
 pub(crate) const EMIT_FUEL: usize = 4 << 10;
->>>>>>> 6d24767 (Emit in small portions, and let each Stalled have its Recovered)
 
 /// Bytes of a row that one unit of fuel pays for.
 const ROW_BYTES: usize = 1 << 10;
