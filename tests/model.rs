@@ -215,7 +215,7 @@ impl<T: ModelTime> World<T> {
         within(shard.settle()).await.unwrap();
         // The other process's upkeep too, with its own view.
         tokio::time::sleep(FOREVER).await;
-        let mut reader = shard.open_reader("end").await.unwrap();
+        let reader = shard.open_reader("end").await.unwrap();
         let as_of = reader.since().clone();
         if is_complete(self.upper(), &as_of) {
             let rows = reader.snapshot_and_fetch(as_of.clone()).await.unwrap();

@@ -625,7 +625,7 @@ async fn clean_up(observer: &Strings, record: &Shared, store: &dyn ObjectStore) 
     }
     tokio::time::sleep(Duration::from_secs(120)).await;
     observer.open_writer("end").await.unwrap().fetch_upper().await.unwrap();
-    let mut reader = observer.open_reader("end").await.unwrap();
+    let reader = observer.open_reader("end").await.unwrap();
     let since = reader.since().clone();
     let upper = observer.inspect().await.unwrap().upper;
     if time(&since) < time(&upper) {
