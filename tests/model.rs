@@ -139,7 +139,7 @@ impl<T: ModelTime> World<T> {
         self.random.below(self.processes.len())
     }
 
-    async fn settle(&mut self) {
+    pub async fn settle(&mut self) {
         let process = self.process();
         self.story.tell(format_args!("settle process {process}"));
         self.processes[process].shard.inspect().await.unwrap();

@@ -336,7 +336,9 @@ impl Actor {
                     Err(_waited) => continue,
                 };
                 // The parts are in other hands for a while, and the log goes on.
-                self.rest().await;
+                for _ in 0..1 + self.random.below(4) {
+                    self.rest().await;
+                }
                 let fetcher = reader.fetcher();
                 let mut rows = Vec::new();
                 let mut failed = None;

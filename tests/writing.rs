@@ -679,3 +679,19 @@ async fn upkeep_of_unknown_outcome_does_not_delete_what_it_wrote() {
         assert_eq!(fresh.contents(11).await, expected);
     }
 }
+
+/// First the objects, then the record, then the log: interrupted, a sweep leaves work and not orphans.
+#[tokio::test(start_paused = true)]
+async fn an_interrupted_sweep_leaves_its_record() {
+    let stage = Stage::new();
+    let process = stage.process(compacting()).await;
+    process.object_faults.add(Rule::every(Operation::Delete, Fault::FailBefore));
+    append_each(&process, 0, 2).await;
+    let error = within(process.shard.settle()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert_eq!(process.shard.inspect().await.unwrap().garbage, 2);
+    process.object_faults.clear();
+    within(process.shard.settle()).await.unwrap();
+    assert_eq!(process.shard.inspect().await.unwrap().garbage, 0);
+    assert_eq!(stage.parts().await.len(), 1);
+}

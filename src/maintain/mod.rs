@@ -67,7 +67,7 @@ async fn maintain<K: Data, V: Data, T: Time, D: Diff>(
         let Some(held) = machine.upgrade() else {
             return;
         };
-        let waiting = tokio::select! {
+        let mut waiting = tokio::select! {
             biased; // no dice: a simulation replays
             () = held.upkeep_due() => None,
             () = tokio::time::sleep_until(next_sweep), if held.state().sweep_due() => None,
@@ -86,6 +86,11 @@ async fn maintain<K: Data, V: Data, T: Time, D: Diff>(
             match upkeep::<K, V, T, D>(&held, sweeps, &mut leaks_next).await {
                 Err(error) if waiting.is_none() => {
                     tracing::warn!(shard = %held.shard(), %error, "upkeep failed, trying again");
+                    // Whoever asked meanwhile hears of it, and need not wait until it works.
+                    if let Ok(asking) = asked.try_recv() {
+                        waiting = Some(asking);
+                        break Err(error);
+                    }
                     retry.pause().await;
                 }
                 done => break done,

@@ -102,6 +102,14 @@ impl<T: ModelTime> World<T> {
         let index = self.random.below(self.kept.len());
         let kept = self.kept.swap_remove(index);
         self.story.tell(format_args!("fetch {} + {} kept parts", kept.parts.len(), kept.exchanged.len()));
+        // What could be deleted is deleted before.
+        if self.random.percent(60) {
+            if let Some(reader) = &mut self.readers[kept.reader] {
+                let since = reader.since().clone();
+                reader.downgrade_since(&since).await.unwrap();
+            }
+            self.settle().await;
+        }
         let process = self.process();
         let fetcher = self.processes[process].shard.fetcher().await.unwrap();
         let mut rows = Vec::new();

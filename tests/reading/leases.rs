@@ -102,6 +102,8 @@ async fn a_hold_moves_on_during_a_long_wait() {
 async fn a_lease_is_atomic_with_the_list_of_parts() {
     let mut config = compacting();
     config.rollup_interval = 5;
+    // Renewals all the time, each with the hold of its moment.
+    config.heartbeat_interval = Duration::from_micros(100);
     let store = Arc::new(object_store::memory::InMemory::new());
     let client = Client::builder(store).config(config).open().await.unwrap();
     let shard = client.shard::<String, u64, u64, i64>(ShardId::from_u128(1));

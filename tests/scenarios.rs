@@ -1,0 +1,333 @@
+//! The state machine, driven by scripts that anyone can read: `tests/scenarios/*.txt`.
+//!
+//! A line is `command -> what it answers`; `#` begins a comment. Times and frontiers are numbers, `-` is the empty
+//! frontier. Every commit is written as bytes, read back, applied, and must come to the same state that was decided on;
+//! the invariants are checked after each. The commands:
+//!
+//! | command | meaning |
+//! |---|---|
+//! | `clock MS` | it is so late from now on, by the clock of whoever acts |
+//! | `append W LOWER UPPER [with PART,…] [token N] [overlap]` | writer W appends, each part in an object of that name |
+//! | `open R [at TIME] [lease MS]` | leased reader R registers |
+//! | `renew R SINCE HOLD [and R SINCE HOLD]…` | readers of one process renew in one entry |
+//! | `expire R` | reader R goes |
+//! | `lapse` | whoever acts removes the lapsed; a writer's record lapses after 1,000 ms |
+//! | `critical C OPAQUE` | critical reader C is opened |
+//! | `downgrade C EXPECTED NEW SINCE` | and moved |
+//! | `read LOWER UPPER` | a compaction reads the batches of this interval |
+//! | `merge PART [since TIME]` | it offers the part in their place, merged up to that since, else to the shard's |
+//! | `rollup NAME AT INTERVAL` | a rollup of position AT is offered |
+//! | `deletable` | the objects that a sweep may delete |
+//! | `delete SEQNO PART,…` | a sweep records what it deleted |
+//! | `finalize STEP` | one step of finalizing |
+//! | `contains LOWER UPPER SINCE TIME` | whether a batch of this description has a row at this time |
+//! | `state FIELD…` | the state's fields: seqno wall since upper hold batches parts readers critical writers garbage |
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use timely::progress::Antichain;
+use timely_persist::ids::Token;
+use timely_persist::part::{PartFormat, PartMeta};
+use timely_persist::state::transition::{
+    Append, AppendReply, CriticalReply, FinalizeReply, Registration, Renewal, RenewalReply, Replacement, append,
+    delete_garbage, downgrade_critical, expire_reader, finalize, lapsed, open_critical, register, renew, replace,
+    set_rollup,
+};
+use timely_persist::state::{
+    Batch, Change, CodecNames, Decision, Description, Entry, Location, Part, RollupRef, Run, State,
+};
+use timely_persist::{CriticalReaderId, Error, ErrorKind, LeasedReaderId, SeqNo, ShardId, WriterId};
+
+const RETENTION_MS: u64 = 1_000;
+
+type Frontier = Antichain<u64>;
+
+fn frontier(word: &str) -> Frontier {
+    if word == "-" { Antichain::new() } else { Antichain::from_elem(number(word)) }
+}
+
+fn show(frontier: &Frontier) -> String {
+    frontier.elements().first().map_or("-".to_owned(), |time| time.to_string())
+}
+
+fn number(word: &str) -> u64 {
+    word.parse().unwrap_or_else(|_| panic!("{word:?} is no number"))
+}
+
+/// The id that a name stands for: all names are short.
+fn id(name: &str) -> u128 {
+    name.bytes().fold(0, |bits, byte| bits << 8 | u128::from(byte))
+}
+
+/// The word behind `key`, if it is there.
+fn option<'a>(words: &[&'a str], key: &str) -> Option<&'a str> {
+    words.iter().position(|word| *word == key).map(|index| words[index + 1])
+}
+
+fn part(name: &str) -> Part<u64> {
+    let meta = PartMeta {
+        format: PartFormat::ArrowIpc,
+        encoded_bytes: 100,
+        decoded_bytes: 100,
+        tail_bytes: 10,
+        rows: 1,
+        checksum: 0,
+        time_lower: Antichain::from_elem(0),
+        time_upper: vec![0],
+        diff_sum: [0; 8],
+        stats: Bytes::new(),
+    };
+    Part { location: Location::Blob(name.to_owned()), meta }
+}
+
+fn run_of(names: &str) -> Run<u64> {
+    names.split(',').map(part).collect()
+}
+
+fn refusal(error: &Error) -> String {
+    match error.kind() {
+        ErrorKind::Since { earliest } => format!("too early, earliest {earliest}"),
+        kind => format!("{kind:?}").to_lowercase(),
+    }
+}
+
+struct Stage {
+    state: State<u64>,
+    codecs: Arc<CodecNames>,
+    now_ms: u64,
+    tokens: u128,
+    read: Vec<Arc<Batch<u64>>>,
+}
+
+impl Stage {
+    fn new() -> Self {
+        Self {
+            state: State::new(ShardId::from_u128(1)),
+            codecs: Arc::new(CodecNames::of::<String, u64, u64, i64>()),
+            now_ms: 0,
+            tokens: 1 << 100,
+            read: Vec::new(),
+        }
+    }
+
+    fn decide<R>(&mut self, transition: impl FnOnce(&State<u64>, u64) -> Decision<u64, R>) -> R {
+        let mut draft = self.state.clone();
+        draft.seqno = draft.seqno.next();
+        draft.wall_ms = draft.wall_ms.max(self.now_ms);
+        match transition(&draft, draft.wall_ms) {
+            Decision::Reply(reply) => reply,
+            Decision::Commit(changes, reply) => {
+                self.commit(draft, changes);
+                reply
+            }
+        }
+    }
+
+    fn commit(&mut self, mut draft: State<u64>, changes: Vec<Change<u64>>) {
+        for change in &changes {
+            draft.apply_change(change).unwrap();
+        }
+        self.tokens += 1;
+        let token = Token::from_u128(self.tokens);
+        let entry = Entry { token, wall_ms: draft.wall_ms, changes, rollup: draft.rollup.clone() };
+        let entry = Entry::decode(&entry.encode()).unwrap();
+        self.state.apply(draft.seqno, &entry).unwrap();
+        assert_eq!(self.state, draft, "an entry comes to another state than the one that was decided on");
+        self.state.check().unwrap();
+        assert_eq!(State::decode(&self.state.encode(), self.state.shard).unwrap(), self.state);
+    }
+
+    fn run(&mut self, command: &str, words: &[&str]) -> String {
+        match command {
+            "clock" => {
+                self.now_ms = number(words[0]);
+                String::new()
+            }
+            "append" => self.append(words),
+            "open" => self.open(words),
+            "renew" => self.renew(words),
+            "expire" => {
+                let reader = LeasedReaderId::from_u128(id(words[0]));
+                self.decide(|state, _| expire_reader(state, reader));
+                String::new()
+            }
+            "lapse" => {
+                let before = self.state.clone();
+                self.decide(|state, now_ms| {
+                    let changes = lapsed(state, now_ms, RETENTION_MS);
+                    if changes.is_empty() { Decision::Reply(()) } else { Decision::Commit(changes, ()) }
+                });
+                let (readers, writers) = (before.readers.len(), before.writers.len());
+                let gone = (readers - self.state.readers.len(), writers - self.state.writers.len());
+                format!("{} readers, {} writers", gone.0, gone.1)
+            }
+            "critical" => {
+                let (reader, opaque) = (CriticalReaderId::from_u128(id(words[0])), number(words[1]));
+                let codecs = self.codecs.clone();
+                match self.decide(|state, _| open_critical(state, &codecs, reader, opaque, "")) {
+                    Ok(reader) => format!("since {} opaque {}", show(&reader.since), reader.opaque),
+                    Err(error) => refusal(&error),
+                }
+            }
+            "downgrade" => {
+                let reader = CriticalReaderId::from_u128(id(words[0]));
+                let (expected, new, since) = (number(words[1]), number(words[2]), frontier(words[3]));
+                match self.decide(|state, _| downgrade_critical(state, reader, expected, new, &since)) {
+                    CriticalReply::Downgraded(since) => format!("downgraded {}", show(&since)),
+                    CriticalReply::OpaqueMismatch(current) => format!("fenced by {current}"),
+                    CriticalReply::Missing => "missing".to_owned(),
+                }
+            }
+            "read" => {
+                let (lower, upper) = (frontier(words[0]), frontier(words[1]));
+                let behind = self.state.batches.iter().skip_while(|batch| batch.desc.lower != lower);
+                let reaches = |batch: &&Arc<Batch<u64>>| timely::PartialOrder::less_equal(&batch.desc.upper, &upper);
+                self.read = behind.take_while(reaches).cloned().collect();
+                format!("{} batches", self.read.len())
+            }
+            "merge" => self.merge(words),
+            "rollup" => {
+                let (at, interval) = (SeqNo(number(words[1])), number(words[2]));
+                let rollup = RollupRef { seqno: at, name: words[0].to_owned() };
+                let used = self.decide(|state, _| set_rollup(state, &rollup, interval));
+                if used { "used" } else { "refused" }.to_owned()
+            }
+            "deletable" => {
+                let hold = self.state.hold();
+                let dead = self.state.garbage.iter().filter(|(seqno, _)| **seqno <= hold);
+                let names: Vec<String> = dead.flat_map(|(_, names)| names.iter().cloned()).collect();
+                if names.is_empty() { "nothing".to_owned() } else { names.join(",") }
+            }
+            "delete" => {
+                let names: Vec<String> = words[1].split(',').map(str::to_owned).collect();
+                let deleted = [(SeqNo(number(words[0])), names)];
+                let before = self.state.totals.garbage;
+                self.decide(|state, _| delete_garbage(state, &deleted));
+                format!("{} recorded", before - self.state.totals.garbage)
+            }
+            "finalize" => match self.decide(|state, _| finalize(state, number(words[0]) as usize)) {
+                Ok(FinalizeReply::More) => "more".to_owned(),
+                Ok(FinalizeReply::Done) => "done".to_owned(),
+                Err(error) => refusal(&error),
+            },
+            "contains" => {
+                let mut desc = Description::new(frontier(words[0]), frontier(words[1]));
+                desc.since = frontier(words[2]);
+                if desc.contains(&number(words[3])) { "yes" } else { "no" }.to_owned()
+            }
+            "state" => words.iter().map(|field| self.field(field)).collect::<Vec<_>>().join(" "),
+            _ => panic!("there is no command {command:?}"),
+        }
+    }
+
+    fn append(&mut self, words: &[&str]) -> String {
+        self.tokens += 1;
+        let token = option(words, "token").map_or(self.tokens, |token| u128::from(number(token)));
+        let append_ = Append {
+            writer: WriterId::from_u128(id(words[0])),
+            token: Token::from_u128(token),
+            codecs: self.codecs.clone(),
+            lower: frontier(words[1]),
+            upper: frontier(words[2]),
+            runs: option(words, "with").map(run_of).into_iter().collect(),
+            overlap: words.contains(&"overlap"),
+        };
+        match self.decide(|state, now_ms| append(state, now_ms, &append_)) {
+            Ok(AppendReply::Committed) => "committed".to_owned(),
+            Ok(AppendReply::Repeated) => "repeated".to_owned(),
+            Ok(AppendReply::Covered) => "covered".to_owned(),
+            Ok(AppendReply::UpperMismatch(upper)) => format!("mismatch {}", show(&upper)),
+            Err(error) => refusal(&error),
+        }
+    }
+
+    fn open(&mut self, words: &[&str]) -> String {
+        let registration = Registration {
+            id: LeasedReaderId::from_u128(id(words[0])),
+            codecs: self.codecs.clone(),
+            purpose: String::new(),
+            lease_ms: option(words, "lease").map_or(100, number),
+            as_of: option(words, "at").map(frontier),
+        };
+        match self.decide(|state, now_ms| register(state, now_ms, &registration)) {
+            Ok(reader) => format!("since {} hold {}", show(&reader.since), reader.hold.0),
+            Err(error) => refusal(&error),
+        }
+    }
+
+    fn renew(&mut self, words: &[&str]) -> String {
+        let renewal = |words: &[&str]| Renewal {
+            id: LeasedReaderId::from_u128(id(words[0])),
+            since: frontier(words[1]),
+            hold: SeqNo(number(words[2])),
+        };
+        let renewals: Vec<_> = words.split(|word| *word == "and").map(renewal).collect();
+        let replies = self.decide(|state, now_ms| renew(state, now_ms, &renewals));
+        let told = replies.iter().map(|reply| match reply {
+            RenewalReply::Renewed => "renewed",
+            RenewalReply::Lost => "lost",
+        });
+        told.collect::<Vec<_>>().join(" ")
+    }
+
+    fn merge(&mut self, words: &[&str]) -> String {
+        let (first, last) = (&self.read[0], &self.read[self.read.len() - 1]);
+        let mut desc = Description::new(first.desc.lower.clone(), last.desc.upper.clone());
+        desc.since = option(words, "since").map_or(self.state.since.clone(), frontier);
+        let output = Arc::new(Batch { desc, runs: vec![run_of(words[0])] });
+        let replacement = Replacement { inputs: self.read.clone(), output };
+        let used = self.decide(|state, _| replace(state, &replacement));
+        if used { "used" } else { "refused" }.to_owned()
+    }
+
+    fn field(&self, field: &str) -> String {
+        let state = &self.state;
+        match field {
+            "seqno" => state.seqno.0.to_string(),
+            "wall" => state.wall_ms.to_string(),
+            "since" => show(&state.since),
+            "upper" => show(&state.upper()),
+            "hold" => state.hold().0.to_string(),
+            "batches" => state.batches.len().to_string(),
+            "parts" => state.totals.parts.to_string(),
+            "readers" => state.readers.len().to_string(),
+            "critical" => state.critical.len().to_string(),
+            "writers" => state.writers.len().to_string(),
+            "garbage" => state.totals.garbage.to_string(),
+            _ => panic!("there is no field {field:?}"),
+        }
+    }
+}
+
+fn scenarios() -> BTreeMap<String, String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
+    let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+    let scripts = files.filter(|path| path.extension().is_some_and(|extension| extension == "txt"));
+    scripts
+        .map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), std::fs::read_to_string(&path).unwrap()))
+        .collect()
+}
+
+#[test]
+fn scenarios_go_as_they_are_written() {
+    let scenarios = scenarios();
+    assert!(scenarios.len() >= 10, "the scripts are there");
+    for (name, script) in scenarios {
+        let mut stage = Stage::new();
+        let mut answers = 0;
+        for (index, line) in script.lines().enumerate() {
+            let line = line.split('#').next().unwrap().trim();
+            let (question, expected) = line.split_once("->").unwrap_or((line, ""));
+            let words: Vec<&str> = question.split_whitespace().collect();
+            let Some((command, words)) = words.split_first() else { continue };
+            let answer = stage.run(command, words);
+            answers += usize::from(!expected.is_empty());
+            assert_eq!(answer, expected.trim(), "{name}:{}: {line}", index + 1);
+        }
+        assert!(answers > 0, "{name} expects nothing");
+    }
+}
