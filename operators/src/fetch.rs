@@ -16,7 +16,7 @@ use timely::dataflow::{Scope, StreamVec};
 use timely_persist::{Data, Diff, ExchangeablePart, InflightPermit, LeaseId, Shard, Time};
 
 use crate::button::Button;
-use crate::emit::{DataSession, EMIT_ROWS_MAX, Emission, Rows};
+use crate::emit::{DataSession, EMIT_FUEL, Emission, Rows};
 use crate::error::{SourceError, SourceErrorKind};
 use crate::fetching::{Delivery, Fetches, Fetching};
 use crate::mailbox::{Found, Receiver, mailbox};
@@ -92,8 +92,8 @@ pub(crate) fn fetch<'scope, K: Data, V: Data, T: Time, D: Diff, R: Rows<K, V, T,
                 state.given_up = Rights::none();
                 return;
             }
-            state.hear(&mut outputs);
             state.start();
+            state.hear(&mut outputs);
             if state.emit(&mut outputs) {
                 again.activate();
             }
@@ -207,7 +207,7 @@ impl<K: Data, V: Data, T: Time, D: Diff, R: Rows<K, V, T, D>> State<K, V, T, D, 
 
     /// Emits rows of what was fetched; whether there is more.
     fn emit(&mut self, outputs: &mut Outputs<'_, T, R::Out>) -> bool {
-        let mut fuel = EMIT_ROWS_MAX;
+        let mut fuel = EMIT_FUEL;
         while let Some((held, emission, _)) = self.ready.front_mut() {
             if held.audit {
                 if emission.is_wanted(&mut self.rows) {
