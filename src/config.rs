@@ -94,6 +94,8 @@ pub struct Config {
     /// An object that no state refers to is removed when it is older than this, and a part older than half of this is
     /// refused at commit. Default 1 day.
     pub orphan_age_min: Duration,
+    /// How often a process looks for such objects in one shard. Default 6 hours: it lists the shard's folder.
+    pub leak_sweep_interval: Duration,
     /// Whether this client compacts, collects and writes rollups. Default true. A client that must only read says false.
     pub maintain: bool,
     /// Whether this client compacts after its own appends. Default true.
@@ -112,8 +114,6 @@ pub struct Config {
     pub listen_parts_max: usize,
     /// The memory of a cursor, in bytes of decoded blocks. Default 64 MiB: above it a cursor reads smaller blocks.
     pub cursor_bytes_max: usize,
-    /// The bytes of statistics kept per part. Default 1 KiB.
-    pub part_stats_bytes_max: usize,
     /// Of how many parts discarded by a filter one is fetched anyway to audit the filter. Default 1 in 1,000; 0 audits none.
     pub filter_audit_one_in: u64,
 }
@@ -150,6 +150,7 @@ impl Default for Config {
             sweep_step_objects_max: 256,
             sweep_concurrency: 16,
             orphan_age_min: Duration::from_secs(24 * 60 * 60),
+            leak_sweep_interval: Duration::from_secs(6 * 60 * 60),
             maintain: true,
             compact: true,
             compaction_fan_in: 8,
@@ -158,7 +159,6 @@ impl Default for Config {
             inflight_bytes_max: 64 * MIB,
             listen_parts_max: 1_024,
             cursor_bytes_max: 64 * MIB,
-            part_stats_bytes_max: KIB,
             filter_audit_one_in: 1_000,
         }
     }

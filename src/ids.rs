@@ -151,6 +151,21 @@ impl fmt::Display for SeqNo {
     }
 }
 
+/// A name for a new blob. Its age counts from `made_ms`, the wall time of its making.
+pub fn blob_name(kind: &str, made_ms: u64, bits: u128) -> String {
+    format!("{kind}-{made_ms:0MADE_DIGITS$}-{}", Uuid::from_u128(bits))
+}
+
+/// When the blob of this name was made, in milliseconds of wall time. `None` for a name that is not of our making.
+pub fn blob_made_ms(name: &str) -> Option<u64> {
+    let (_kind, rest) = name.split_once('-')?;
+    let (digits, _id) = rest.split_once('-')?;
+    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
+}
+
+/// Milliseconds since 1970 up to the year 2286; later ones take a digit more and still parse.
+const MADE_DIGITS: usize = 13;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,6 +178,16 @@ mod tests {
         assert_eq!(text.parse(), Ok(id));
         assert_eq!(serde_json::to_string(&id).ok(), Some(format!("{text:?}")));
         assert_eq!(serde_json::from_str::<LeasedReaderId>(&format!("{text:?}")).ok(), Some(id));
+    }
+
+    #[test]
+    fn a_blob_name_tells_its_age() {
+        assert_eq!(blob_name("part", 7, 9), "part-0000000000007-00000000-0000-0000-0000-000000000009");
+        assert_eq!(blob_made_ms(&blob_name("rollup", 1_700_000_000_000, 1)), Some(1_700_000_000_000));
+        assert_eq!(blob_made_ms(&blob_name("part", u64::MAX, 1)), Some(u64::MAX));
+        for foreign in ["", "part", "part-x-y", "part-12", "something else"] {
+            assert_eq!(blob_made_ms(foreign), None);
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Durable, definite time-varying collections for timely and differential dataflow.
+#![doc = include_str!("../README.md")]
 
 mod client;
 pub mod clock;

@@ -78,7 +78,7 @@ fn no_runtime_is_needed_around_a_call() {
         let shard = shard(&client);
         let mut writer = shard.open_writer("test").await.unwrap();
         assert_eq!(writer.compare_and_append(rows(0), at(0), at(1)).await.unwrap(), Appended::Committed);
-        let mut reader = shard.open_reader("test").await.unwrap();
+        let reader = shard.open_reader("test").await.unwrap();
         assert_eq!(reader.snapshot_and_fetch(at(0)).await.unwrap(), rows(0));
         (client, reader, writer)
     };
@@ -101,7 +101,16 @@ fn wrong_urls_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("something"), "else").unwrap();
     let foreign = format!("file://{}", dir.path().display());
-    for url in ["", "nonsense", "ftp://host/dir", "file:relative", "file:///a%zz", &foreign] {
+    for url in [
+        "",
+        "nonsense",
+        "ftp://host/dir",
+        "file:relative",
+        "file://elsewhere/dir",
+        "memory:?x=y",
+        "memory:?consensus=mysql://h/d",
+        &foreign,
+    ] {
         let error = futures::executor::block_on(Client::open(url)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{url}: {error}");
     }

@@ -76,7 +76,7 @@ async fn rows_sum_and_vanish_within_a_part_and_across_parts() {
     fixture.append(vec![data("a", 1, 1), data("a", 1, 1), data("b", 1, 1), data("b", 1, -1), data("c", 1, 1)]).await;
     fixture.append(vec![data("a", 1, 3), data("c", 1, -1), data("d", 1, 5)]).await;
     fixture.append(vec![data("d", 1, -5), data("e", 2, 1), data("e", 1, 1)]).await;
-    let mut reader = fixture.reader().await;
+    let reader = fixture.reader().await;
     let keep = |_: &PartStats| true;
     let cursor = reader.snapshot_cursor(at(2), keep).await.unwrap();
     let expected = vec![row("a", 1, 2, 5), row("e", 1, 2, 1), row("e", 2, 2, 1)];
@@ -99,7 +99,7 @@ async fn more_runs_than_fit_are_merged_within_the_bound() {
         }
         fixture.append(rows).await;
     }
-    let mut reader = fixture.reader().await;
+    let reader = fixture.reader().await;
     let before = fixture.store.counts();
     let cursor = reader.snapshot_cursor(at(11), |_| true).await.unwrap();
     let rows = drain(cursor).await;
@@ -116,7 +116,7 @@ async fn discarded_parts_are_not_fetched() {
     for key in ["a", "b", "c", "d"] {
         fixture.append(vec![data(key, 1, 1)]).await;
     }
-    let mut reader = fixture.reader().await;
+    let reader = fixture.reader().await;
     let keep = |stats: &PartStats| stats.column("key").is_none_or(|keys| keys.may_contain_utf8("c"));
     let before = fixture.store.counts();
     let cursor = reader.snapshot_cursor(at(3), keep).await.unwrap();
@@ -133,7 +133,7 @@ async fn discarded_parts_are_not_fetched() {
 async fn audited_parts_are_fetched_although_they_were_discarded() {
     let mut fixture = Fixture::new(|config| config.filter_audit_one_in = 1).await;
     fixture.append(vec![data("a", 1, 1)]).await;
-    let mut reader = fixture.reader().await;
+    let reader = fixture.reader().await;
     let before = fixture.store.counts();
     let cursor = reader.snapshot_cursor(at(0), |_| false).await.unwrap();
     assert_eq!((fixture.store.counts() - before).gets, 1);
@@ -146,7 +146,7 @@ async fn a_cursor_abandoned_half_way_gives_its_leases_back() {
     for run in 0..3 {
         fixture.append((0..20_000).map(|i| data(&format!("{i:08}"), run, 1)).collect()).await;
     }
-    let mut reader = fixture.reader().await;
+    let reader = fixture.reader().await;
     let mut cursor = reader.snapshot_cursor(at(2), |_| true).await.unwrap();
     let rows = cursor.next().await.unwrap().unwrap();
     assert!(rows.len() < 60_000);
@@ -167,7 +167,7 @@ async fn inline_parts_and_compacted_ones_are_merged_alike() {
     for time in 0..100u64 {
         fixture.append(vec![data("count", 0, 1), data(&format!("{time:03}"), time, 1)]).await;
     }
-    let mut reader = fixture.reader().await;
+    let reader = fixture.reader().await;
     let cursor = reader.snapshot_cursor(at(99), |_| true).await.unwrap();
     let mut expected: Vec<Row> = (0..100).map(|time| row(&format!("{time:03}"), time, 99, 1)).collect();
     expected.push(row("count", 0, 99, 100));

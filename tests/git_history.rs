@@ -7,6 +7,8 @@
 
 #[path = "../examples/git_history/args.rs"]
 mod args;
+#[path = "../examples/git_history/board.rs"]
+mod board;
 #[path = "../examples/git_history/data_directory.rs"]
 mod data_directory;
 #[path = "../examples/git_history/history.rs"]
@@ -20,6 +22,10 @@ mod report;
 #[path = "../examples/git_history/repository.rs"]
 mod repository;
 mod scratch;
+#[path = "../examples/git_history/shards.rs"]
+mod shards;
+#[path = "../examples/git_history/store.rs"]
+mod store;
 #[path = "../examples/git_history/table.rs"]
 mod table;
 

@@ -23,7 +23,7 @@ async fn exercise(client: &Client, shard: ShardId, from: u64, to: u64) {
     }
     let stale = writer.compare_and_append(vec![], at(0), at(to + 1)).await.unwrap();
     assert_eq!(stale, Appended::UpperMismatch { current: at(to) });
-    let mut reader = shard.open_reader("test").await.unwrap();
+    let reader = shard.open_reader("test").await.unwrap();
     for as_of in [0, to / 2, to - 1] {
         let rows = reader.snapshot_and_fetch(at(as_of)).await.unwrap();
         let mut expected: Vec<_> = (0..=as_of).map(|time| row("all", time, as_of, 1)).collect();

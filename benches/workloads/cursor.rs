@@ -14,7 +14,7 @@ pub async fn run(args: &Args, columns: &Columns, expected: Sums) -> Vec<Sample> 
     let shard: Strings = fill(&counted.client, ShardId::new(), columns).await;
     let mut samples = Vec::new();
     for _ in 0..args.runs {
-        let mut reader = shard.open_reader("bench").await.unwrap();
+        let reader = shard.open_reader("bench").await.unwrap();
         let meter = Meter::start();
         let before = counted.counts();
         let rows = reader.snapshot_and_fetch(at(BATCHES - 1)).await.unwrap();

@@ -43,7 +43,7 @@ pub async fn run(args: &Args, columns: &Columns, expected: Sums) -> Sample {
     let amplification = counted.bytes_written() as f64 / info.bytes as f64;
     sample.more.insert("write_amplification".to_owned(), amplification.into());
     sample.more.insert("rss_above_start_mb".to_owned(), (sample.peak_rss_mb - sample.rss_before_mb).into());
-    let mut reader = shard.open_reader("check").await.unwrap();
+    let reader = shard.open_reader("check").await.unwrap();
     let mut sums = Sums::default();
     let parts = reader.snapshot(at(BATCHES - 1)).await.unwrap();
     let fetcher = reader.fetcher();

@@ -1,7 +1,7 @@
 //! The directory that a history is kept in.
 //!
-//! It holds the library's objects and one file of this program's, [`MARKER`], which says whose they are. The program
-//! never writes into a directory that has files but not that one.
+//! It holds a directory of the library's, [`STORE`], and one file of this program's, [`MARKER`], which says whose it is.
+//! The program never writes into a directory that has files but not that one.
 //!
 //! The marker is made under another name and renamed, before anything else: a run that is killed leaves an empty
 //! directory, one with the unfinished marker alone, or one that is marked.
@@ -18,6 +18,9 @@ const MARKER: &str = "git_history.format";
 const MARKER_UNFINISHED: &str = "git_history.format.unfinished";
 /// What the marker contains. The number counts the formats of this program's shards.
 const FORMAT: &str = "timely-persist git_history 1\n";
+
+/// The library's own directory in it.
+const STORE: &str = "store";
 
 /// A directory that is this program's, or can become it.
 #[derive(Clone, Debug)]
@@ -79,6 +82,24 @@ impl DataDirectory {
     /// Where it is.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether a run has begun to keep something in it.
+    pub(crate) fn has_store(&self) -> bool {
+        self.path.join(STORE).exists()
+    }
+
+    /// Where the shards lie, as the library wants to be told.
+    pub(crate) fn store_url(&self) -> Result<String, Problem> {
+        let absolute = std::path::absolute(&self.path).map_err(|error| cannot("find", &self.path, &error))?;
+        let shards = absolute.join(STORE);
+        let text = shards.to_str().ok_or_else(|| {
+            Problem::new(
+                format!("The name of the data directory {} is not UTF-8", self.path.display()),
+                "Name one that is with --data",
+            )
+        })?;
+        Ok(format!("file://{}", text.replace('%', "%25")))
     }
 }
 

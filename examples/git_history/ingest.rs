@@ -5,7 +5,7 @@ use crate::problem::Problem;
 use crate::progress::Stage;
 use crate::report::{Ingested, short};
 use crate::repository::Repository;
-use crate::store::Store;
+use crate::store::{Append, Store};
 
 /// Commits are appended together until they have so many changes,
 const CHANGES_PER_APPEND: usize = 20_000;
@@ -34,30 +34,70 @@ pub(crate) fn check_continuation(repository: &Repository, ids: &[String], store:
 }
 
 /// Appends the commits that the store does not have yet.
+///
+/// Where another run appends to the same store, each goes on behind what the other has done, after comparing again.
 pub(crate) fn ingest(repository: &Repository, ids: &[String], store: &mut Store) -> Result<Ingested, Problem> {
-    let from = store.upper();
-    if from >= ids.len() {
-        return Ok(Ingested::default());
+    let mut ingested = Ingested::default();
+    if store.upper() >= ids.len() {
+        return Ok(ingested);
     }
-    let commits = ids.len() - from;
-    let mut stage = Stage::start("ingest", commits as u64);
-    store.directory().create()?;
-    let lines = store.line_counts()?;
-    let mut rows = 0;
+    let first = store.upper();
+    let mut stage = Stage::start("ingest", (ids.len() - first) as u64);
+    store.create()?;
+    check_continuation(repository, ids, store)?;
+    while store.upper() < ids.len() {
+        stage.reach(store.upper().saturating_sub(first) as u64);
+        if let Appending::Overtaken = append_all(repository, ids, store, &mut stage, &mut ingested)? {
+            store.refresh()?;
+            check_continuation(repository, ids, store)?;
+        }
+    }
+    ingested.took = stage.finish();
+    Ok(ingested)
+}
+
+/// How far an attempt came.
+enum Appending {
+    Done,
+    Overtaken,
+}
+
+/// Appends from the store's upper on until all is appended or another run has appended something.
+fn append_all(
+    repository: &Repository,
+    ids: &[String],
+    store: &mut Store,
+    stage: &mut Stage,
+    ingested: &mut Ingested,
+) -> Result<Appending, Problem> {
+    let from = store.upper();
+    let mut history = History::new(repository, ids.to_vec(), from, store.line_counts()?)?;
+    loop {
+        let batch = next_batch(&mut history, stage)?;
+        if batch.is_empty() {
+            return Ok(Appending::Done);
+        }
+        let commits = batch.len();
+        match store.append(batch)? {
+            Append::Done { rows } => {
+                ingested.commits += commits;
+                ingested.rows += rows;
+            }
+            Append::Overtaken => return Ok(Appending::Overtaken),
+        }
+    }
+}
+
+/// The commits of one append; none at the end of the history.
+fn next_batch(history: &mut History, stage: &mut Stage) -> Result<Vec<Commit>, Problem> {
     let mut batch: Vec<Commit> = Vec::new();
     let mut changes = 0;
-    for commit in History::new(repository, ids.to_vec(), from, lines)? {
+    while changes < CHANGES_PER_APPEND && batch.len() < COMMITS_PER_APPEND {
+        let Some(commit) = history.next() else { break };
         let commit = commit?;
         changes += commit.changes.len();
         batch.push(commit);
-        if changes >= CHANGES_PER_APPEND || batch.len() >= COMMITS_PER_APPEND {
-            rows += store.append(std::mem::take(&mut batch))?;
-            changes = 0;
-        }
         stage.advance(1);
     }
-    if !batch.is_empty() {
-        rows += store.append(batch)?;
-    }
-    Ok(Ingested { commits, rows, took: stage.finish() })
+    Ok(batch)
 }

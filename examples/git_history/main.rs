@@ -5,14 +5,17 @@
 //!
 //!     cargo run --release --example git_history -- --help
 //!
-//! `repository` and `history` turn git's answers into changes; `data_directory` and `store` keep them; `ingest` brings
-//! the one up to the other; `dataflow` computes the `table`; `report` prints it.
+//! `repository` and `history` turn git's answers into changes; `data_directory`, `shards` and `store` keep them; `ingest`
+//! brings the one up to the other; `dataflow` computes the `table` and puts it on the `board`; `report` prints it;
+//! `follow` goes on from there.
 
 #![allow(clippy::disallowed_methods)] // a program: it measures how long it takes and it waits
 
 mod args;
+mod board;
 mod data_directory;
 mod dataflow;
+mod follow;
 mod history;
 mod ingest;
 mod path_text;
@@ -20,26 +23,23 @@ mod problem;
 mod progress;
 mod report;
 mod repository;
+mod shards;
 mod store;
 mod table;
 
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Parser;
-use serde_json::json;
 
 use crate::args::Args;
 use crate::data_directory::DataDirectory;
+use crate::dataflow::Dataflow;
 use crate::problem::Problem;
-use crate::report::{Report, short};
+use crate::report::Report;
 use crate::repository::Repository;
 use crate::store::Store;
-
-/// How often `--follow` looks for a new commit.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// The directory among git's own files, unless another is named.
 const DATA_DIRECTORY: &str = "timely-persist";
@@ -79,53 +79,15 @@ fn run(args: &Args) -> Result<(), Problem> {
     }
 
     let ingested = ingest::ingest(&repository, &ids, &mut store)?;
-    let hydrated = dataflow::hydrate(&store, commit, args.workers)?;
+    let (dataflow, hydrated) = Dataflow::start(&store, commit, args.follow, args.workers)?;
     let report = Report { commit, id: id.clone(), workers: args.workers.get(), ingested, hydrated };
     let printed = if args.json { print(format_args!("{}\n", report.to_json())) } else { print(&report) };
-    if printed? && args.follow { follow(args, &repository, &mut store, report, ids) } else { Ok(()) }
-}
-
-/// Prints what each new commit changes, until nobody reads it any more.
-fn follow(
-    args: &Args,
-    repository: &Repository,
-    store: &mut Store,
-    report: Report,
-    mut ids: Vec<String>,
-) -> Result<(), Problem> {
-    let mut table = report.hydrated.table;
-    loop {
-        std::thread::sleep(LOOK_EVERY);
-        if repository.head()?.as_ref() == ids.last() {
-            continue;
-        }
-        let known = ids.len();
-        ids = repository.commits()?;
-        ingest::check_continuation(repository, &ids, store)?;
-        ingest::ingest(repository, &ids, store)?;
-        for (number, id) in ids.iter().enumerate().skip(known) {
-            let next = dataflow::hydrate(store, number as u64, args.workers)?.table;
-            let change = next.since(&table);
-            table = next;
-            let goes_on = if args.json {
-                let total = table.total();
-                print(format_args!(
-                    "{}\n",
-                    json!({
-                        "commit": number, "files": total.files, "lines": total.lines,
-                        "extensions": table.to_json(), "changed": change.to_json(),
-                    })
-                ))?
-            } else if change.is_empty() {
-                print(format_args!("commit {number} ({}): nothing changed\n", short(id)))?
-            } else {
-                print(format_args!("commit {number} ({})\n\n{}\n", short(id), change.signed()))?
-            };
-            if !goes_on {
-                return Ok(());
-            }
-        }
+    if printed? && args.follow {
+        follow::follow(&repository, ids, &mut store, dataflow, report.hydrated.table, args.json)?;
+    } else {
+        drop(dataflow);
     }
+    store.close()
 }
 
 /// Prints to standard output; `false` if its reader has gone, which is no failure (`git_history | head`).

@@ -39,6 +39,12 @@ impl Stage {
         }
     }
 
+    /// So many steps are done.
+    pub(crate) fn reach(&mut self, steps: u64) {
+        self.bar.set_position(steps);
+        self.advance(0);
+    }
+
     /// The stage is over: how long it took.
     pub(crate) fn finish(self) -> Duration {
         self.started.elapsed()

@@ -59,7 +59,12 @@ impl fmt::Display for Report {
         writeln!(f, "{}", hydrated.table)?;
         match ingested.commits {
             0 => writeln!(f, "ingest: no new commits")?,
-            commits => writeln!(f, "ingest: {commits} commits, {}", speed(ingested.rows, ingested.took))?,
+            commits => writeln!(
+                f,
+                "ingest: {commits} {}, {}",
+                plural(commits as u64, "commit", "commits"),
+                speed(ingested.rows, ingested.took)
+            )?,
         }
         writeln!(
             f,

@@ -19,7 +19,7 @@ impl Count {
     }
 }
 
-/// Counts per extension (see [`crate::path_text::extension`]). An extension without files and lines is not in it.
+/// Counts per extension (see [`crate::path_text::extension`]), or changes of them. An extension without files and lines is not in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Table {
     extensions: BTreeMap<String, Count>,
@@ -41,14 +41,11 @@ impl Table {
         self.extensions.values().fold(Count::default(), |sum, count| sum.plus(*count))
     }
 
-    /// What `self` has more than `before`.
-    pub(crate) fn since(&self, before: &Table) -> Table {
-        let mut change = self.clone();
-        for (extension, count) in &before.extensions {
-            let less = Count { files: count.files.saturating_neg(), lines: count.lines.saturating_neg() };
-            change.add(extension, less);
+    /// Adds what a commit changed.
+    pub(crate) fn apply(&mut self, change: &Table) {
+        for (extension, count) in &change.extensions {
+            self.add(extension, *count);
         }
-        change
     }
 
     /// Whether nothing is in it.
@@ -141,12 +138,14 @@ total         13   1214
     }
 
     #[test]
-    fn differences_keep_only_what_changed() {
-        let before = table(&[("rs", 2, 10), ("md", 1, 5)]);
-        let after = table(&[("rs", 1, 10), ("md", 1, 5), ("toml", 1, 3)]);
-        assert_eq!(after.since(&before), table(&[("rs", -1, 0), ("toml", 1, 3)]));
-        assert!(after.since(&after).is_empty());
-        assert!(after.since(&before).signed().to_string().contains("-1"));
+    fn changes_add_up_and_leave_nothing_behind() {
+        let mut sum = table(&[("rs", 2, 10), ("md", 1, 5)]);
+        let change = table(&[("rs", -1, 0), ("md", -1, -5), ("toml", 1, 3)]);
+        assert!(change.signed().to_string().contains("-1"));
+        sum.apply(&change);
+        assert_eq!(sum, table(&[("rs", 1, 10), ("toml", 1, 3)]));
+        sum.apply(&table(&[("rs", -1, -10), ("toml", -1, -3)]));
+        assert!(sum.is_empty());
     }
 
     #[test]

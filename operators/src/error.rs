@@ -83,7 +83,7 @@ impl SourceError {
     }
 
     /// The same of another kind: of a try that failed and is repeated.
-    pub(crate) fn as_kind(self, kind: SourceErrorKind) -> Self {
+    pub(crate) fn of_kind(self, kind: SourceErrorKind) -> Self {
         Self { kind, ..self }
     }
 

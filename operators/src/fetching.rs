@@ -97,7 +97,7 @@ async fn fetch<K: Data, V: Data, T: Time, D: Diff>(
         match fetched {
             Ok(fetched) => return deliveries.send(Delivery::Fetched(lease, fetched, permit)).await,
             Err(error) if error.kind() == ErrorKind::Unavailable => {
-                let notice = SourceError::of(&error).as_kind(SourceErrorKind::Stalled).of_shard(settings.shard);
+                let notice = SourceError::of(&error).of_kind(SourceErrorKind::Stalled).of_shard(settings.shard);
                 deliveries.send(Delivery::Stalled(lease, notice)).await?;
                 pauses.pause().await;
             }

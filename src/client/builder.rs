@@ -1,26 +1,25 @@
 //! Opening a client.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use object_store::ObjectStore;
-use object_store::memory::InMemory;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::config::Config;
 use crate::error::Error;
 use crate::machine::{Context, Life};
-use crate::store::{Consensus, Directory, ObjectLog};
+use crate::store::{Consensus, ObjectLog, qualify};
 
+use super::url::{self, LogPlace, Place};
 use super::{Client, InflightPool, Shared};
 
 /// Collects what a [`Client`] is made of.
-#[derive(Debug)]
 pub struct ClientBuilder {
     store: Arc<dyn ObjectStore>,
     consensus: Option<Arc<dyn Consensus>>,
+    database: Option<String>,
     config: Config,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
@@ -32,24 +31,28 @@ impl Client {
     ///
     /// * `memory:`: this process's memory, gone with the client.
     /// * `file:///data/app`: a local directory, made if it is missing. Several processes of one machine may share it.
+    /// * `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix`: a bucket, with credentials, region and
+    ///   endpoint from the environment as `object_store` reads it (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT`, …). At first use
+    ///   it is tried out whether it keeps the promises that a log needs; the verdict is kept there.
     ///
-    /// `Invalid` for a URL of another kind or a directory that holds something else, before anything is written;
-    /// `Unavailable` where the directory cannot be used. Cancelling leaves nothing, or an empty directory.
+    /// With `?consensus=postgres://user:password@host/database` behind any of them the logs are kept in PostgreSQL. A
+    /// `&`, `#` or `%` in that parameter is written `%26`, `%23`, `%25`.
+    ///
+    /// `Invalid` for a URL of another kind, a directory that holds something else, a bucket that is missing or that the
+    /// credentials do not open, before anything is written; `UnsafeStore` for a bucket that lets two writers win;
+    /// `Unavailable` where the store does not answer. Cancelling leaves nothing, or an empty directory.
     pub async fn open(url: &str) -> Result<Client, Error> {
-        let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
-        match scheme {
-            "memory" => Self::builder(Arc::new(InMemory::new())).open().await,
-            "file" => Self::open_directory(directory_of(url, rest)?).await,
-            _ => Err(Error::invalid(format!("{scheme:?} is no store this client knows: use memory: or file:///…"))),
+        let Place { store, log, remote } = url::parse(url)?;
+        let builder = Self::builder(Arc::clone(&store));
+        let client = match log {
+            LogPlace::Here(log) => builder.consensus(log).open().await?,
+            LogPlace::Database(url) => builder.database(url).open().await?,
+        };
+        if remote {
+            let tried = async { qualify(&*store).await };
+            client.context().within(tried).await?;
         }
-    }
-
-    async fn open_directory(path: String) -> Result<Client, Error> {
-        let directory = Directory::open(Path::new(&path))?;
-        let root = directory.root().to_owned();
-        let store: Arc<dyn ObjectStore> = Arc::new(directory);
-        let log = ObjectLog::new(Arc::clone(&store)).watching_directory(root);
-        Self::builder(store).consensus(Arc::new(log)).open().await
+        Ok(client)
     }
 
     /// A client on any object store. Its log lies in the store too, unless [`ClientBuilder::consensus`] says otherwise.
@@ -57,6 +60,7 @@ impl Client {
         ClientBuilder {
             store,
             consensus: None,
+            database: None,
             config: Config::default(),
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
@@ -69,6 +73,16 @@ impl ClientBuilder {
     /// Keeps the shards' logs there.
     pub fn consensus(mut self, consensus: Arc<dyn Consensus>) -> Self {
         self.consensus = Some(consensus);
+        self
+    }
+
+    /// Keeps the shards' logs in the PostgreSQL database of this connection string
+    /// (`postgres://user:password@host:port/database`). The tables are made at first use.
+    ///
+    /// [`ClientBuilder::open`] then says `Invalid` for a string, credentials or a database that are wrong, `Unavailable`
+    /// for a server that does not answer, and never repeats the string.
+    pub fn database(mut self, url: impl Into<String>) -> Self {
+        self.database = Some(url.into());
         self
     }
 
@@ -97,7 +111,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Opens the client. `Unavailable` if no threads could be started. No I/O on the store.
+    /// Opens the client. `Unavailable` if no threads could be started. No I/O, unless the logs are in a database.
     pub async fn open(self) -> Result<Client, Error> {
         let mut runtimes = Vec::new();
         let (runtime, upkeep, pulse) = match self.runtime {
@@ -112,7 +126,11 @@ impl ClientBuilder {
                 handles
             }
         };
-        let consensus = self.consensus.unwrap_or_else(|| Arc::new(ObjectLog::new(Arc::clone(&self.store))));
+        let consensus = match (self.database, self.consensus) {
+            (Some(url), _) => open_database(&runtime, url).await?,
+            (None, Some(consensus)) => consensus,
+            (None, None) => Arc::new(ObjectLog::new(Arc::clone(&self.store))),
+        };
         let context = Arc::new(Context {
             consensus,
             store: self.store,
@@ -130,31 +148,27 @@ impl ClientBuilder {
     }
 }
 
+/// The log in a database. Its tasks run on the client's runtime.
+#[cfg(feature = "postgres")]
+async fn open_database(runtime: &Handle, url: String) -> Result<Arc<dyn Consensus>, Error> {
+    let opening = runtime.spawn(async move { crate::store::PostgresLog::open(&url).await });
+    let opened = opening.await.map_err(|error| Error::unavailable("opening the log was stopped").because(error))?;
+    Ok(Arc::new(opened?))
+}
+
+#[cfg(not(feature = "postgres"))]
+async fn open_database(_runtime: &Handle, _url: String) -> Result<Arc<dyn Consensus>, Error> {
+    Err(Error::invalid("this build has no PostgreSQL: use the feature postgres of this crate"))
+}
+
 fn start(threads: usize, name: &str) -> Result<Runtime, Error> {
-    let runtime = Builder::new_multi_thread().worker_threads(threads).thread_name(name).enable_time().build();
+    let runtime = Builder::new_multi_thread().worker_threads(threads).thread_name(name).enable_all().build();
     runtime.map_err(|error| Error::unavailable("the client's threads could not be started").because(error))
 }
 
-/// The path of a `file:` URL.
-fn directory_of(url: &str, rest: &str) -> Result<String, Error> {
-    let path = rest.strip_prefix("//").unwrap_or(rest);
-    if !path.starts_with('/') {
-        return Err(Error::invalid(format!("{url:?} names no absolute directory: write file:///path/to/directory")));
+/// Names the store, and no credentials.
+impl std::fmt::Debug for ClientBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClientBuilder").field("store", &self.store.to_string()).finish_non_exhaustive()
     }
-    percent_decode(path).ok_or_else(|| Error::invalid(format!("{url:?} has a % that is not followed by two digits")))
-}
-
-fn percent_decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let digit = |byte: u8| char::from(byte).to_digit(16);
-        let (high, low) = (digit(rest.next()?)?, digit(rest.next()?)?);
-        bytes.push(u8::try_from(high * 16 + low).ok()?);
-    }
-    String::from_utf8(bytes).ok()
 }

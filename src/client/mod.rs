@@ -6,6 +6,7 @@
 mod budget;
 mod builder;
 mod shard;
+mod url;
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -55,7 +56,7 @@ impl Client {
 
     /// Stops the client's tasks and waits for them. Handles that are still around, and calls that are under way, answer
     /// `Unavailable` from then on.
-    pub async fn shutdown(self) -> Result<(), Error> {
+    pub async fn shutdown(&self) -> Result<(), Error> {
         self.shared.stop();
         let runtimes: Vec<Runtime> = lock(&self.shared.runtimes).drain(..).collect();
         // Waiting for a runtime blocks: on a thread of its own.

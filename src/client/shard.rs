@@ -8,6 +8,7 @@ use timely::progress::Antichain;
 use crate::codec::{Data, Diff, Time};
 use crate::error::Error;
 use crate::ids::{CriticalReaderId, LeasedReaderId, SeqNo, ShardId, WriterId};
+use crate::machine::Machine;
 use crate::read::{PartFetcher, ReadHandle, SinceHandle};
 use crate::state::transition::{self, FinalizeReply, open_critical, settle_codecs};
 use crate::state::{CodecNames, State};
@@ -161,10 +162,14 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
         Ok(SinceHandle::new(Arc::clone(&local.machine), self.client.keep_alive(), id, reader))
     }
 
-    /// Fetches parts that readers gave out, here or in another process. `CodecMismatch` if this process has the shard open
-    /// with another type of time. No I/O.
-    pub async fn fetcher(&self) -> Result<PartFetcher<K, V, T, D>, Error> {
-        Ok(PartFetcher::new(Arc::clone(&self.local()?.machine), self.client.keep_alive()))
+    /// Fetches parts that readers gave out, here or in another process. No I/O.
+    pub fn fetcher(&self) -> PartFetcher<K, V, T, D> {
+        let machine = match self.local() {
+            Ok(local) => Arc::clone(&local.machine),
+            // Open with another type of time, or the client is stopped: what it fetches says so.
+            Err(_) => Machine::new(self.id, Arc::clone(self.client.context())),
+        };
+        PartFetcher::new(machine, self.client.keep_alive())
     }
 
     /// Shrinks the shard to a tombstone, if its since and its upper are empty; `Invalid` otherwise. Repeating it does no

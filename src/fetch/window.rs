@@ -61,7 +61,13 @@ impl<T: Time> Window<T> {
         let all_beyond = |bound: &Antichain<T>| lower.iter().all(|time| bound.less_equal(time));
         // If the largest times are not beyond a frontier, no smaller one is.
         let none_beyond = |bound: &Antichain<T>| !upper.is_empty() && upper.iter().all(|time| !bound.less_equal(time));
-        if !lower.is_empty() && all_beyond(&self.until) {
+        // If no smallest time is in the snapshot, no larger one is.
+        let none_in_snapshot = !lower.is_empty() && lower.iter().all(|time| !below(time, &self.as_of));
+        let all_in_snapshot = !upper.is_empty() && upper.iter().all(|time| below(time, &self.as_of));
+        let shows_snapshot = self.snapshot && !none_in_snapshot;
+        let shows_updates = self.updates && !all_in_snapshot && !none_beyond(&self.shown);
+        let past = none_beyond(&self.desc.lower) || (!lower.is_empty() && all_beyond(&self.until));
+        if past || !(shows_snapshot || shows_updates) {
             return Plan::Nothing;
         }
         let registered = all_beyond(&self.desc.lower) && none_beyond(&self.desc.upper);
@@ -71,12 +77,8 @@ impl<T: Time> Window<T> {
         let [as_of] = self.as_of.elements() else {
             return Plan::Each;
         };
-        let all_in_snapshot = !upper.is_empty() && upper.iter().all(|time| time.less_equal(as_of));
         if all_in_snapshot {
-            return match self.snapshot && !self.until.less_equal(as_of) {
-                true => Plan::EverythingAt(as_of.clone()),
-                false => Plan::Nothing,
-            };
+            return if self.until.less_equal(as_of) { Plan::Nothing } else { Plan::EverythingAt(as_of.clone()) };
         }
         let all_after = !lower.is_empty() && lower.iter().all(|time| as_of.less_than(time));
         if all_after && self.updates && all_beyond(&self.shown) && none_beyond(&self.until) {
@@ -121,26 +123,69 @@ mod tests {
     }
 
     /// The plan and the row by row answer are two ways to the same result.
+    fn assert_agreement<T: Time>(window: &Window<T>, times: &[T], lower: Vec<T>, upper: Vec<T>) {
+        let within = |time: &&T| lower.iter().any(|l| l.less_equal(time)) && upper.iter().any(|u| time.less_equal(u));
+        let times: Vec<T> = times.iter().filter(within).cloned().collect();
+        let shown = times.iter().map(|time| window.show(time.clone()));
+        let plan = window.plan(&meta(lower.clone(), upper.clone()));
+        match &plan {
+            Plan::Nothing => assert!(shown.into_iter().all(|time| time.is_none()), "{window:?} {lower:?} {upper:?}"),
+            Plan::Everything => assert!(times.iter().zip(shown).all(|(time, shown)| shown.as_ref() == Some(time))),
+            Plan::EverythingAt(at) => assert!(shown.into_iter().all(|time| time.as_ref() == Some(at))),
+            Plan::Each => {}
+        }
+    }
+
     #[test]
     fn plans_agree_with_rows() {
-        for (as_of, snapshot, shown, until) in (0..12).flat_map(|a| [true, false].map(|s| (a, s))).flat_map(|(a, s)| {
-            (0..12).flat_map(move |shown| [None, Some(0), Some(4), Some(9)].map(|until| (a, s, shown, until)))
-        }) {
-            let window = window(as_of, snapshot, shown, until);
-            for low in 0..12u64 {
-                for high in low..12 {
-                    let shown = (low..=high).map(|time| window.show(time));
-                    match window.plan(&meta(vec![low], vec![high])) {
-                        Plan::Nothing => assert!(shown.into_iter().all(|time| time.is_none())),
-                        Plan::Everything => {
-                            assert!((low..=high).zip(shown).all(|(time, shown)| shown == Some(time)));
-                        }
-                        Plan::EverythingAt(at) => assert!(shown.into_iter().all(|time| time == Some(at))),
-                        Plan::Each => {}
+        let times: Vec<u64> = (0..12).collect();
+        for (as_of, shown) in (0..12).flat_map(|as_of| (0..12).map(move |shown| (as_of, shown))) {
+            for (snapshot, updates) in [(true, true), (true, false), (false, true)] {
+                for (until, lower) in [None, Some(0), Some(4), Some(9)].into_iter().flat_map(|u| [(u, 0), (u, 6)]) {
+                    let mut window = Window { updates, ..window(as_of, snapshot, shown, until) };
+                    window.desc.lower = Antichain::from_elem(lower);
+                    for (low, high) in (0..12).flat_map(|low| (low..12).map(move |high| (low, high))) {
+                        assert_agreement(&window, &times, vec![low], vec![high]);
                     }
                 }
             }
         }
+    }
+
+    #[test]
+    fn plans_agree_with_rows_where_times_are_partially_ordered() {
+        let times: Vec<Product<u32, u32>> = (0..4).flat_map(|a| (0..4).map(move |b| Product::new(a, b))).collect();
+        let pairs: Vec<Vec<_>> = vec![
+            vec![Product::new(0, 0)],
+            vec![Product::new(1, 2)],
+            vec![Product::new(3, 1)],
+            vec![Product::new(0, 2), Product::new(2, 0)],
+            vec![Product::new(1, 3), Product::new(3, 1)],
+        ];
+        let choices = |n: usize| (0..n.pow(4)).map(move |i| [i % n, i / n % n, i / n / n % n, i / n / n / n]);
+        for [as_of, shown, low, high] in choices(pairs.len()) {
+            for (snapshot, updates) in [(true, true), (true, false), (false, true)] {
+                let window = Window {
+                    desc: Description::new(Antichain::from_elem(Product::new(0, 1)), pairs[4].clone().into()),
+                    as_of: pairs[as_of].clone().into(),
+                    snapshot,
+                    updates,
+                    shown: pairs[shown].clone().into(),
+                    until: Antichain::new(),
+                };
+                assert_agreement(&window, &times, pairs[low].clone(), pairs[high].clone());
+            }
+        }
+    }
+
+    #[test]
+    fn a_part_that_is_not_wanted_is_not_fetched() {
+        let snapshot = Window { updates: false, ..window(4, true, 0, None) };
+        assert_eq!(snapshot.plan(&meta(vec![5], vec![7])), Plan::Nothing);
+        let later = window(2, false, 6, None);
+        assert_eq!(later.plan(&meta(vec![3], vec![5])), Plan::Nothing, "shown before");
+        let several = Window { as_of: vec![1, 3].into(), ..window(0, false, 0, None) };
+        assert_eq!(several.plan(&meta(vec![0], vec![1])), Plan::Nothing);
     }
 
     #[test]

@@ -95,7 +95,7 @@ impl<T: Time> Machine<T> {
     async fn lead(&self, committer: &mut Committer) {
         let mut group: Group<T> = {
             let mut queue = lock(&self.queue);
-            let count = queue.len().min(self.context.config.group_commits_max);
+            let count = queue.len().min(self.context.config.group_commits_max.max(1));
             queue.drain(..count).collect()
         };
         match self.commit(committer, &mut group).await {
@@ -129,12 +129,15 @@ impl<T: Time> Machine<T> {
             }
             let token = Token::from_u128(self.context.entropy.bits());
             let entry = Entry { token, wall_ms: draft.wall_ms, changes, rollup: draft.rollup.clone() };
-            match self.write_entry(state.seqno, entry.encode(), &mut retry).await? {
+            let written = self.write_entry(state.seqno, entry.encode(), &mut retry).await;
+            let written = written.inspect_err(|_| committer.lapses_next_ms = 0)?;
+            match written {
                 Written::Committed => {
                     self.install_own(draft);
                     return Ok(doubtful);
                 }
                 Written::Conflict { unseen } => {
+                    committer.lapses_next_ms = 0; // whoever was to be removed still stands
                     doubtful |= unseen;
                     self.catch_up(&mut retry).await?;
                     fresh = true;

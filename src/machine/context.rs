@@ -2,8 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, PoisonError, RwLock};
-use std::task::{self, Poll};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use object_store::ObjectStore;
 use tokio::runtime::Handle;
@@ -12,7 +11,10 @@ use tokio::sync::watch;
 use crate::clock::{Clock, Entropy};
 use crate::config::Config;
 use crate::error::Error;
+use crate::ids::blob_name;
 use crate::store::Consensus;
+
+use super::carried::{Carried, Within};
 
 /// Whatever keeps a client's threads running: each handle has one.
 pub type KeepAlive = Arc<dyn std::any::Any + Send + Sync>;
@@ -43,13 +45,26 @@ impl Life {
         if *self.stopped.borrow() { Err(self.ended()) } else { Ok(()) }
     }
 
-    fn ended(&self) -> Error {
-        Error::unavailable("the client was shut down")
+    /// Keeps the client from stopping for as long as the guard lives: for one poll. An error if it has ended.
+    pub(super) fn for_a_poll(&self) -> Result<RwLockReadGuard<'_, bool>, Error> {
+        // Not `read`: polls nest, and a second read would wait for the writer that waits for the first.
+        self.open.try_read().ok().filter(|open| **open).ok_or_else(|| self.ended())
+    }
+
+    /// Resolves when it ends.
+    pub(super) fn end_of(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let mut stopped = self.stopped.subscribe();
+        Box::pin(async move {
+            let _ = stopped.wait_for(|stopped| *stopped).await; // an error says that nobody can end it any more
+        })
+    }
+
+    pub(super) fn ended(&self) -> Error {
+        Error::unavailable("the client was shut down, it may have happened")
     }
 }
 
 /// The shared values of one client.
-#[derive(Debug)]
 pub struct Context {
     /// The shards' logs.
     pub consensus: Arc<dyn Consensus>,
@@ -65,17 +80,34 @@ pub struct Context {
     pub runtime: Handle,
     /// Where shards are maintained: a merge keeps a thread busy, and commits and fetches must not wait for it.
     pub upkeep: Handle,
-    /// Where leases are renewed, and nothing else.
+    /// Where commits are carried to their end and leases renewed, and nothing else.
     pub pulse: Handle,
     /// Until when it may be used.
     pub life: Life,
 }
 
+/// Names the store, and no credentials.
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context").field("store", &self.store.to_string()).finish_non_exhaustive()
+    }
+}
+
 impl Context {
-    /// A name for a new part that nothing had before, with the time in it: a part's age counts from its making.
+    /// A name for a new part that nothing had before.
     pub fn part_name(&self) -> String {
-        let id = uuid::Uuid::from_u128(self.entropy.bits());
-        format!("part-{:013}-{id}.arrow", self.clock.wall_ms())
+        format!("{}.arrow", blob_name("part", self.clock.wall_ms(), self.entropy.bits()))
+    }
+
+    /// A name for a new rollup that nothing had before.
+    pub fn rollup_name(&self) -> String {
+        blob_name("rollup", self.clock.wall_ms(), self.entropy.bits())
+    }
+
+    /// How old an object may be when a commit begins to refer to it, in milliseconds. Half of the age at which the leak
+    /// sweep takes it for lost: the other half is what clocks may differ by.
+    pub fn blob_age_max_ms(&self) -> u64 {
+        u64::try_from(self.config.orphan_age_min.as_millis() / 2).unwrap_or(u64::MAX)
     }
 
     /// Polls `future` wherever the caller is, with this client's timers and I/O around it. Dropping it drops the work.
@@ -83,92 +115,20 @@ impl Context {
     where
         F: Future<Output = Result<R, Error>> + Send,
     {
-        let mut stopped = self.life.stopped.subscribe();
-        let stopped = Box::pin(async move {
-            let _ = stopped.wait_for(|stopped| *stopped).await; // an error says that nobody can stop it any more
-        });
-        Within { future: Box::pin(future), stopped, context: Arc::clone(self) }
+        Within::new(Arc::clone(self), future)
     }
 
-    /// The same, but once begun it is carried to its end: dropped half-way, the runtime goes on with it. For what must
-    /// not stop between two steps, such as a commit that other callers wait for.
-    pub fn carry<R, F>(self: &Arc<Self>, future: F) -> Carried<R, F>
+    /// Carries `future` to its end, whether its caller waits for it, polls it late or drops it: for what others wait for
+    /// too, such as a commit, and for what must not stop between two steps.
+    ///
+    /// It is polled once where the caller is: with a log that answers at once, no other thread is needed. If it has to
+    /// wait, the pulse goes on with it, where no data I/O and no dataflow is in its way: renewals queue up behind commits.
+    /// `Unavailable` if the client was shut down: then it may have happened.
+    pub fn carry<R, F>(self: &Arc<Self>, future: F) -> Carried<R>
     where
-        R: Send,
+        R: Send + 'static,
         F: Future<Output = Result<R, Error>> + Send + 'static,
     {
-        Carried { within: Some(self.within(future)), begun: false }
-    }
-}
-
-/// A future that may be polled from any thread, also one without a runtime of its own.
-pub struct Within<F> {
-    future: Pin<Box<F>>,
-    stopped: Pin<Box<dyn Future<Output = ()> + Send>>,
-    context: Arc<Context>,
-}
-
-impl<R, F: Future<Output = Result<R, Error>>> Future for Within<F> {
-    type Output = Result<R, Error>;
-
-    fn poll(mut self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<Self::Output> {
-        let context = Arc::clone(&self.context);
-        // Not `read`: polls nest, and a second read would wait for the writer that waits for the first.
-        let Ok(open) = context.life.open.try_read() else {
-            return Poll::Ready(Err(context.life.ended()));
-        };
-        if !*open {
-            return Poll::Ready(Err(context.life.ended()));
-        }
-        let _entered = context.runtime.enter();
-        if let Poll::Ready(answer) = self.future.as_mut().poll(task) {
-            return Poll::Ready(answer);
-        }
-        self.stopped.as_mut().poll(task).map(|()| Err(context.life.ended()))
-    }
-}
-
-/// A future that, once begun, ends even if nobody waits for it.
-pub struct Carried<R, F>
-where
-    R: Send,
-    F: Future<Output = Result<R, Error>> + Send + 'static,
-{
-    within: Option<Within<F>>,
-    begun: bool,
-}
-
-impl<R, F> Future for Carried<R, F>
-where
-    R: Send,
-    F: Future<Output = Result<R, Error>> + Send + 'static,
-{
-    type Output = Result<R, Error>;
-
-    fn poll(mut self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<Self::Output> {
-        self.begun = true;
-        let Some(within) = self.within.as_mut() else {
-            return Poll::Pending; // polled after it was ready: nothing will ever come, as with any fused future
-        };
-        let polled = Pin::new(within).poll(task);
-        if polled.is_ready() {
-            self.within = None;
-        }
-        polled
-    }
-}
-
-impl<R, F> Drop for Carried<R, F>
-where
-    R: Send,
-    F: Future<Output = Result<R, Error>> + Send + 'static,
-{
-    fn drop(&mut self) {
-        if let Some(within) = self.within.take().filter(|_| self.begun) {
-            let runtime = within.context.runtime.clone();
-            runtime.spawn(async move {
-                let _ = within.await; // nobody waits for the answer
-            });
-        }
+        Carried::new(Arc::clone(self), Box::pin(future))
     }
 }

@@ -91,6 +91,7 @@ async fn follow_log<T: Time>(machine: Weak<Machine<T>>, context: Arc<super::Cont
         let jitter = 0.75 + 0.25 * context.entropy.fraction();
         let fallback = tokio::time::sleep(context.config.watch_fallback.mul_f64(jitter));
         known = tokio::select! {
+            biased; // no dice: a simulation replays
             known = log.changed() => known,
             () = fallback => None,
         };

@@ -9,6 +9,7 @@
 //! state read from the log after the command came; no lock is held across an await except the one whose purpose is
 //! to let commits through one by one.
 
+mod carried;
 mod catch_up;
 mod commit;
 mod context;
@@ -111,7 +112,7 @@ impl<T: Time> Machine<T> {
         lock(&self.queue).push_back(Box::new(Request::new(decide, sender)));
         let machine = Arc::clone(self);
         let led = self.context.carry(async move { machine.lead_until(receiver).await });
-        led.await.map_err(|error| error.of_shard(self.shard))
+        led.await.map_err(|error: Error| error.of_shard(self.shard))
     }
 
     /// Resolves when a commit of this process left upkeep to do (a rollup, garbage, compaction).

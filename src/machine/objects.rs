@@ -22,9 +22,23 @@ impl Context {
         range: std::ops::Range<u64>,
     ) -> Result<Option<Bytes>, Error> {
         let path = keys::blob(shard, name);
-        let answer = self.persist(|| self.store.get_range(&path, range.clone())).await;
-        match answer {
-            Ok(bytes) => Ok(Some(bytes)),
+        // A range that the object does not have is no answer of a store's own kind: each says it in other words.
+        let get = || async {
+            match self.store.get_range(&path, range.clone()).await {
+                Ok(bytes) => Ok(Ok(bytes)),
+                Err(error) if is_final(&error) => Err(error),
+                Err(error) => match self.store.head(&path).await {
+                    Ok(object) if object.size < range.end => Ok(Err(object.size)),
+                    _ => Err(error),
+                },
+            }
+        };
+        match self.persist(get).await {
+            Ok(Ok(bytes)) => Ok(Some(bytes)),
+            Ok(Err(size)) => {
+                let message = format!("it has {size} bytes, and should have {} at least", range.end);
+                Err(Error::corrupt(message).of_shard(shard).of_object(name.to_owned()))
+            }
             Err(Tried::Failed(object_store::Error::NotFound { .. })) => Ok(None),
             Err(tried) => Err(tried.into_error("could not be read", shard, &path)),
         }

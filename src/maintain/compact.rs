@@ -4,6 +4,7 @@
 //! bound of the since are moved to it and nothing else is touched, so no update ever crosses a listener's position (see
 //! `read::listen`).
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -15,42 +16,64 @@ use crate::part::{EncodeOptions, EncodedPart, MergeStep, SortedPartWriter};
 use crate::state::transition::{Replacement, replace};
 use crate::state::{Batch, CodecNames, Description, Location, Part, Run, State, glb};
 
-use super::plan::next_merge;
+use super::plan::{Plan, next_merge};
 
-/// Merges the batches that the policy names; whether it changed anything.
+/// Merges the batches that the policy names; whether it changed anything, or others did meanwhile.
 pub(super) async fn compact<K: Data, V: Data, T: Time, D: Diff>(
     machine: &Arc<Machine<T>>,
     state: &State<T>,
 ) -> Result<bool, Error> {
-    let Some(inputs) = next_merge(state, &machine.context().config) else {
+    let Some(Plan { inputs, to_objects }) = next_merge(state, &machine.context().config) else {
         return Ok(false);
     };
     if state.codecs.as_deref().is_some_and(|names| *names != CodecNames::of::<K, V, T, D>()) {
         return Ok(false); // not ours to decode
     }
-    let run = merge_batches::<K, V, T, D>(machine, state, &inputs).await?;
-    let [first, .., last] = inputs.as_slice() else {
+    let [Some(first), Some(last)] = [inputs.first(), inputs.last()] else {
         return Ok(false);
     };
     let desc =
         Description { lower: first.desc.lower.clone(), upper: last.desc.upper.clone(), since: state.since.clone() };
-    let written: Vec<String> = run.iter().filter_map(|part| part.blob().map(str::to_owned)).collect();
+    let mut run = Vec::new();
+    if let Err(error) = merge_batches::<K, V, T, D>(machine, state, &inputs, to_objects, &mut run).await {
+        remove(machine, &run).await?;
+        // Nobody holds the inputs for us. If another process has merged them, they are gone, and so is the work.
+        machine.refresh().await?;
+        return if stand(&machine.state(), &inputs) { Err(error) } else { Ok(true) };
+    }
+    let written = run.clone();
     let runs = if run.is_empty() { Vec::new() } else { vec![run] };
-    let replacement = Replacement { inputs, output: Arc::new(Batch { desc, runs }) };
-    let applied = machine.apply(move |state, _now_ms| replace(state, &replacement)).await?;
+    let blob_age_max_ms = machine.context().blob_age_max_ms();
+    let replacement = Replacement { inputs, output: Arc::new(Batch { desc, runs }), blob_age_max_ms };
+    let applied = machine.apply(move |state, now_ms| replace(state, now_ms, &replacement)).await?;
     if !applied.reply && !applied.doubtful {
-        for name in &written {
-            machine.context().delete_blob(machine.shard(), name).await?;
-        }
+        remove(machine, &written).await?;
     }
     Ok(applied.reply)
 }
 
+/// Removes the objects of parts that were never offered, or were refused.
+async fn remove<T: Time>(machine: &Arc<Machine<T>>, parts: &[Part<T>]) -> Result<(), Error> {
+    for name in parts.iter().filter_map(Part::blob) {
+        machine.context().delete_blob(machine.shard(), name).await?;
+    }
+    Ok(())
+}
+
+fn stand<T: Time>(state: &State<T>, inputs: &[Arc<Batch<T>>]) -> bool {
+    let needed = inputs.iter().flat_map(|batch| batch.blobs()).collect::<BTreeSet<_>>();
+    let known = state.batches.iter().flat_map(|batch| batch.blobs()).collect::<BTreeSet<_>>();
+    needed.is_subset(&known)
+}
+
+/// Merges batches into the parts of one run. On an error, `output` has the parts that were stored.
 async fn merge_batches<K: Data, V: Data, T: Time, D: Diff>(
     machine: &Arc<Machine<T>>,
     state: &State<T>,
     inputs: &[Arc<Batch<T>>],
-) -> Result<Run<T>, Error> {
+    to_objects: bool,
+    output: &mut Run<T>,
+) -> Result<(), Error> {
     let context = machine.context();
     let mut descs = Vec::new();
     let mut readers = Vec::new();
@@ -64,18 +87,18 @@ async fn merge_batches<K: Data, V: Data, T: Time, D: Diff>(
     let (bytes_max, runtime) = (context.config.compaction_bytes_max, context.upkeep.clone());
     let mut merge = MergeRuns::<K, V, T, D>::new(readers, bytes_max, runtime);
     let floor = glb(&state.since);
-    let mut output = Vec::new();
+    let inline_bytes_max = if to_objects { 0 } else { context.config.inline_part_bytes_max };
     let mut writer = new_writer(context)?;
     loop {
         match merge_step(&mut merge, &mut writer, &descs, floor.as_ref(), context.config.part_bytes_max)? {
             MergeStep::NeedChunk(input) => merge.supply(input).await?,
             MergeStep::Paused(()) => {
                 let full = std::mem::replace(&mut writer, new_writer(context)?);
-                output.extend(store(context, machine, full.finish()?).await?);
+                output.extend(store(context, machine, full.finish()?, inline_bytes_max).await?);
             }
             MergeStep::Done => {
-                output.extend(store(context, machine, writer.finish()?).await?);
-                return Ok(output);
+                output.extend(store(context, machine, writer.finish()?, inline_bytes_max).await?);
+                return Ok(());
             }
         }
     }
@@ -118,11 +141,12 @@ async fn store<T: Time>(
     context: &Arc<Context>,
     machine: &Arc<Machine<T>>,
     encoded: Option<EncodedPart<T>>,
+    inline_bytes_max: usize,
 ) -> Result<Option<Part<T>>, Error> {
     let Some(encoded) = encoded else {
         return Ok(None);
     };
-    if encoded.bytes.len() <= context.config.inline_part_bytes_max {
+    if encoded.bytes.len() <= inline_bytes_max {
         return Ok(Some(Part { location: Location::Inline(encoded.bytes), meta: encoded.meta }));
     }
     let name = context.part_name();

@@ -7,6 +7,7 @@
 //! commit of unknown outcome is not deleted.
 
 mod compact;
+mod leaks;
 mod plan;
 mod rollup;
 mod sweep;
@@ -60,12 +61,14 @@ async fn maintain<K: Data, V: Data, T: Time, D: Diff>(
     context: Arc<Context>,
     mut asked: mpsc::Receiver<oneshot::Sender<Result<(), Error>>>,
 ) {
+    let mut leaks_next = Instant::now();
     let mut next_sweep = Instant::now();
     loop {
         let Some(held) = machine.upgrade() else {
             return;
         };
         let waiting = tokio::select! {
+            biased; // no dice: a simulation replays
             () = held.upkeep_due() => None,
             () = tokio::time::sleep_until(next_sweep), if held.state().sweep_due() => None,
             waiting = asked.recv() => match waiting {
@@ -80,7 +83,7 @@ async fn maintain<K: Data, V: Data, T: Time, D: Diff>(
         }
         let mut retry = Retry::within(&context, std::time::Duration::MAX);
         let done = loop {
-            match upkeep::<K, V, T, D>(&held, sweeps).await {
+            match upkeep::<K, V, T, D>(&held, sweeps, &mut leaks_next).await {
                 Err(error) if waiting.is_none() => {
                     tracing::warn!(shard = %held.shard(), %error, "upkeep failed, trying again");
                     retry.pause().await;
@@ -95,7 +98,11 @@ async fn maintain<K: Data, V: Data, T: Time, D: Diff>(
 }
 
 /// Does steps until there is nothing to do, of deletions only if it sweeps.
-async fn upkeep<K: Data, V: Data, T: Time, D: Diff>(machine: &Arc<Machine<T>>, sweeps: bool) -> Result<(), Error> {
+async fn upkeep<K: Data, V: Data, T: Time, D: Diff>(
+    machine: &Arc<Machine<T>>,
+    sweeps: bool,
+    leaks_next: &mut Instant,
+) -> Result<(), Error> {
     loop {
         let state = machine.state();
         let config = &machine.context().config;
@@ -106,6 +113,11 @@ async fn upkeep<K: Data, V: Data, T: Time, D: Diff>(machine: &Arc<Machine<T>>, s
         if machine.state().rollup_due(config) {
             rollup::write(machine).await?;
             worked = true;
+            // The lost are rare and harmless: looking for them waits for a rollup, and then for a good while.
+            if *leaks_next <= Instant::now() {
+                worked |= leaks::sweep(machine).await? > 0;
+                *leaks_next = Instant::now() + config.leak_sweep_interval;
+            }
         }
         if sweeps && machine.state().sweep_due() {
             worked |= sweep::sweep(machine).await?;

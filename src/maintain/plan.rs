@@ -23,21 +23,32 @@ use crate::state::{Batch, State};
 /// Batches smaller than this are of the lowest tier, in bytes: about what a request costs to read.
 const TIER_UNIT_BYTES: u64 = 64 << 10;
 
-/// The batches that should be merged next, adjacent and in order; `None` if the shard is in good shape.
-pub(super) fn next_merge<T: Time>(state: &State<T>, config: &Config) -> Option<Vec<Arc<Batch<T>>>> {
+/// What to merge.
+#[derive(Debug)]
+pub(super) struct Plan<T: Time> {
+    /// Adjacent batches, in order.
+    pub(super) inputs: Vec<Arc<Batch<T>>>,
+    /// Whether the result must be in objects however small it is, because the state holds too much inline.
+    pub(super) to_objects: bool,
+}
+
+/// What should be merged next; `None` if the shard is in good shape.
+///
+/// An empty batch at the end is left out: every append that only advances the upper changes it, and a merge of it would
+/// be refused for as long as such appends come.
+pub(super) fn next_merge<T: Time>(state: &State<T>, config: &Config) -> Option<Plan<T>> {
     let fan_in = config.compaction_fan_in.max(2);
     if state.inline_full(config)
-        && let Some(inline) = inline_batches(state)
+        && let Some(inputs) = inline_batches(state)
     {
-        return Some(inline);
+        return Some(Plan { inputs, to_objects: true });
     }
+    let end = state.batches.len() - usize::from(state.batches.last().is_some_and(|last| last.is_empty()));
     // From the newest backwards: a run of batches none of which is of a higher tier than the highest seen so far.
     let mut tier = 0;
     let mut members = 0;
-    let mut start = state.batches.len();
     let mut best: Option<usize> = None;
-    for (index, batch) in state.batches.iter().enumerate().rev() {
-        start = index;
+    for (index, batch) in state.batches.iter().enumerate().take(end).rev() {
         if !batch.has_object() {
             continue;
         }
@@ -49,23 +60,23 @@ pub(super) fn next_merge<T: Time>(state: &State<T>, config: &Config) -> Option<V
             tier = here;
             members = 0;
         }
-        // Batches below the tier weigh in as parts of one: only those of the tier count, and the tail as one more.
+        // Batches below the tier ride along: only those of the tier count.
         members += usize::from(here == tier);
         if members >= fan_in {
-            best = Some(start);
+            best = Some(index);
         }
     }
-    let start = best.filter(|_| state.batches.len() - start >= 2)?;
-    Some(state.batches.iter().skip(start).cloned().collect())
+    let start = best.filter(|start| end - start >= 2)?;
+    let inputs = state.batches.iter().take(end).skip(start).cloned().collect();
+    Some(Plan { inputs, to_objects: false })
 }
 
-/// The batches with inline parts, as one range: they are to move into an object.
+/// The newest batches with inline parts, as one range: they are to move into objects.
 fn inline_batches<T: Time>(state: &State<T>) -> Option<Vec<Arc<Batch<T>>>> {
     let inline = |batch: &Arc<Batch<T>>| !batch.is_empty() && !batch.has_object();
     let last = state.batches.iter().rposition(inline)?;
     let backwards = state.batches.iter().take(last + 1).rev();
-    let range = backwards.take_while(|batch| inline(batch) || batch.is_empty()).cloned();
-    let mut range: Vec<_> = range.collect();
+    let mut range: Vec<_> = backwards.take_while(|batch| inline(batch) || batch.is_empty()).cloned().collect();
     range.reverse();
     (range.len() > 1).then_some(range)
 }

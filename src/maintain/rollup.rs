@@ -12,12 +12,12 @@ use crate::state::transition::set_rollup;
 pub(super) async fn write<T: Time>(machine: &Arc<Machine<T>>) -> Result<(), Error> {
     let context = machine.context();
     let state = machine.state();
-    let id = uuid::Uuid::from_u128(context.entropy.bits());
-    let name = format!("rollup-{:020}-{id}", state.seqno.0);
+    let name = context.rollup_name();
     context.write_blob(machine.shard(), &name, state.encode()).await?;
     let rollup = RollupRef { seqno: state.seqno, name: name.clone() };
     // On an error the rollup may be in use, or come to be: it stays, and the leak sweep decides.
-    let applied = machine.apply(move |state, _now_ms| set_rollup(state, &rollup)).await?;
+    let age_max_ms = context.blob_age_max_ms();
+    let applied = machine.apply(move |state, now_ms| set_rollup(state, now_ms, &rollup, age_max_ms)).await?;
     if !applied.reply && !applied.doubtful {
         context.delete_blob(machine.shard(), &name).await?;
     }

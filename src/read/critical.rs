@@ -70,7 +70,8 @@ impl<T: Time> SinceHandle<T> {
     /// Moves the since forward and sets the fencing token, if the token is the expected one. A since that is not beyond
     /// the present one leaves it.
     ///
-    /// `Unavailable` if storage did not answer: it may have happened. Cancelling leaves it so, too.
+    /// `Unavailable` if storage did not answer: it may have happened, and calling again with the same arguments settles
+    /// it, if no other owner uses the same token. Cancelling leaves it so, too.
     pub async fn compare_and_downgrade_since(
         &mut self,
         expected: u64,

@@ -62,22 +62,33 @@ impl<K: Data, V: Data, T: Time, D: Diff> PartFetcher<K, V, T, D> {
 
     /// A missing object is a lost lease, if the shard does not know the reader any more.
     async fn explain(&self, part: &PartRef<T>, error: Error) -> Error {
+        let Ok(state) = self.machine.refresh().await else {
+            return error;
+        };
         if let Some(lease) = &part.lease {
             return lease.ledger().explain_missing(error);
         }
-        match self.machine.refresh().await {
-            Ok(state) if !state.readers.contains_key(&part.reader) => {
-                let kind = ErrorKind::LeaseExpired { earliest: EncodedFrontier::new(&state.since) };
-                let message = format!("reader {} is gone, and so is what it held", part.reader);
-                Error::new(kind, message).of_shard(self.machine.shard()).because(error)
-            }
-            _ => error,
+        if state.readers.contains_key(&part.reader) {
+            return error;
         }
+        let kind = ErrorKind::LeaseExpired { earliest: EncodedFrontier::new(&state.since) };
+        let message = format!("reader {} is gone, and so is what it held", part.reader);
+        Error::new(kind, message).of_shard(self.machine.shard()).because(error)
     }
 }
 
 impl<K: Data, V: Data, T: Time, D: Diff> std::fmt::Debug for PartFetcher<K, V, T, D> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "PartFetcher of {}", self.machine.shard())
+    }
+}
+
+/// Awaiting a fetcher gives itself: `shard.fetcher().await?` may stand where the other handles are opened.
+impl<K: Data, V: Data, T: Time, D: Diff> IntoFuture for PartFetcher<K, V, T, D> {
+    type Output = Result<Self, Error>;
+    type IntoFuture = std::future::Ready<Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        std::future::ready(Ok(self))
     }
 }

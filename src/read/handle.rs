@@ -124,8 +124,11 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
     ///
     /// `Since` if `as_of` is not beyond this reader's since, with the smallest that is. `LeaseExpired` if the reader was
     /// lost. No I/O where the state in this process knows that the upper has passed. Cancelling leaves nothing.
-    pub async fn snapshot(&mut self, as_of: Antichain<T>) -> Result<Vec<LeasedPart<T>>, Error> {
+    pub async fn snapshot(&self, as_of: Antichain<T>) -> Result<Vec<LeasedPart<T>>, Error> {
         self.check_as_of(&as_of)?;
+        if as_of.is_empty() {
+            return Ok(Vec::new()); // no time is at or below it
+        }
         self.wait_until_passed(&as_of).await?;
         Ok(self.take_snapshot(&as_of)?.into_iter().flatten().collect())
     }
@@ -165,7 +168,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
     ///
     /// Errors as in [`ReadHandle::snapshot`]. Cancelling leaves nothing.
     pub async fn snapshot_cursor(
-        &mut self,
+        &self,
         as_of: Antichain<T>,
         keep: impl Fn(&PartStats) -> bool,
     ) -> Result<Cursor<K, V, T, D>, Error> {
@@ -193,13 +196,13 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
         let context = self.roster.machine().context();
         match u128::from(context.config.filter_audit_one_in) {
             0 => false,
-            one_in => context.entropy.bits() % one_in == 0,
+            one_in => context.entropy.bits().is_multiple_of(one_in),
         }
     }
 
     /// The shard's contents at `as_of`, consolidated, in order: all of them in memory. Errors as in
     /// [`ReadHandle::snapshot`] and `PartFetcher::fetch`. Cancelling leaves nothing.
-    pub async fn snapshot_and_fetch(&mut self, as_of: Antichain<T>) -> Result<Vec<((K, V), T, D)>, Error> {
+    pub async fn snapshot_and_fetch(&self, as_of: Antichain<T>) -> Result<Vec<((K, V), T, D)>, Error> {
         let mut cursor = self.snapshot_cursor(as_of, |_stats| true).await?;
         let mut rows = Vec::new();
         while cursor.next_into(&mut rows).await? {}
@@ -209,7 +212,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
     /// The shard's contents at `as_of`, row by row, not consolidated: one part in memory at a time. Errors as in
     /// [`ReadHandle::snapshot`] and `PartFetcher::fetch`; an error ends the stream. Dropping it leaves nothing.
     pub async fn snapshot_and_stream(
-        &mut self,
+        &self,
         as_of: Antichain<T>,
     ) -> Result<impl Stream<Item = Result<((K, V), T, D), Error>> + use<K, V, T, D>, Error> {
         let parts = self.snapshot(as_of).await?;
@@ -228,7 +231,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
 
     /// Sizes and statistics of the parts that a snapshot at `as_of` has. Nothing is fetched. Errors as in
     /// [`ReadHandle::snapshot`].
-    pub async fn snapshot_parts_stats(&mut self, as_of: Antichain<T>) -> Result<PartsStats, Error> {
+    pub async fn snapshot_parts_stats(&self, as_of: Antichain<T>) -> Result<PartsStats, Error> {
         let parts = self.snapshot(as_of).await?;
         Ok(PartsStats {
             parts: parts.len(),
@@ -285,8 +288,10 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
     }
 
     pub(super) async fn wait_until_passed(&self, as_of: &Antichain<T>) -> Result<(), Error> {
-        let machine = self.roster.machine();
-        let find = |state: &State<T>| passed(&state.upper(), as_of).then_some(());
+        let (machine, id) = (self.roster.machine(), self.reader_id());
+        // Or the lease was lost while we waited: whoever takes parts next hears of it.
+        let lost = |state: &State<T>| !state.readers.contains_key(&id);
+        let find = |state: &State<T>| (passed(&state.upper(), as_of) || lost(state)).then_some(());
         machine.context().within(machine.wait_for(find)).await
     }
 }

@@ -135,7 +135,10 @@ impl<T: Time> Ledger<T> {
 
     /// The error for an object that is not there: a lost lease, if that is why.
     pub(crate) fn explain_missing(&self, error: Error) -> Error {
-        self.check().err().unwrap_or(error)
+        match self.check() {
+            Ok(()) => error,
+            Err(expired) => expired.because(error),
+        }
     }
 
     /// Gives a lease back.

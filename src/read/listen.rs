@@ -56,12 +56,14 @@ pub struct Listen<K: Data, V: Data, T: Time, D: Diff> {
 impl<K: Data, V: Data, T: Time, D: Diff> Listen<K, V, T, D> {
     pub(super) fn new(handle: ReadHandle<K, V, T, D>, as_of: Antichain<T>, snapshot: bool) -> Self {
         let follow = handle.roster().machine().follow();
+        let position = Antichain::from_elem(T::minimum());
         Self {
             handle,
             until: Antichain::new(),
             snapshot,
-            position: Antichain::from_elem(T::minimum()),
-            frontier: as_of.clone(),
+            // For several elements this is not `as_of`: a time below all of them is seen at their meet.
+            frontier: advance_frontier(&position, &as_of),
+            position,
             candidate: as_of.clone(),
             as_of,
             _follow: follow,
@@ -102,18 +104,19 @@ impl<K: Data, V: Data, T: Time, D: Diff> Listen<K, V, T, D> {
     pub async fn next(&mut self) -> Result<Vec<ListenEvent<T, LeasedPart<T>>>, Error> {
         let machine = Arc::clone(self.handle.roster().machine());
         loop {
-            if self.frontier.is_empty()
-                || (!self.until.is_empty() && PartialOrder::less_equal(&self.until, &self.frontier))
-            {
+            if self.is_done() {
                 return Ok(Vec::new());
             }
+            let id = self.handle.reader_id();
             let position = &self.position;
             let waits_for_snapshot = self.snapshot.then_some(&self.as_of);
             let find = |state: &State<T>| {
                 let upper = state.upper();
                 let moved = *position != upper;
                 let ready = waits_for_snapshot.is_none_or(|as_of| passed(&upper, as_of));
-                (moved && ready).then_some(())
+                // Or the lease was lost while we waited: the step says so.
+                let lost = !state.readers.contains_key(&id);
+                ((moved && ready) || lost).then_some(())
             };
             machine.context().within(machine.wait_for(find)).await?;
             let (parts, position) = self.take_step()?;
@@ -183,22 +186,27 @@ impl<K: Data, V: Data, T: Time, D: Diff> Listen<K, V, T, D> {
     /// when cancelled, the events of this step are lost; open a listener again at the frontier before it.
     pub async fn fetch_next(&mut self) -> Result<Vec<ListenEvent<T, ((K, V), T, D)>>, Error> {
         let fetcher = self.fetcher();
-        let mut events = Vec::new();
-        for event in self.next().await? {
-            events.push(match event {
-                ListenEvent::Progress(frontier) => ListenEvent::Progress(frontier),
-                ListenEvent::Updates(parts) => {
-                    let fetching = stream::iter(parts).map(|part| fetcher.fetch(part)).buffered(FETCHES_MAX);
-                    let collect = |mut rows: Vec<_>, part: super::FetchedPart<K, V, T, D>| {
-                        rows.extend(part.rows());
-                        std::future::ready(Ok(rows))
-                    };
-                    ListenEvent::Updates(fetching.try_fold(Vec::new(), collect).await?)
-                }
-            });
+        loop {
+            let mut events = Vec::new();
+            for event in self.next().await? {
+                events.push(match event {
+                    ListenEvent::Progress(frontier) => ListenEvent::Progress(frontier),
+                    ListenEvent::Updates(parts) => {
+                        let fetching = stream::iter(parts).map(|part| fetcher.fetch(part)).buffered(FETCHES_MAX);
+                        let collect = |mut rows: Vec<_>, part: super::FetchedPart<K, V, T, D>| {
+                            rows.extend(part.rows());
+                            std::future::ready(Ok(rows))
+                        };
+                        ListenEvent::Updates(fetching.try_fold(Vec::new(), collect).await?)
+                    }
+                });
+            }
+            events.retain(|event| !matches!(event, ListenEvent::Updates(rows) if rows.is_empty()));
+            // Parts of which the window shows nothing are no event, and not the end either.
+            if !events.is_empty() || self.is_done() {
+                return Ok(events);
+            }
         }
-        events.retain(|event| !matches!(event, ListenEvent::Updates(rows) if rows.is_empty()));
-        Ok(events)
     }
 
     /// All events to come, one by one. It ends at the empty frontier, at `until`, or after an error.

@@ -91,6 +91,7 @@ impl<T: Time> Roster<T> {
     /// Tells the shard where these readers stand, in one commit.
     pub(crate) async fn renew(&self, ledgers: &[Arc<Ledger<T>>]) -> Result<(), Error> {
         let asked = Instant::now();
+        // What a reader leases from here on is of this state or a newer one: the hold told now covers it too.
         let renewing: Vec<Renewal<T>> = ledgers.iter().filter_map(|ledger| ledger.renewal()).collect();
         if renewing.is_empty() {
             return Ok(());

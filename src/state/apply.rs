@@ -83,6 +83,9 @@ impl<T: Time> State<T> {
                 self.since = timely::progress::Antichain::new();
                 self.totals = Totals { garbage: self.totals.garbage, ..Totals::default() };
                 self.finalized = true;
+                self.readers = imbl::OrdMap::new();
+                self.critical = imbl::OrdMap::new();
+                self.writers = imbl::OrdMap::new();
                 self.add_garbage(garbage);
             }
         }

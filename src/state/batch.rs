@@ -4,6 +4,7 @@ use bytes::Bytes;
 use timely::progress::Antichain;
 
 use crate::codec::Time;
+use crate::ids::blob_made_ms;
 use crate::part::PartMeta;
 
 use super::frontier::glb;
@@ -61,6 +62,11 @@ impl<T: Time> Part<T> {
         }
     }
 
+    /// Whether its object is older than this, so that somebody may take it for lost.
+    pub fn is_stale(&self, now_ms: u64, age_max_ms: u64) -> bool {
+        self.blob().is_some_and(|name| is_stale(name, now_ms, age_max_ms))
+    }
+
     /// The bytes that the part takes in the state itself.
     pub fn inline_bytes(&self) -> u64 {
         match &self.location {
@@ -68,6 +74,11 @@ impl<T: Time> Part<T> {
             Location::Inline(bytes) => bytes.len() as u64,
         }
     }
+}
+
+/// Whether the object of this name is older than this; also if its name does not tell.
+pub fn is_stale(name: &str, now_ms: u64, age_max_ms: u64) -> bool {
+    blob_made_ms(name).is_none_or(|made_ms| made_ms.saturating_add(age_max_ms) < now_ms)
 }
 
 /// A sequence of parts sorted by (key, value, time) as a whole.
@@ -105,12 +116,12 @@ impl<T: Time> Batch<T> {
 
     /// Rows, before consolidation across parts.
     pub fn rows(&self) -> u64 {
-        self.parts().map(|part| part.meta.rows).sum()
+        self.parts().fold(0, |sum, part| sum.saturating_add(part.meta.rows))
     }
 
     /// Encoded bytes.
     pub fn bytes(&self) -> u64 {
-        self.parts().map(|part| part.meta.encoded_bytes).sum()
+        self.parts().fold(0, |sum, part| sum.saturating_add(part.meta.encoded_bytes))
     }
 }
 

@@ -22,8 +22,11 @@ pub fn join_time<T: Time>(mut time: T, as_of: &Antichain<T>) -> T {
     time
 }
 
-/// The frontier of what [`join_time`] makes of times beyond `frontier`.
+/// The frontier of what [`join_time`] makes of times beyond `frontier`. Nothing is beyond an empty `as_of`.
 pub fn advance_frontier<T: Time>(frontier: &Antichain<T>, as_of: &Antichain<T>) -> Antichain<T> {
+    if as_of.is_empty() {
+        return Antichain::new();
+    }
     frontier.elements().iter().map(|time| join_time(time.clone(), as_of)).collect()
 }
 

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use imbl::{OrdMap, Vector};
 use timely::progress::Antichain;
 
-pub use batch::{Batch, Description, Location, Part, Run};
+pub use batch::{Batch, Description, Location, Part, Run, is_stale};
 pub use change::{Change, CodecNames, Entry, RollupRef};
 pub use frontier::{advance_frontier, below, glb, join_time, passed};
 pub use holders::{CriticalReader, LeasedReader, WriterRecord};
@@ -81,24 +81,25 @@ pub struct Totals {
 }
 
 impl Totals {
+    /// Sums wrap: a forged size must not stop a reader, and what was added wrongly is subtracted as wrongly.
     fn add<T: Time>(&mut self, batch: &Batch<T>) {
         for part in batch.parts() {
-            self.parts += 1;
-            self.rows += part.meta.rows;
-            self.bytes += part.meta.encoded_bytes;
-            self.inline_bytes += part.inline_bytes();
-            self.inline_parts += u64::from(part.blob().is_none());
+            self.parts = self.parts.wrapping_add(1);
+            self.rows = self.rows.wrapping_add(part.meta.rows);
+            self.bytes = self.bytes.wrapping_add(part.meta.encoded_bytes);
+            self.inline_bytes = self.inline_bytes.wrapping_add(part.inline_bytes());
+            self.inline_parts = self.inline_parts.wrapping_add(u64::from(part.blob().is_none()));
         }
         self.object_batches += u64::from(batch.has_object());
     }
 
     fn subtract<T: Time>(&mut self, batch: &Batch<T>) {
         for part in batch.parts() {
-            self.parts -= 1;
-            self.rows -= part.meta.rows;
-            self.bytes -= part.meta.encoded_bytes;
-            self.inline_bytes -= part.inline_bytes();
-            self.inline_parts -= u64::from(part.blob().is_none());
+            self.parts = self.parts.wrapping_sub(1);
+            self.rows = self.rows.wrapping_sub(part.meta.rows);
+            self.bytes = self.bytes.wrapping_sub(part.meta.encoded_bytes);
+            self.inline_bytes = self.inline_bytes.wrapping_sub(part.inline_bytes());
+            self.inline_parts = self.inline_parts.wrapping_sub(u64::from(part.blob().is_none()));
         }
         self.object_batches -= u64::from(batch.has_object());
     }
@@ -144,6 +145,13 @@ impl<T: Time> State<T> {
     /// Every object that the state at this position refers to is kept: the smallest hold of a reader, else the present.
     pub fn hold(&self) -> SeqNo {
         self.readers.values().map(|reader| reader.hold).min().unwrap_or(self.seqno)
+    }
+
+    /// The names of all objects that the state knows, in use or garbage.
+    pub fn blobs(&self) -> impl Iterator<Item = &str> {
+        let parts = self.batches.iter().flat_map(|batch| batch.blobs());
+        let garbage = self.garbage.values().flat_map(|names| names.iter().map(String::as_str));
+        parts.chain(garbage).chain(self.rollup.iter().map(|rollup| rollup.name.as_str()))
     }
 
     /// The index of the first batch that reaches beyond `frontier`: where a listener at `frontier` goes on. O(log n),

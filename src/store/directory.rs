@@ -14,10 +14,9 @@
 //! minds). A plain read does not sync what another process published a moment before; the writer that builds on what
 //! was read syncs it along with its own entry, because both lie in one folder.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::path::{Path as FilePath, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
@@ -31,34 +30,25 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 
 use crate::error::{Error, ErrorKind};
+use folders::Folders;
 
+mod folders;
 mod marker;
 mod read;
 
+pub use folders::SYNCED_FOLDERS_MAX;
 pub use marker::{FORMAT_VERSION, MARKER_NAME};
 pub use read::{KEPT_BUFFER_BYTES_MIN, KEPT_BYTES_MAX};
 
 use read::Buffers;
-
-/// Folders known to be durable that a store remembers: three per shard. Forgetting them costs syncing them once more.
-pub const SYNCED_FOLDERS_MAX: usize = 65_536;
 
 /// A local directory of this library's own kind. Clones share what they know.
 #[derive(Clone, Debug)]
 pub struct Directory {
     files: LocalFileSystem,
     root: PathBuf,
-    folders: Arc<Mutex<Folders>>,
+    folders: Arc<Folders>,
     buffers: Arc<Buffers>,
-}
-
-/// What is known of the folders below the root.
-#[derive(Debug, Default)]
-struct Folders {
-    /// Known to be on disk, with all names that lead to them.
-    synced: HashSet<PathBuf>,
-    /// A sync failed: what was published there may vanish, so nothing is read from there until one succeeds.
-    doubtful: HashSet<PathBuf>,
 }
 
 impl Directory {
@@ -78,7 +68,8 @@ impl Directory {
         let files = LocalFileSystem::new_with_prefix(&root)
             .map_err(|error| named(Error::unavailable("cannot open the data directory").because(error)))?
             .with_fsync(true);
-        Ok(Self { files, root, folders: Arc::default(), buffers: Arc::default() })
+        let folders = Arc::new(Folders::below(root.clone()));
+        Ok(Self { files, root, folders, buffers: Arc::default() })
     }
 
     /// Where it is, without links.
@@ -92,54 +83,26 @@ impl Directory {
             return result;
         };
         // A success has synced the folder itself, and what it created; a failure may have published and not synced.
-        if result.is_ok() && self.folders().synced.contains(&folder) {
+        if result.is_ok() && self.folders.is_synced(&folder) {
             return result;
         }
-        let store = self.clone();
-        let synced = blocking(move || store.sync_up_from(&folder)).await;
+        let folders = Arc::clone(&self.folders);
+        let synced = blocking(move || folders.sync_up_from(&folder)).await;
         result.and_then(|value| synced.map(|()| value))
     }
 
     /// Fails while it is not known that what can be read in the folder of `location` is durable.
     async fn trust(&self, location: &Path) -> object_store::Result<()> {
-        if self.folders().doubtful.is_empty() {
+        if !self.folders.any_doubtful() {
             return Ok(());
         }
-        let Some(folder) = self.files.path_to_filesystem(location)?.parent().map(FilePath::to_owned) else {
+        let file = self.files.path_to_filesystem(location)?;
+        let Some(folder) = file.parent().filter(|folder| self.folders.is_doubtful(folder)).map(FilePath::to_owned)
+        else {
             return Ok(());
         };
-        if !self.folders().doubtful.contains(&folder) {
-            return Ok(());
-        }
-        let store = self.clone();
-        blocking(move || store.sync_up_from(&folder)).await
-    }
-
-    /// Syncs a folder and those above it that are not known to be on disk, up to the root.
-    fn sync_up_from(&self, folder: &FilePath) -> object_store::Result<()> {
-        let levels = if self.folders().synced.contains(folder) { 1 } else { usize::MAX };
-        let mut above = folder.ancestors().take_while(|above| above.starts_with(&self.root)).take(levels);
-        let synced = above.try_for_each(|above| match sync_folder(above) {
-            // A put that failed before it created its folder.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            synced => synced,
-        });
-        let mut folders = self.folders();
-        match synced {
-            Ok(()) => {
-                if folders.synced.len() >= SYNCED_FOLDERS_MAX {
-                    folders.synced.clear();
-                }
-                folders.synced.insert(folder.to_owned());
-                folders.doubtful.remove(folder);
-                Ok(())
-            }
-            Err(error) => {
-                folders.synced.remove(folder);
-                folders.doubtful.insert(folder.to_owned());
-                Err(object_store::Error::Generic { store: "Directory", source: error.into() })
-            }
-        }
+        let folders = Arc::clone(&self.folders);
+        blocking(move || folders.sync_up_from(&folder)).await
     }
 
     /// What was found, to be read into our own buffers. Nothing is read yet.
@@ -156,15 +119,6 @@ impl Directory {
         };
         GetResult { payload, ..found }
     }
-
-    fn folders(&self) -> std::sync::MutexGuard<'_, Folders> {
-        self.folders.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Makes a folder's names durable. Where folders cannot be opened as files there is nothing to do.
-fn sync_folder(folder: &FilePath) -> std::io::Result<()> {
-    if cfg!(unix) { std::fs::File::open(folder)?.sync_all() } else { Ok(()) }
 }
 
 /// What the file system did not let us do at open. Mostly the path is to blame, not the disk.
@@ -271,7 +225,7 @@ mod tests {
         // A folder that cannot be opened: a link to itself.
         std::os::unix::fs::symlink(&folder, &folder).expect("a link");
         store.put(&at, "1".into()).await.expect_err("no such folder");
-        assert!(store.folders().doubtful.contains(&folder));
+        assert!(store.folders.is_doubtful(&folder));
         let error = store.get(&at).await.expect_err("doubtful");
         assert!(!matches!(error, object_store::Error::NotFound { .. }), "{error}");
         std::fs::remove_file(&folder).expect("the link");
@@ -289,10 +243,11 @@ mod tests {
         let folder = store.root().join("a/b");
         std::fs::create_dir_all(&folder).expect("folders");
         store.put_opts(&Path::from("a/b/1"), "1".into(), PutMode::Create.into()).await.expect("a file");
-        assert!(store.folders().synced.contains(&folder));
+        assert!(store.folders.is_synced(&folder));
         // What failed is settled too: somebody else's file may be there, and not durable yet.
-        store.folders().synced.clear();
+        let store = Directory::open(temporary.path()).expect("ours");
+        assert!(!store.folders.is_synced(&folder));
         store.put_opts(&Path::from("a/b/1"), "1".into(), PutMode::Create.into()).await.expect_err("it exists");
-        assert!(store.folders().synced.contains(&folder));
+        assert!(store.folders.is_synced(&folder));
     }
 }

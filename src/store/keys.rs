@@ -5,7 +5,7 @@
 
 use object_store::path::Path;
 
-use crate::ids::{SeqNo, ShardId};
+use crate::ids::{SeqNo, ShardId, Token};
 
 /// The folder of a shard's log entries, one object each.
 pub fn log_folder(shard: ShardId) -> Path {
@@ -35,6 +35,21 @@ pub fn blob_folder(shard: ShardId) -> Path {
 /// A blob by the name that the state knows it by.
 pub fn blob(shard: ShardId, name: &str) -> Path {
     blob_folder(shard).join(name)
+}
+
+/// The folder of the store's qualification, which concerns no shard.
+pub fn qualification_folder() -> Path {
+    Path::from("qualification")
+}
+
+/// What the last successful qualification found.
+pub fn verdict() -> Path {
+    qualification_folder().join("verdict")
+}
+
+/// The folder that one qualification makes its objects in, and removes them from.
+pub fn qualification_attempt(attempt: Token) -> Path {
+    qualification_folder().join(attempt.to_string())
 }
 
 /// The position that a log entry's or boundary's file name stands for.

@@ -1,7 +1,7 @@
 //! The two seams to storage: a log per shard ([`Consensus`]) and objects (`object_store::ObjectStore` itself).
 //!
 //! Implementations: [`ObjectLog`] keeps the log in an object store; [`Directory`] is a local directory as an object
-//! store. Decorators count ([`CountingStore`], [`CountingLog`]) and, for tests, let things go wrong ([`FaultyStore`],
+//! store; `PostgresLog` (feature `postgres`) keeps the log in a database. Decorators count ([`CountingStore`], [`CountingLog`]) and, for tests, let things go wrong ([`FaultyStore`],
 //! [`FaultyLog`]).
 
 pub mod consensus;
@@ -13,6 +13,10 @@ pub mod faulty_log;
 pub mod faulty_store;
 pub mod keys;
 pub mod object_log;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+pub mod probe;
+mod signals;
 
 pub use consensus::{CompareAndSet, Consensus, LogEntry, LogError, LogWatch};
 pub use counting_log::{CountingLog, LogCounts};
@@ -22,3 +26,6 @@ pub use faults::{Fault, FaultRates, Faults, Gate, Operation, Rule};
 pub use faulty_log::FaultyLog;
 pub use faulty_store::FaultyStore;
 pub use object_log::ObjectLog;
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresLog;
+pub use probe::{Verdict, qualify};

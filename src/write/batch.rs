@@ -12,8 +12,8 @@ use crate::state::{Run, wire};
 
 /// Rows of an interval `[lower, upper)`, in storage but not yet in the shard.
 ///
-/// Dropping a batch that was not appended removes its objects, as far as storage lets it; what stays behind is found by
-/// the leak sweep. A batch may be appended once, by any handle of the same shard and the same types.
+/// Dropping a batch that was never offered to the shard removes its objects, as far as storage lets it; what stays behind
+/// is found by the leak sweep. A batch may be appended once, by any handle of the same shard and the same types.
 #[derive(Debug)]
 pub struct Batch<T: Time> {
     pub(super) shard: ShardId,
@@ -21,7 +21,19 @@ pub struct Batch<T: Time> {
     pub(super) lower: Antichain<T>,
     pub(super) upper: Antichain<T>,
     pub(super) runs: Vec<Run<T>>,
+    standing: Standing,
     context: Arc<Context>,
+}
+
+/// Whose the objects of a batch are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// The batch's own.
+    Staged,
+    /// They were in a commit whose outcome is not known: the shard's, or the batch's, which may try again.
+    Offered,
+    /// Another's: the shard's, or that of the process that the batch went to.
+    Spent,
 }
 
 impl<T: Time> Batch<T> {
@@ -33,7 +45,7 @@ impl<T: Time> Batch<T> {
         upper: Antichain<T>,
         runs: Vec<Run<T>>,
     ) -> Self {
-        Self { shard, codecs, lower, upper, runs, context }
+        Self { shard, codecs, lower, upper, runs, standing: Standing::Staged, context }
     }
 
     /// Every row is at a time beyond this.
@@ -60,11 +72,11 @@ impl<T: Time> Batch<T> {
     /// process's to append or remove from then on.
     pub fn into_bytes(mut self) -> bytes::Bytes {
         let bytes = wire::encode_staged(self.shard, &self.codecs, &self.lower, &self.upper, &self.runs);
-        self.keep();
+        self.stand(Standing::Spent);
         bytes
     }
 
-    /// Removes the objects and waits for it.
+    /// Removes the objects and waits for it, unless they may be in the shard.
     pub async fn delete(mut self) -> Result<(), Error> {
         let names = self.take_names();
         let (context, shard) = (Arc::clone(&self.context), self.shard);
@@ -77,12 +89,29 @@ impl<T: Time> Batch<T> {
         self.context.within(delete).await
     }
 
-    /// The objects are in the shard, or may be: they stay.
-    pub(super) fn keep(&mut self) {
-        self.runs.clear();
+    pub(super) fn standing(&self) -> Standing {
+        self.standing
     }
 
+    pub(super) fn stand(&mut self, standing: Standing) {
+        self.standing = standing;
+        if standing == Standing::Spent {
+            self.runs.clear();
+        }
+    }
+
+    /// The rows are in the shard by other means: the batch is used up, and what is its own is removed.
+    pub(super) fn discard(&mut self) {
+        let names = self.take_names();
+        remove_later(&self.context, self.shard, names);
+        self.stand(Standing::Spent);
+    }
+
+    /// The objects that are the batch's to remove.
     fn take_names(&mut self) -> Vec<String> {
+        if self.standing != Standing::Staged {
+            return Vec::new();
+        }
         let runs = std::mem::take(&mut self.runs);
         runs.iter().flatten().filter_map(|part| part.blob().map(str::to_owned)).collect()
     }

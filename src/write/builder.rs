@@ -65,6 +65,12 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
         if diff.is_zero() {
             return Ok(false);
         }
+        // A row whose size is unknown cannot be encoded: `push` says why.
+        let size = K::size(key.as_ref()).unwrap_or(0).saturating_add(V::size(value.as_ref()).unwrap_or(0));
+        let most = self.context.config.row_bytes_max;
+        if size > most {
+            return Err(Error::invalid(format!("a row of {size} bytes; the most is {most}")).of_shard(self.shard));
+        }
         let before = self.rows.bytes();
         self.rows.push(key.as_ref(), value.as_ref(), time, diff).map_err(|error| error.of_shard(self.shard))?;
         self.note_time(time);
@@ -75,7 +81,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
     /// Hands the rows collected so far over to be sorted, encoded and uploaded, once the run before is.
     pub(super) async fn seal(&mut self) -> Result<(), Error> {
         self.await_upload().await?;
-        let rows = std::mem::replace(&mut self.rows, PartBuilder::new());
+        let rows = std::mem::take(&mut self.rows);
         let (context, shard) = (Arc::clone(&self.context), self.shard);
         self.upload = Some(self.context.runtime.spawn(async move { upload_run(&context, shard, rows).await }));
         Ok(())

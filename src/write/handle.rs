@@ -12,6 +12,7 @@ use crate::machine::{KeepAlive, Machine};
 use crate::state::transition::{self, Append, AppendReply};
 use crate::state::{Change, CodecNames, Decision, Run, wire};
 
+use super::batch::Standing;
 use super::{Batch, BatchBuilder};
 
 /// What became of an append.
@@ -92,9 +93,10 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
 
     /// Appends rows at times in `[expected, new)`, if the shard's upper is `expected`; then it is `new`.
     ///
-    /// Rows are consolidated; zero diffs are left out. With no rows it only advances the upper.
+    /// Rows are consolidated; zero diffs are left out. With no rows it only advances the upper; where `new` is `expected`
+    /// it only compares.
     ///
-    /// `Invalid` if a row's time is outside `[expected, new)`, if `new` is not beyond `expected`, or if a row is too
+    /// `Invalid` if a row's time is outside `[expected, new)`, if `new` is before `expected`, or if a row is too
     /// large: then nothing is in the shard. `Unavailable` if storage did not answer within `Config::commit_deadline`:
     /// then the rows may be in the shard or come to be there. Calling again with the same arguments settles it: they are
     /// there once, and it says `Committed`. Cancelling leaves it as `Unavailable` does.
@@ -123,6 +125,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
     where
         I: IntoIterator<Item = ((K, V), T, D)>,
     {
+        self.check_order(&lower, &upper)?;
         let mut batch = self.stage(rows, lower.clone(), upper.clone()).await?;
         self.commit(&mut [&mut batch], lower, upper, true).await
     }
@@ -130,8 +133,9 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
     /// Appends staged batches together, if the shard's upper is `expected`; then it is `new`.
     ///
     /// Each batch's interval must lie within `[expected, new)`, or cover it: then its rows outside are left out. A batch
-    /// that was committed is used up; after `UpperMismatch` all can be used again. Errors as in
-    /// [`WriteHandle::compare_and_append`]; after `Unavailable` the batches are used up, because they may be in the shard.
+    /// that was committed is used up; after `UpperMismatch` all can be used again. `Invalid` for a batch that is used up.
+    /// Other errors as in [`WriteHandle::compare_and_append`]: also after `Unavailable` and cancelling, calling again with
+    /// the same arguments settles it. Until then the batches' objects may be in the shard, and dropping them leaves those.
     pub async fn compare_and_append_batch(
         &mut self,
         batches: &mut [&mut Batch<T>],
@@ -240,6 +244,13 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
             let message = format!("the batch is of {}", batch.shard);
             return Err(Error::invalid(message).of_shard(self.machine.shard()));
         }
+        if batch.codecs != self.codecs {
+            return Err(self.other_types(batch));
+        }
+        if batch.standing() == Standing::Spent {
+            let message = "the batch was appended before, or given away as bytes";
+            return Err(Error::invalid(message).of_shard(self.machine.shard()));
+        }
         if within || covers {
             return Ok(());
         }
@@ -255,18 +266,22 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
         let refusal = if batch.shard != self.machine.shard() {
             Some(Error::invalid(format!("the batch is of {}", batch.shard)))
         } else if batch.codecs != self.codecs {
-            let message = format!("the batch has rows of {}, the handle of {}", batch.codecs, self.codecs);
-            Some(Error::new(crate::error::ErrorKind::CodecMismatch, message))
+            Some(self.other_types(&batch))
         } else {
             None
         };
         match refusal {
             None => Ok(batch),
             Some(error) => {
-                batch.keep(); // not ours to remove
+                batch.stand(Standing::Spent); // not ours to remove
                 Err(error.of_shard(self.machine.shard()))
             }
         }
+    }
+
+    fn other_types(&self, batch: &Batch<T>) -> Error {
+        let message = format!("the batch has rows of {}, the handle of {}", batch.codecs, self.codecs);
+        Error::new(crate::error::ErrorKind::CodecMismatch, message).of_shard(self.machine.shard())
     }
 
     async fn stage<I>(&self, rows: I, lower: Antichain<T>, upper: Antichain<T>) -> Result<Batch<T>, Error>
@@ -303,31 +318,35 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
             upper: upper.clone(),
             runs,
             overlap,
+            blob_age_max_ms: self.machine.context().blob_age_max_ms(),
         };
-        let repeated = self.unsettled.replace(attempt).is_some();
-        let applied = self.machine.apply(move |state, now_ms| transition::append(state, now_ms, &append)).await;
-        let applied = match applied {
-            Ok(applied) => applied,
-            Err(error) => {
-                // The objects may be in use, or come to be.
-                batches.iter_mut().for_each(|batch| batch.keep());
-                return Err(error);
-            }
-        };
+        self.unsettled = Some(attempt);
+        let before: Vec<Standing> = batches.iter().map(|batch| batch.standing()).collect();
+        // From here on the commit goes its way, also if this call is cancelled or fails: the objects may come to be used.
+        batches.iter_mut().for_each(|batch| batch.stand(Standing::Offered));
+        let applied = self.machine.apply(move |state, now_ms| transition::append(state, now_ms, &append)).await?;
         self.unsettled = None;
-        let reply = applied.reply?;
-        let unused = !matches!(reply, AppendReply::Committed) && !applied.doubtful && !repeated;
-        if !unused {
-            batches.iter_mut().for_each(|batch| batch.keep());
+        for (batch, before) in batches.iter_mut().zip(before) {
+            match &applied.reply {
+                Ok(AppendReply::Committed) => batch.stand(Standing::Spent),
+                _ if applied.doubtful => {} // its objects may be in use although the reply says no
+                Ok(AppendReply::Repeated | AppendReply::Covered) => {
+                    batch.stand(before);
+                    batch.discard();
+                }
+                Ok(AppendReply::UpperMismatch(_)) | Err(_) => batch.stand(before),
+            }
         }
+        let reply = applied.reply?;
         Ok(match reply {
             AppendReply::Committed => {
                 self.upper = upper;
                 self.recorded = true;
                 Appended::Committed
             }
-            AppendReply::Covered => {
+            AppendReply::Repeated | AppendReply::Covered => {
                 self.upper = self.machine.state().upper();
+                self.recorded = true;
                 Appended::Committed
             }
             AppendReply::UpperMismatch(current) => {

@@ -3,6 +3,8 @@
 //! A history is streamed through `git fast-import`, so thousands of commits take well under a second. Everything is
 //! fixed (names, dates, branch), so a script gives the same ids on every machine. Failures panic: this is test code.
 
+pub(crate) mod program;
+
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};

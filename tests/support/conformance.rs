@@ -318,6 +318,11 @@ pub async fn entries_of_any_size(log: &Log) {
     assert_eq!(log.truncate(shard, SeqNo(4)).await.unwrap(), 3);
 }
 
+/// A wake-up that must come. The time only turns a test that would hang into one that fails.
+pub async fn woken(changed: impl Future<Output = Option<SeqNo>>) -> Option<SeqNo> {
+    tokio::time::timeout(std::time::Duration::from_secs(30), changed).await.expect("a wake-up")
+}
+
 pub async fn a_commit_wakes_watches(log: &Log) {
     let shard = ShardId::new();
     fill(log, shard, 1).await;
@@ -326,14 +331,15 @@ pub async fn a_commit_wakes_watches(log: &Log) {
     assert_eq!(commit(log, shard, 1, entry(2)).await, CompareAndSet::Committed);
     for changed in waiting {
         // Whether it names a position is up to the log; it names none that is not there.
-        assert!(changed.await.is_none_or(|seqno| seqno <= SeqNo(2)));
+        assert!(woken(changed).await.is_none_or(|seqno| seqno <= SeqNo(2)));
     }
     // Between two waits, and with a wait given up, nothing is lost.
     assert_eq!(commit(log, shard, 2, entry(3)).await, CompareAndSet::Committed);
     let _ = watches[0].changed().now_or_never();
     assert_eq!(commit(log, shard, 3, entry(4)).await, CompareAndSet::Committed);
-    watches[0].changed().await;
-    watches[1].changed().await;
+    for watch in &mut watches {
+        woken(watch.changed()).await;
+    }
 }
 
 pub async fn a_cancelled_commit_can_be_settled(log: &Log) {

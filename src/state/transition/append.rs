@@ -29,6 +29,8 @@ pub struct Append<T: Time> {
     pub runs: Vec<Run<T>>,
     /// Whether the shard's upper may be anywhere in `[lower, upper]`: what is there already is left out.
     pub overlap: bool,
+    /// How old its objects may be, in milliseconds: older ones may have been taken for lost, and deleted.
+    pub blob_age_max_ms: u64,
 }
 
 /// What became of it.
@@ -36,6 +38,8 @@ pub struct Append<T: Time> {
 pub enum AppendReply<T> {
     /// It is in the shard.
     Committed,
+    /// An earlier try of the same append is in the shard; the parts of this one are not used, unless they are the same.
+    Repeated,
     /// The shard has these times already, from an identical writer; the parts are not used.
     Covered,
     /// The shard's upper is elsewhere; the parts are not used.
@@ -55,7 +59,7 @@ pub fn append<T: Time>(
     }
     let known = state.writers.get(&append.writer);
     if known.is_some_and(|record| record.tokens.contains(&append.token)) {
-        return Decision::Reply(Ok(AppendReply::Committed));
+        return Decision::Reply(Ok(AppendReply::Repeated));
     }
     let upper = state.upper();
     let fits = if append.overlap {
@@ -71,6 +75,10 @@ pub fn append<T: Time>(
     }
     if append.upper == upper {
         return Decision::Reply(Ok(AppendReply::Committed));
+    }
+    if append.runs.iter().flatten().any(|part| part.is_stale(now_ms, append.blob_age_max_ms)) {
+        let message = "the batch was staged too long ago, its objects may be gone: stage its rows again";
+        return Decision::Reply(Err(Error::invalid(message).of_shard(state.shard)));
     }
     let foldable = state.batches.last().is_some_and(|last| last.is_empty());
     if append.runs.is_empty() && foldable {

@@ -8,7 +8,7 @@ use timely::PartialOrder;
 use crate::codec::Time;
 use crate::error::Error;
 use crate::ids::SeqNo;
-use crate::state::{Batch, Change, Decision, Description, RollupRef, State};
+use crate::state::{Batch, Change, Decision, Description, RollupRef, State, is_stale};
 
 /// A compaction's result, offered.
 #[derive(Clone, Debug)]
@@ -17,11 +17,13 @@ pub struct Replacement<T: Time> {
     pub inputs: Vec<Arc<Batch<T>>>,
     /// What they come to.
     pub output: Arc<Batch<T>>,
+    /// How old the output's new objects may be, in milliseconds: older ones may have been taken for lost, and deleted.
+    pub blob_age_max_ms: u64,
 }
 
 /// Replaces batches if they still stand as they were read. `false` refuses: the output's parts are not used.
-pub fn replace<T: Time>(state: &State<T>, replacement: &Replacement<T>) -> Decision<T, bool> {
-    let Replacement { inputs, output } = replacement;
+pub fn replace<T: Time>(state: &State<T>, now_ms: u64, replacement: &Replacement<T>) -> Decision<T, bool> {
+    let Replacement { inputs, output, blob_age_max_ms } = replacement;
     let start = match inputs.first() {
         Some(first) => state.batch_beginning_at(&first.desc.lower),
         None => None,
@@ -35,6 +37,11 @@ pub fn replace<T: Time>(state: &State<T>, replacement: &Replacement<T>) -> Decis
     });
     let covers = inputs.first().is_some_and(|first| first.desc.lower == output.desc.lower)
         && inputs.last().is_some_and(|last| last.desc.upper == output.desc.upper);
+    let known: BTreeSet<&str> = inputs.iter().flat_map(|batch| batch.blobs()).collect();
+    let mut new = output.parts().filter(|part| part.blob().is_some_and(|name| !known.contains(name)));
+    if new.any(|part| part.is_stale(now_ms, *blob_age_max_ms)) {
+        return Decision::Reply(false);
+    }
     if !stand || !covers || !PartialOrder::less_equal(&output.desc.since, &state.since) {
         return Decision::Reply(false);
     }
@@ -49,12 +56,18 @@ pub fn replace<T: Time>(state: &State<T>, replacement: &Replacement<T>) -> Decis
 }
 
 /// Makes a rollup the newest, unless there is a newer one. `false` refuses: the rollup is not used.
-pub fn set_rollup<T: Time>(state: &State<T>, rollup: &RollupRef) -> Decision<T, bool> {
+pub fn set_rollup<T: Time>(
+    state: &State<T>,
+    now_ms: u64,
+    rollup: &RollupRef,
+    blob_age_max_ms: u64,
+) -> Decision<T, bool> {
     if state.rollup.as_ref().is_some_and(|newest| newest == rollup) {
         return Decision::Reply(true);
     }
     let newer = state.rollup.as_ref().is_none_or(|newest| newest.seqno < rollup.seqno);
-    match newer && rollup.seqno <= state.seqno {
+    let fresh = !is_stale(&rollup.name, now_ms, blob_age_max_ms);
+    match newer && fresh && rollup.seqno <= state.seqno {
         true => Decision::Commit(vec![Change::RollupSet(rollup.clone())], true),
         false => Decision::Reply(false),
     }

@@ -180,7 +180,12 @@ pub fn downgrade_critical<T: Time>(
         return Decision::Reply(CriticalReply::Missing);
     };
     if reader.opaque != expected {
-        return Decision::Reply(CriticalReply::OpaqueMismatch(reader.opaque));
+        // With the caller's own new token and since, it is an earlier try of the same whose answer was lost.
+        let done = reader.opaque == opaque && PartialOrder::less_equal(since, &reader.since);
+        return Decision::Reply(match done {
+            true => CriticalReply::Downgraded(reader.since.clone()),
+            false => CriticalReply::OpaqueMismatch(reader.opaque),
+        });
     }
     let mut reader = reader.clone();
     reader.opaque = opaque;

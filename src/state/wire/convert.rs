@@ -5,7 +5,7 @@ use std::sync::Arc;
 use timely::progress::Antichain;
 
 use crate::codec::{Codec64, Time};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::ids::{CriticalReaderId, LeasedReaderId, SeqNo, ShardId, Token, WriterId};
 use crate::part::{PartFormat, PartMeta};
 use crate::state::{
@@ -25,6 +25,11 @@ pub(super) fn entry_to_proto<T: Time>(entry: &Entry<T>) -> proto::Entry {
 }
 
 pub(super) fn entry_from_proto<T: Time>(entry: proto::Entry) -> Result<Entry<T>, Error> {
+    for change in &entry.changes {
+        if let Some(proto::Fact::Codecs(names)) = &change.fact {
+            check_times::<T>(names)?;
+        }
+    }
     Ok(Entry {
         token: Token::from_u128(id_bits(&entry.token)?),
         wall_ms: entry.wall_ms,
@@ -55,6 +60,7 @@ pub(super) fn state_to_proto<T: Time>(state: &State<T>) -> proto::State {
 }
 
 pub(super) fn state_from_proto<T: Time>(message: proto::State) -> Result<State<T>, Error> {
+    message.codecs.as_ref().map_or(Ok(()), check_times::<T>)?;
     let mut state = State::new(ShardId::from_u128(id_bits(&message.shard)?));
     state.seqno = SeqNo(message.seqno);
     state.wall_ms = message.wall_ms;
@@ -263,6 +269,15 @@ fn codecs_to_proto(names: &CodecNames) -> proto::Codecs {
 fn codecs_from_proto(names: proto::Codecs) -> CodecNames {
     let proto::Codecs { key, value, time, diff } = names;
     CodecNames { key, value, time, diff }
+}
+
+/// Times of another type would be misread, before anybody could compare the other types.
+fn check_times<T: Time>(names: &proto::Codecs) -> Result<(), Error> {
+    if names.time == <T as Codec64>::NAME {
+        return Ok(());
+    }
+    let message = format!("it has times of {}, but was opened for times of {}", names.time, <T as Codec64>::NAME);
+    Err(Error::new(ErrorKind::CodecMismatch, message))
 }
 
 fn reader_to_proto<T: Time>(id: LeasedReaderId, reader: &LeasedReader<T>) -> proto::Reader {

@@ -6,7 +6,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind as Io, Write};
 use std::path::Path;
 
-use super::{refused, sync_folder};
+use super::folders::sync_folder;
+use super::refused;
 use crate::error::Error;
 
 /// The name of the marker file.

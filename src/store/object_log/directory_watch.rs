@@ -12,9 +12,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 
 use super::seen::Seen;
-use super::wake_ups::Signals;
 use crate::ids::{SeqNo, ShardId};
 use crate::store::keys;
+use crate::store::signals::Signals;
 
 /// Listens to the log folders of the shards that somebody watches.
 pub(super) struct DirectoryWatch {

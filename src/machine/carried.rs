@@ -1,0 +1,103 @@
+//! Futures of a client that its callers poll: from any thread, also one without a runtime, until the client ends.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{self, Poll};
+
+use tokio::task::JoinHandle;
+
+use crate::error::Error;
+
+use super::Context;
+
+/// A future that may be polled from anywhere, and says `Unavailable` once the client has ended.
+pub struct Within<F> {
+    future: Pin<Box<F>>,
+    end: Pin<Box<dyn Future<Output = ()> + Send>>,
+    context: Arc<Context>,
+}
+
+impl<F> Within<F> {
+    pub(super) fn new(context: Arc<Context>, future: F) -> Self {
+        Self { future: Box::pin(future), end: context.life.end_of(), context }
+    }
+}
+
+impl<R, F: Future<Output = Result<R, Error>>> Future for Within<F> {
+    type Output = Result<R, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<Self::Output> {
+        let context = Arc::clone(&self.context);
+        let _alive = match context.life.for_a_poll() {
+            Ok(alive) => alive,
+            Err(ended) => return Poll::Ready(Err(ended)),
+        };
+        let _entered = context.runtime.enter();
+        if let Poll::Ready(answer) = self.future.as_mut().poll(task) {
+            return Poll::Ready(answer);
+        }
+        self.end.as_mut().poll(task).map(|()| Err(context.life.ended()))
+    }
+}
+
+/// A future that, once begun, ends even if nobody waits for it: polled once by its caller, then by the pulse.
+pub struct Carried<R> {
+    work: Work<R>,
+    context: Arc<Context>,
+}
+
+type Boxed<R> = Pin<Box<dyn Future<Output = Result<R, Error>> + Send>>;
+
+enum Work<R> {
+    New(Boxed<R>),
+    HandedOver(JoinHandle<Result<R, Error>>),
+    Done,
+}
+
+impl<R: Send + 'static> Carried<R> {
+    pub(super) fn new(context: Arc<Context>, future: Boxed<R>) -> Self {
+        Self { work: Work::New(future), context }
+    }
+
+    fn begin(&self, mut future: Boxed<R>, task: &mut task::Context<'_>) -> Result<Poll<Result<R, Error>>, Work<R>> {
+        let context = &self.context;
+        let _alive = match context.life.for_a_poll() {
+            Ok(alive) => alive,
+            Err(ended) => return Ok(Poll::Ready(Err(ended))),
+        };
+        let _entered = context.pulse.enter();
+        match future.as_mut().poll(task) {
+            Poll::Ready(answer) => Ok(Poll::Ready(answer)),
+            // Whoever began it may never poll it again, and others wait for what it holds.
+            Poll::Pending => Err(Work::HandedOver(context.pulse.spawn(future))),
+        }
+    }
+}
+
+impl<R: Send + 'static> Future for Carried<R> {
+    type Output = Result<R, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<Self::Output> {
+        loop {
+            match std::mem::replace(&mut self.work, Work::Done) {
+                Work::New(future) => match self.begin(future, task) {
+                    Ok(polled) => return polled,
+                    Err(handed_over) => self.work = handed_over,
+                },
+                Work::HandedOver(mut rest) => {
+                    let Poll::Ready(joined) = Pin::new(&mut rest).poll(task) else {
+                        self.work = Work::HandedOver(rest);
+                        return Poll::Pending;
+                    };
+                    return Poll::Ready(match joined.map_err(tokio::task::JoinError::try_into_panic) {
+                        Ok(answer) => answer,
+                        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+                        Err(Err(stopped)) => Err(self.context.life.ended().because(stopped)),
+                    });
+                }
+                Work::Done => return Poll::Pending, // polled after it was ready: nothing will ever come
+            }
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Announcements of commits between processes, by `NOTIFY` and `LISTEN`.
+//!
+//! A commit does not announce itself: a transaction with a `NOTIFY` takes one lock of the whole server until it is on
+//! disk, which would put all commits of all shards in one row. So they are collected, and announced by a task in
+//! transactions that write nothing. A connection listens while somebody watches. Either may fail: a wake-up may be lost.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::{StreamExt, stream};
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio_postgres::{AsyncMessage, Config, NoTls};
+
+use super::sessions::Sessions;
+use super::statements;
+use crate::ids::{SeqNo, ShardId};
+use crate::store::signals::Signals;
+
+/// Shards whose commits wait to be announced. More are left to be found by looking.
+const ANNOUNCEMENTS_MAX: usize = 4096;
+
+/// The wait before listening again after the connection broke; it doubles up to the second.
+const LISTEN_BACKOFF_MIN: Duration = Duration::from_millis(100);
+const LISTEN_BACKOFF_MAX: Duration = Duration::from_secs(5);
+
+/// Announces the commits of this process. Its task ends with it.
+#[derive(Debug)]
+pub(super) struct Announcer {
+    pending: Arc<Pending>,
+    task: JoinHandle<()>,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    newest: Mutex<HashMap<ShardId, SeqNo>>,
+    added: Notify,
+}
+
+impl Announcer {
+    pub(super) fn start(sessions: Arc<Sessions>) -> Self {
+        let pending = Arc::<Pending>::default();
+        let task = tokio::spawn(announce(Arc::clone(&pending), sessions));
+        Self { pending, task }
+    }
+
+    /// Leaves a note that `seqno` was committed.
+    pub(super) fn committed(&self, shard: ShardId, seqno: SeqNo) {
+        let mut newest = self.pending.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        if newest.len() < ANNOUNCEMENTS_MAX || newest.contains_key(&shard) {
+            let known = newest.entry(shard).or_default();
+            *known = seqno.max(*known);
+        }
+        self.pending.added.notify_one();
+    }
+}
+
+impl Drop for Announcer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn announce(pending: Arc<Pending>, sessions: Arc<Sessions>) {
+    loop {
+        pending.added.notified().await;
+        let newest = std::mem::take(&mut *pending.newest.lock().unwrap_or_else(PoisonError::into_inner));
+        let news: Vec<String> = newest.iter().map(|(shard, seqno)| format!("{shard} {}", seqno.0)).collect();
+        if !news.is_empty()
+            && let Err(failure) = sessions.query(statements::ANNOUNCE, &[&news]).await
+        {
+            tracing::debug!(error = %failure.cause, "could not announce commits to other processes");
+        }
+    }
+}
+
+fn parse(news: &str) -> Option<(ShardId, SeqNo)> {
+    let (shard, seqno) = news.split_once(' ')?;
+    Some((shard.parse().ok()?, SeqNo(seqno.parse().ok()?)))
+}
+
+/// Listens while somebody watches.
+#[derive(Debug)]
+pub(super) struct Listener {
+    config: Config,
+    runtime: Handle,
+    signals: Arc<Signals>,
+    running: Mutex<Running>,
+}
+
+#[derive(Debug, Default)]
+struct Running {
+    watches: usize,
+    task: Option<JoinHandle<()>>,
+}
+
+impl Listener {
+    /// Its tasks run on the current runtime.
+    pub(super) fn new(config: Config, signals: Arc<Signals>) -> Self {
+        Self { config, runtime: Handle::current(), signals, running: Mutex::default() }
+    }
+
+    /// Counts a watch, and begins to listen with the first.
+    pub(super) fn watch(&self) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.watches += 1;
+        if running.task.is_none() {
+            running.task = Some(self.runtime.spawn(listen(self.config.clone(), Arc::clone(&self.signals))));
+        }
+    }
+
+    /// Takes back one [`Listener::watch`].
+    pub(super) fn unwatch(&self) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.watches = running.watches.saturating_sub(1);
+        if running.watches == 0
+            && let Some(task) = running.task.take()
+        {
+            task.abort();
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let running = self.running.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(task) = running.task.take() {
+            task.abort();
+        }
+    }
+}
+
+/// Listens until it is stopped, again and again.
+async fn listen(config: Config, signals: Arc<Signals>) {
+    let mut wait = LISTEN_BACKOFF_MIN;
+    loop {
+        match listen_once(&config, &signals).await {
+            // It worked for a while.
+            Ok(()) => wait = LISTEN_BACKOFF_MIN,
+            Err(error) => tracing::warn!(%error, "cannot listen for commits of other processes"),
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(LISTEN_BACKOFF_MAX);
+    }
+}
+
+/// Listens on one connection until it ends. An error means that it never came to that.
+async fn listen_once(config: &Config, signals: &Signals) -> Result<(), tokio_postgres::Error> {
+    let (client, mut connection) = config.connect(NoTls).await?;
+    let mut messages = stream::poll_fn(|context| connection.poll_message(context));
+    {
+        // The connection makes progress only while its messages are polled.
+        let mut ready = std::pin::pin!(client.batch_execute(statements::LISTEN));
+        loop {
+            tokio::select! {
+                ready = &mut ready => break ready?,
+                message = messages.next() => match message {
+                    Some(Ok(message)) => hear(signals, message),
+                    Some(Err(error)) => return Err(error),
+                    None => return Ok(()),
+                },
+            }
+        }
+    }
+    // Whatever was committed before is not announced to this connection.
+    signals.wake_all();
+    while let Some(Ok(message)) = messages.next().await {
+        hear(signals, message);
+    }
+    Ok(())
+}
+
+fn hear(signals: &Signals, message: AsyncMessage) {
+    let AsyncMessage::Notification(notification) = message else { return };
+    if notification.channel() != statements::CHANNEL {
+        return;
+    }
+    match parse(notification.payload()) {
+        Some((shard, seqno)) => signals.wake(shard, seqno),
+        None => signals.wake_all(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn announcements_are_read_as_they_were_written() {
+        let shard = ShardId::from_u128(9);
+        assert_eq!(parse(&format!("{shard} 12")), Some((shard, SeqNo(12))));
+        for news in ["", "12", "s 12", &format!("{shard}"), &format!("{shard} -1"), &format!("{shard} 1 2")] {
+            assert_eq!(parse(news), None, "{news:?}");
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The main example is killed at random moments, while it appends and while it reads: the next run completes, and the
+//! table is right.
+//!
+//! The moments are drawn from a seed, which is printed; `TIMELY_PERSIST_SEED=…` draws the same again. Where a kill landed
+//! is read from what it left behind: an upper before the end of the history, or the lease of the dataflow's reader.
+#![allow(clippy::unwrap_used)] // the helpers are tests too
+#![allow(clippy::disallowed_methods)] // kills at moments of the wall clock
+#![allow(dead_code)] // of the scratch repository, not everything is needed here
+
+mod scratch;
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use scratch::program::{command, expected, json_of, table};
+use scratch::{Edit, ScratchRepository};
+use timely_persist::{Client, Shard, ShardId};
+
+/// Random numbers from a seed.
+struct Random(u64);
+
+impl Random {
+    /// From the environment, or another one each time.
+    fn seeded() -> Self {
+        let given = std::env::var("TIMELY_PERSIST_SEED").ok().map(|seed| seed.parse().expect("a seed is a number"));
+        let seed = given.unwrap_or_else(|| uuid::Uuid::new_v4().as_u128() as u64);
+        println!("to draw the same moments again: TIMELY_PERSIST_SEED={seed}");
+        Self(seed)
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        // SplitMix64.
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % limit.max(1)
+    }
+
+    fn moment(&mut self, limit: Duration) -> Duration {
+        Duration::from_micros(self.below(limit.as_micros() as u64))
+    }
+}
+
+/// A history that takes several appends, over many files.
+fn repository(commits: usize, files: usize) -> ScratchRepository {
+    let mut scratch = ScratchRepository::new();
+    let name = |number: usize| format!("directory {}/file {number}.{}", number % 13, ["rs", "md", "toml"][number % 3]);
+    let lines = |number: usize| b"line\n".repeat(number * 7 % 40);
+    let start: Vec<(String, Vec<u8>)> = (0..files).map(|number| (name(number), lines(number))).collect();
+    scratch.commit(&start.iter().map(|(name, lines)| Edit::File(name.as_bytes(), lines)).collect::<Vec<_>>());
+    for commit in 1..commits {
+        let names = [name(commit * 31 % files), name(commit * 17 % files)];
+        let lines = lines(commit);
+        scratch.commit(&names.each_ref().map(|name| Edit::File(name.as_bytes(), &lines)));
+    }
+    scratch.write();
+    scratch
+}
+
+/// What a killed run left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    /// Nothing yet.
+    Nothing,
+    /// So many commits of the history.
+    Commits(u64),
+    /// All of it, and the lease of so many readers in dataflows.
+    Readers(usize),
+}
+
+fn left(data: &Path, commits: usize) -> Left {
+    let store = data.join("store");
+    if !store.join("timely-persist").exists() {
+        return Left::Nothing;
+    }
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let client = Client::open(&format!("file://{}", store.display())).await.unwrap();
+        let files: Shard<String, u64, u64, i64> =
+            client.shard(ShardId::from_u128(u128::from_be_bytes(*b"git_history file")));
+        let upper = files.inspect().await.unwrap().upper;
+        let holds = files.holds().await.unwrap();
+        client.shutdown().await.unwrap();
+        match upper.as_option() {
+            Some(upper) if *upper < commits as u64 => Left::Commits(*upper),
+            _ => Left::Readers(holds.iter().filter(|hold| hold.purpose == "git_history").count()),
+        }
+    })
+}
+
+/// Runs the program and kills it after a while; `false` if it was done before.
+fn kill(repository: &Path, arguments: &[&str], after: Duration) -> bool {
+    let mut command = command(repository, arguments);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    std::thread::sleep(after);
+    if let Some(ended) = child.try_wait().unwrap() {
+        assert!(ended.success());
+        return false;
+    }
+    child.kill().unwrap();
+    !child.wait().unwrap().success()
+}
+
+/// How long an undisturbed run takes.
+fn duration(repository: &Path, arguments: &[&str]) -> Duration {
+    let began = Instant::now();
+    json_of(repository, arguments);
+    began.elapsed()
+}
+
+#[test]
+fn killed_while_appending_the_next_run_completes() {
+    const KILLS: usize = 30;
+    let mut random = Random::seeded();
+    let commits = 3500;
+    let scratch = repository(commits, 500);
+    let last = expected(&scratch, commits - 1, "HEAD");
+    let middle = expected(&scratch, 2222, &scratch.ids()[2222]);
+    let place = tempfile::tempdir().unwrap();
+    let limit = duration(scratch.path(), &["--json", "--data", place.path().join("undisturbed").to_str().unwrap()]);
+
+    let (mut kills, mut begun, mut between, mut attempts) = (0, 0, 0, 0);
+    while kills < KILLS {
+        let data = place.path().join(format!("life {attempts}"));
+        let arguments = ["--json", "--data", data.to_str().unwrap()];
+        // Some directories survive several kills in a row.
+        for _ in 0..1 + random.below(3) / 2 {
+            attempts += 1;
+            assert!(attempts < 10 * KILLS, "{kills} kills only");
+            let moment = random.moment(limit);
+            if kill(scratch.path(), &arguments, moment) {
+                kills += 1;
+                let left = left(&data, commits);
+                begun += usize::from(matches!(left, Left::Commits(_)));
+                between += usize::from(matches!(left, Left::Commits(1..)));
+            }
+        }
+        assert_eq!(table(&json_of(scratch.path(), &arguments)), last, "after {kills} kills");
+        if random.below(4) == 0 {
+            let as_of = [arguments.as_slice(), &["--as-of", "2222"]].concat();
+            assert_eq!(table(&json_of(scratch.path(), &as_of)), middle, "after {kills} kills");
+        }
+        std::fs::remove_dir_all(&data).unwrap();
+    }
+    println!("{kills} kills: {begun} before all was appended, {between} of them between the first and the last append");
+    assert!(between > 0 && begun > between);
+}
+
+#[test]
+fn killed_while_reading_the_next_run_completes() {
+    const KILLS: usize = 20;
+    let mut random = Random::seeded();
+    let commits = 40;
+    let scratch = repository(commits, 40_000);
+    let last = expected(&scratch, commits - 1, "HEAD");
+    let place = tempfile::tempdir().unwrap();
+    let arguments = ["--json", "--data", place.path().to_str().unwrap()];
+    json_of(scratch.path(), &arguments);
+    let limit = duration(scratch.path(), &arguments);
+
+    let (mut kills, mut reading, mut readers, mut attempts) = (0, 0, 0, 0);
+    while kills < KILLS {
+        attempts += 1;
+        assert!(attempts < 10 * KILLS, "{kills} kills only");
+        let moment = random.moment(limit);
+        if kill(scratch.path(), &arguments, moment) {
+            kills += 1;
+            let Left::Readers(now) = left(place.path(), commits) else { panic!("the collection is not complete") };
+            reading += now - readers;
+            readers = now;
+        }
+        assert_eq!(table(&json_of(scratch.path(), &arguments)), last, "after {kills} kills");
+    }
+    println!("{kills} kills: {reading} while the dataflow had its reader");
+    assert!(reading > 0);
+}

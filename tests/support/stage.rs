@@ -1,0 +1,151 @@
+//! Processes on one store in memory, each counted and breakable, on the test's own runtime and clocks.
+#![allow(dead_code)] // each test takes what it needs
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use object_store::memory::InMemory;
+use object_store::{ObjectStore, ObjectStoreExt};
+use timely::progress::Antichain;
+use timely_persist::clock::Clock;
+use timely_persist::store::{
+    CountingLog, CountingStore, Fault, Faults, FaultyLog, FaultyStore, LogCounts, ObjectLog, Operation,
+    OperationCounts, Rule, keys,
+};
+use timely_persist::{Client, Config, Shard, ShardId, WriteHandle};
+
+pub type Row = ((String, u64), u64, i64);
+pub type Strings = Shard<String, u64, u64, i64>;
+pub type Writer = WriteHandle<String, u64, u64, i64>;
+
+/// Longer than anything takes on a clock that jumps to the next timer.
+pub const FOREVER: Duration = Duration::from_secs(24 * 3600);
+
+pub fn at(time: u64) -> Antichain<u64> {
+    Antichain::from_elem(time)
+}
+
+pub fn row(key: &str, value: u64, time: u64, diff: i64) -> Row {
+    ((key.to_owned(), value), time, diff)
+}
+
+/// A wall clock that a test sets.
+#[derive(Debug)]
+pub struct ManualClock(AtomicU64);
+
+impl ManualClock {
+    pub fn advance(&self, by: Duration) {
+        self.0.fetch_add(by.as_millis() as u64, Ordering::Relaxed);
+    }
+}
+
+impl Clock for ManualClock {
+    fn wall_ms(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// One store, and the shard that a test is about.
+#[derive(Debug)]
+pub struct Stage {
+    pub store: Arc<InMemory>,
+    pub shard: ShardId,
+}
+
+/// A client on it, with what counts and breaks what it asks for. Its log and its objects are counted apart.
+#[derive(Debug)]
+pub struct Process {
+    pub client: Client,
+    pub shard: Strings,
+    pub log: CountingLog,
+    pub objects: CountingStore,
+    pub log_faults: Faults,
+    pub object_faults: Faults,
+    pub clock: Arc<ManualClock>,
+}
+
+/// Every part in an object, no upkeep unless a test asks for it.
+pub fn quiet() -> Config {
+    let mut config = Config::default();
+    config.inline_part_bytes_max = 0;
+    config.compact = false;
+    config.watch_fallback = FOREVER;
+    config
+}
+
+impl Stage {
+    pub fn new() -> Self {
+        Self { store: Arc::new(InMemory::new()), shard: ShardId::from_u128(1) }
+    }
+
+    pub async fn process(&self, config: Config) -> Process {
+        let (log_faults, object_faults) = (Faults::scripted(), Faults::scripted());
+        let clock = Arc::new(ManualClock(AtomicU64::new(1_000_000)));
+        let store: Arc<dyn ObjectStore> = self.store.clone();
+        let log = FaultyLog::new(Arc::new(ObjectLog::new(Arc::clone(&store))), log_faults.clone());
+        let log = CountingLog::new(Arc::new(log));
+        let objects = CountingStore::new(Arc::new(FaultyStore::new(store, object_faults.clone())));
+        let builder = Client::builder(Arc::new(objects.clone())).consensus(Arc::new(log.clone())).config(config);
+        let builder = builder.clock(clock.clone()).runtime(tokio::runtime::Handle::current());
+        let client = builder.open().await.unwrap();
+        let shard = client.shard(self.shard);
+        Process { client, shard, log, objects, log_faults, object_faults, clock }
+    }
+
+    /// The names of the shard's objects, log apart.
+    pub async fn blobs(&self) -> Vec<String> {
+        let listed = self.store.list(Some(&keys::blob_folder(self.shard)));
+        let named = listed.map_ok(|object| object.location.filename().unwrap().to_owned());
+        let mut names: Vec<String> = named.try_collect().await.unwrap();
+        names.sort();
+        names
+    }
+
+    pub async fn parts(&self) -> Vec<String> {
+        self.blobs().await.into_iter().filter(|name| name.starts_with("part")).collect()
+    }
+
+    pub async fn replace_blob(&self, name: &str, bytes: Option<Vec<u8>>) {
+        let path = keys::blob(self.shard, name);
+        match bytes {
+            Some(bytes) => drop(self.store.put(&path, bytes.into()).await.unwrap()),
+            None => self.store.delete(&path).await.unwrap(),
+        }
+    }
+}
+
+impl Process {
+    pub fn counts(&self) -> (LogCounts, OperationCounts) {
+        (self.log.counts(), self.objects.counts())
+    }
+
+    pub async fn writer(&self) -> Writer {
+        self.shard.open_writer("test").await.unwrap()
+    }
+
+    /// All rows at the newest readable time, from a reader of its own.
+    pub async fn contents(&self, as_of: u64) -> Vec<Row> {
+        let mut reader = self.shard.open_reader("contents").await.unwrap();
+        let rows = reader.snapshot_and_fetch(at(as_of)).await.unwrap();
+        reader.expire().await.unwrap();
+        rows
+    }
+
+    pub fn cut_off_the_log(&self) {
+        use Operation::{LogCompareAndSet, LogHead, LogScan, LogTruncate};
+        for operation in [LogCompareAndSet, LogHead, LogScan, LogTruncate] {
+            self.log_faults.add(Rule::every(operation, Fault::FailBefore));
+        }
+    }
+}
+
+/// Lets everything that waits for nothing but time happen.
+pub async fn quiesce() {
+    tokio::time::sleep(Duration::from_millis(1)).await;
+}
+
+pub async fn within<R>(future: impl Future<Output = R>) -> R {
+    tokio::time::timeout(FOREVER, future).await.expect("it hangs")
+}

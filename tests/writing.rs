@@ -1,0 +1,681 @@
+//! What a writer promises, one test for each promise, named after what went wrong in systems of this kind.
+#![allow(clippy::unwrap_used)]
+
+#[path = "support/stage.rs"]
+mod stage;
+
+use std::time::Duration;
+
+use stage::{FOREVER, Process, Stage, at, quiesce, quiet, row, within};
+use timely::progress::Antichain;
+use timely_persist::store::{Fault, Gate, Operation, Rule};
+use timely_persist::{Appended, Config, ErrorKind, ShardId};
+
+fn mismatch(upper: u64) -> Appended<u64> {
+    Appended::UpperMismatch { current: at(upper) }
+}
+
+/// Runs `future` up to its `polls`-th poll; whether it came to its end. Between the polls others make progress.
+async fn poll_times<R>(future: impl Future<Output = R>, polls: usize) -> Option<R> {
+    let mut future = std::pin::pin!(future);
+    for _ in 0..polls {
+        if let std::task::Poll::Ready(result) = futures::poll!(&mut future) {
+            return Some(result);
+        }
+        tokio::time::sleep(Duration::from_micros(300)).await;
+    }
+    None
+}
+
+// ---- one success, told once
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_outcome_is_one_success_told_once() {
+    let gate = Gate::closed();
+    gate.open();
+    let late = Duration::from_secs(11); // later than the deadline of a request
+    for (index, fault) in [
+        Fault::FailBefore,
+        Fault::FailAfter,
+        Fault::Delay(late),
+        Fault::HoldBefore(gate.clone()),
+        Fault::HoldAfter(gate.clone()),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let stage = Stage::new();
+        let process = stage.process(quiet()).await;
+        let mut writer = process.writer().await;
+        for time in 0..3 {
+            process.log_faults.add(Rule::next(Operation::LogCompareAndSet, fault.clone()));
+            let rows = vec![row("a", time, time, 1)];
+            let appended = within(writer.compare_and_append(rows, at(time), at(time + 1))).await.unwrap();
+            assert_eq!(appended, Appended::Committed, "fault {index}");
+        }
+        let expected: Vec<_> = (0..3).map(|time| row("a", time, 2, 1)).collect();
+        assert_eq!(process.contents(2).await, expected, "fault {index}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_that_lands_after_its_deadline_is_recognized() {
+    let stage = Stage::new();
+    let process = stage.process(quiet()).await;
+    let mut writer = process.writer().await;
+    let gate = Gate::closed();
+    process.log_faults.add(Rule::next(Operation::LogCompareAndSet, Fault::HoldBefore(gate.clone())));
+    // The first request hangs beyond its own deadline; it is asked again, and then the first lands too.
+    let rows = vec![row("a", 0, 0, 1)];
+    assert_eq!(within(writer.compare_and_append(rows, at(0), at(1))).await.unwrap(), Appended::Committed);
+    gate.open();
+    quiesce().await;
+    let rows = vec![row("a", 1, 1, 1)];
+    assert_eq!(within(writer.compare_and_append(rows, at(1), at(2))).await.unwrap(), Appended::Committed);
+    assert_eq!(process.contents(1).await, [row("a", 0, 1, 1), row("a", 1, 1, 1)]);
+}
+
+/// The log hangs beyond the commit's deadline; what was sent lands before or after the append is repeated, or never.
+#[tokio::test(start_paused = true)]
+async fn an_unavailable_append_is_settled_by_repeating_it() {
+    for lands in ["before", "after", "never"] {
+        let stage = Stage::new();
+        let process = stage.process(quiet()).await;
+        let mut writer = process.writer().await;
+        let gate = Gate::closed();
+        let fault = if lands == "never" { Fault::FailBefore } else { Fault::HoldBefore(gate.clone()) };
+        process.log_faults.add(Rule::every(Operation::LogCompareAndSet, fault));
+        let rows = vec![row("a", 0, 0, 1)];
+        let error = within(writer.compare_and_append(rows.clone(), at(0), at(1))).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        process.log_faults.clear();
+        if lands == "before" {
+            gate.open();
+            quiesce().await;
+        }
+        let repeated = within(writer.compare_and_append(rows.clone(), at(0), at(1))).await.unwrap();
+        assert_eq!(repeated, Appended::Committed, "landing {lands}");
+        gate.open();
+        quiesce().await;
+        assert_eq!(process.contents(0).await, rows, "landing {lands}");
+        let again = writer.compare_and_append(rows, at(0), at(1)).await.unwrap();
+        assert_eq!(again, mismatch(1), "a third time it is another append");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_staged_batch_of_unknown_outcome_can_be_offered_again() {
+    for lands in [true, false] {
+        let stage = Stage::new();
+        let process = stage.process(quiet()).await;
+        let mut writer = process.writer().await;
+        let mut builder = writer.batch_builder(at(0));
+        builder.add(&"a".to_owned(), &0, &0, &1).await.unwrap();
+        let mut batch = builder.finish(at(1)).await.unwrap();
+        let gate = Gate::closed();
+        let fault = if lands { Fault::HoldBefore(gate.clone()) } else { Fault::FailBefore };
+        process.log_faults.add(Rule::every(Operation::LogCompareAndSet, fault));
+        let offered = within(writer.compare_and_append_batch(&mut [&mut batch], at(0), at(1))).await;
+        assert_eq!(offered.unwrap_err().kind(), ErrorKind::Unavailable);
+        process.log_faults.clear();
+        gate.open();
+        quiesce().await;
+        let offered = within(writer.compare_and_append_batch(&mut [&mut batch], at(0), at(1))).await.unwrap();
+        assert_eq!(offered, Appended::Committed);
+        drop(batch);
+        quiesce().await;
+        assert_eq!(process.contents(0).await, [row("a", 0, 0, 1)], "landed early: {lands}");
+    }
+}
+
+/// A commit goes on without its caller: the objects that it names must not be removed with the cancelled call.
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_append_that_lands_has_its_objects() {
+    for staged in [false, true] {
+        let stage = Stage::new();
+        let process = stage.process(quiet()).await;
+        let mut writer = process.writer().await;
+        let gate = Gate::closed();
+        process.log_faults.add(Rule::next(Operation::LogCompareAndSet, Fault::HoldBefore(gate.clone())));
+        let mut builder = writer.batch_builder(at(0));
+        builder.add(&"a".to_owned(), &0, &0, &1).await.unwrap();
+        let mut batch = builder.finish(at(1)).await.unwrap();
+        let mut offered = [&mut batch];
+        if staged {
+            let append = writer.compare_and_append_batch(&mut offered, at(0), at(1));
+            tokio::select! {
+                _ = append => panic!("it was held"),
+                () = gate.arrived(1) => {}
+            }
+        } else {
+            let append = writer.compare_and_append(vec![row("a", 0, 0, 1)], at(0), at(1));
+            tokio::select! {
+                _ = append => panic!("it was held"),
+                () = gate.arrived(1) => {}
+            }
+        }
+        drop(batch);
+        quiesce().await; // what the cancelled call would remove is removed now
+        gate.open();
+        quiesce().await;
+        assert_eq!(process.contents(0).await, [row("a", 0, 0, 1)], "staged: {staged}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_append_cancelled_anywhere_and_repeated_is_there_once() {
+    for inline in [true, false] {
+        let mut finished = 0;
+        for polls in 0..40 {
+            let stage = Stage::new();
+            let mut config = quiet();
+            config.inline_part_bytes_max = if inline { 1 << 20 } else { 0 };
+            let process = stage.process(config).await;
+            for operation in [Operation::LogCompareAndSet, Operation::LogScan, Operation::Put] {
+                let slow = Fault::Delay(Duration::from_millis(1));
+                process.log_faults.add(Rule::every(operation, slow.clone()));
+                process.object_faults.add(Rule::every(operation, slow));
+            }
+            let mut writer = process.writer().await;
+            let rows = vec![row("a", 0, 0, 1), row("b", 0, 0, 1)];
+            let first = poll_times(writer.compare_and_append(rows.clone(), at(0), at(1)), polls).await;
+            if polls % 2 == 0 {
+                quiesce().await;
+            }
+            if let Some(first) = first {
+                assert_eq!(first.unwrap(), Appended::Committed);
+                finished += 1;
+            } else {
+                let second = within(writer.compare_and_append(rows.clone(), at(0), at(1))).await.unwrap();
+                assert_eq!(second, Appended::Committed, "after {polls} polls");
+            }
+            quiesce().await;
+            assert_eq!(process.contents(0).await, rows, "after {polls} polls");
+        }
+        assert!((1..40).contains(&finished), "some were cancelled and some were not: {finished}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_append_does_not_confuse_the_next() {
+    let stage = Stage::new();
+    let process = stage.process(quiet()).await;
+    let mut writer = process.writer().await;
+    let gate = Gate::closed();
+    process.log_faults.add(Rule::next(Operation::LogCompareAndSet, Fault::HoldBefore(gate.clone())));
+    {
+        let append = writer.compare_and_append(vec![row("a", 0, 0, 1)], at(0), at(1));
+        tokio::select! {
+            _ = append => panic!("it was held"),
+            () = gate.arrived(1) => {}
+        }
+    }
+    gate.open();
+    // Other rows: another append, which the first has overtaken.
+    let appended = within(writer.compare_and_append(vec![row("b", 0, 0, 1)], at(0), at(1))).await.unwrap();
+    assert_eq!(appended, mismatch(1));
+    assert_eq!(process.contents(0).await, [row("a", 0, 0, 1)]);
+    quiesce().await;
+    assert_eq!(stage.parts().await.len(), 1, "the objects of the second are removed");
+}
+
+/// A future that holds a place in the queue but is not polled any more must not keep others, heartbeats least of all.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_not_polled_keeps_nobody_waiting() {
+    let stage = Stage::new();
+    let process = stage.process(quiet()).await;
+    let (mut lazy, mut busy) = (process.writer().await, process.writer().await);
+    let mut reader = process.shard.open_reader("reader").await.unwrap();
+    process.log_faults.add(Rule::next(Operation::LogCompareAndSet, Fault::Delay(Duration::from_millis(5))));
+    let mut asleep = std::pin::pin!(lazy.compare_and_append(vec![row("a", 0, 0, 1)], at(0), at(1)));
+    while process.log.counts().compare_and_sets < 2 {
+        assert!(futures::poll!(&mut asleep).is_pending());
+        tokio::task::yield_now().await;
+    }
+    // From here on the first future rests, in the middle of its commit.
+    within(reader.downgrade_since(&at(0))).await.unwrap();
+    assert_eq!(within(busy.compare_and_append(vec![], at(0), at(1))).await.unwrap(), mismatch(1));
+    assert_eq!(asleep.await.unwrap(), Appended::Committed);
+}
+
+// ---- decided on fresh state
+
+#[tokio::test(start_paused = true)]
+async fn an_upper_mismatch_is_decided_on_fresh_state() {
+    let stage = Stage::new();
+    let (here, there) = (stage.process(quiet()).await, stage.process(quiet()).await);
+    let (mut mine, mut theirs) = (here.writer().await, there.writer().await);
+    let rows = vec![row("a", 0, 3, 1)];
+    assert_eq!(theirs.compare_and_append(rows, at(0), at(5)).await.unwrap(), Appended::Committed);
+    // What this process knows, an upper of 0, would say no to the first and yes to the second.
+    let rows = vec![row("b", 0, 5, 1)];
+    assert_eq!(mine.compare_and_append(rows, at(5), at(6)).await.unwrap(), Appended::Committed);
+    assert_eq!(theirs.compare_and_append(vec![], at(5), at(6)).await.unwrap(), mismatch(6));
+    assert_eq!(*theirs.upper(), at(6));
+    assert_eq!(mine.fetch_upper().await.unwrap(), at(6));
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_identical_writers_each_row_is_there_once() {
+    let stage = Stage::new();
+    let (here, there) = (stage.process(quiet()).await, stage.process(quiet()).await);
+    let (mut mine, mut theirs) = (here.writer().await, there.writer().await);
+    let rows: Vec<_> = (0..8).map(|time| row("a", time, time, 1)).collect();
+    let among = |from: usize, to: usize| rows[from..to].to_vec();
+    assert_eq!(mine.append(among(0, 3), at(0), at(3)).await.unwrap(), Appended::Committed);
+    assert_eq!(theirs.append(among(0, 5), at(0), at(5)).await.unwrap(), Appended::Committed);
+    assert_eq!(mine.append(among(3, 4), at(3), at(4)).await.unwrap(), Appended::Committed, "covered");
+    assert_eq!(mine.append(among(4, 8), at(4), at(8)).await.unwrap(), Appended::Committed);
+    assert_eq!(mine.append(vec![], at(9), at(10)).await.unwrap(), mismatch(8), "that would be a gap");
+    let expected: Vec<_> = (0..8).map(|time| row("a", time, 7, 1)).collect();
+    assert_eq!(there.contents(7).await, expected);
+    quiesce().await;
+    assert_eq!(stage.parts().await.len(), 3, "the objects of the covered append are removed");
+}
+
+// ---- refused before anything is written
+
+#[tokio::test(start_paused = true)]
+async fn what_makes_no_sense_is_refused_before_anything_is_written() {
+    let stage = Stage::new();
+    let mut config = quiet();
+    config.row_bytes_max = 1_000;
+    let process = stage.process(config).await;
+    let mut writer = process.writer().await;
+    assert_eq!(writer.compare_and_append(vec![], at(0), at(5)).await.unwrap(), Appended::Committed);
+    let before = process.counts();
+    let long = "x".repeat(1_001);
+    let cases = [
+        ("a row before the lower", vec![row("a", 0, 4, 1)], at(5), at(6)),
+        ("a row at the upper", vec![row("a", 0, 6, 1)], at(5), at(6)),
+        ("a row beyond the upper", vec![row("a", 0, 9, 1)], at(5), at(6)),
+        ("an upper before the lower", vec![], at(5), at(4)),
+        ("a row in no time", vec![row("a", 0, 5, 1)], at(5), at(5)),
+        ("a row too large", vec![row(&long, 0, 5, 1)], at(5), at(6)),
+    ];
+    for (what, rows, lower, upper) in cases {
+        let error = writer.compare_and_append(rows.clone(), lower.clone(), upper.clone()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{what}: {error}");
+        let error = writer.append(rows, lower, upper).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{what}: {error}");
+    }
+    assert_eq!(process.counts(), before);
+    let rows = vec![row("a", 0, 5, 0), row("b", 0, 5, 1), row("b", 0, 5, -1)];
+    assert_eq!(writer.compare_and_append(rows, at(5), at(6)).await.unwrap(), Appended::Committed);
+    assert_eq!(process.contents(5).await, [], "zero diffs are left out");
+    assert_eq!(process.objects.counts().puts, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_builder_goes_on_after_a_row_that_it_refused() {
+    let stage = Stage::new();
+    let process = stage.process(quiet()).await;
+    let mut writer = process.writer().await;
+    let mut builder = writer.batch_builder(at(2));
+    let refused = builder.add(&"early".to_owned(), &0, &1, &1).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Invalid);
+    builder.add(&"a".to_owned(), &0, &2, &1).await.unwrap();
+    let mut batch = builder.finish(at(3)).await.unwrap();
+    assert_eq!(writer.compare_and_append(vec![], at(0), at(2)).await.unwrap(), Appended::Committed);
+    let appended = writer.compare_and_append_batch(&mut [&mut batch], at(2), at(3)).await.unwrap();
+    assert_eq!(appended, Appended::Committed);
+    assert_eq!(process.contents(2).await, [row("a", 0, 2, 1)]);
+}
+
+// ---- staged batches
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_appended_removes_its_objects() {
+    let stage = Stage::new();
+    let mut config = quiet();
+    config.part_bytes_max = 100;
+    let process = stage.process(config).await;
+    let writer = process.writer().await;
+    let fill = async |rows: u64| {
+        let mut builder = writer.batch_builder(at(0));
+        for value in 0..rows {
+            builder.add(&"a".to_owned(), &value, &0, &1).await.unwrap();
+        }
+        builder
+    };
+    let batch = fill(40).await.finish(at(1)).await.unwrap();
+    assert!(stage.parts().await.len() > 5);
+    drop(batch);
+    quiesce().await;
+    assert_eq!(stage.parts().await, Vec::<String>::new(), "a dropped batch");
+
+    drop(fill(40).await);
+    within(async {
+        while !stage.parts().await.is_empty() {
+            quiesce().await;
+        }
+    })
+    .await;
+
+    fill(40).await.finish(at(1)).await.unwrap().delete().await.unwrap();
+    assert_eq!(stage.parts().await, Vec::<String>::new(), "a deleted batch");
+
+    let error = fill(40).await.finish(at(0)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    within(async {
+        while !stage.parts().await.is_empty() {
+            quiesce().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_is_appended_once() {
+    let stage = Stage::new();
+    let process = stage.process(quiet()).await;
+    let mut writer = process.writer().await;
+    let mut builder = writer.batch_builder(at(0));
+    builder.add(&"a".to_owned(), &0, &0, &1).await.unwrap();
+    let mut batch = builder.finish(at(10)).await.unwrap();
+    let refused = writer.compare_and_append_batch(&mut [&mut batch], at(1), at(10)).await.unwrap();
+    assert_eq!(refused, mismatch(0));
+    assert_eq!(batch.rows(), 1, "after a mismatch it can be used again");
+    let appended = writer.compare_and_append_batch(&mut [&mut batch], at(0), at(5)).await.unwrap();
+    assert_eq!(appended, Appended::Committed);
+    // Again, it would be an append of nothing that looks like a success.
+    let error = writer.compare_and_append_batch(&mut [&mut batch], at(5), at(10)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    drop(batch);
+    quiesce().await;
+    assert_eq!(process.contents(4).await, [row("a", 0, 4, 1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_staged_batch_travels_as_bytes() {
+    let stage = Stage::new();
+    let (here, there) = (stage.process(quiet()).await, stage.process(quiet()).await);
+    let mut builder = here.writer().await.batch_builder(at(0));
+    builder.add(&"a".to_owned(), &0, &0, &1).await.unwrap();
+    let bytes = builder.finish(at(1)).await.unwrap().into_bytes();
+    quiesce().await;
+    let mut writer = there.writer().await;
+    let mut batch = writer.batch_from_bytes(&bytes).unwrap();
+    let appended = writer.compare_and_append_batch(&mut [&mut batch], at(0), at(1)).await.unwrap();
+    assert_eq!(appended, Appended::Committed);
+    assert_eq!(here.contents(0).await, [row("a", 0, 0, 1)]);
+
+    for length in 0..bytes.len() {
+        assert_eq!(writer.batch_from_bytes(&bytes.slice(..length)).unwrap_err().kind(), ErrorKind::Corrupt);
+    }
+    let other = there.client.shard::<String, u64, u64, i64>(ShardId::from_u128(2));
+    let error = other.open_writer("other").await.unwrap().batch_from_bytes(&bytes).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    quiesce().await;
+    assert_eq!(stage.parts().await.len(), 1, "a batch that was refused is not removed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_of_other_types_is_refused() {
+    let stage = Stage::new();
+    let process = stage.process(quiet()).await;
+    let mut writer = process.writer().await;
+    // The shard is fresh: it does not know its types yet.
+    let other = process.client.shard::<u64, u64, u64, i64>(stage.shard);
+    let mut builder = other.open_writer("other").await.unwrap().batch_builder(at(0));
+    builder.add(&1, &1, &0, &1).await.unwrap();
+    let mut batch = builder.finish(at(1)).await.unwrap();
+    let error = writer.compare_and_append_batch(&mut [&mut batch], at(0), at(1)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::CodecMismatch);
+    assert_eq!(process.log.counts().committed, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_of_a_batch_outside_the_append_are_left_out() {
+    let stage = Stage::new();
+    let process = stage.process(quiet()).await;
+    let mut writer = process.writer().await;
+    let mut builder = writer.batch_builder(at(0));
+    for time in 0..10 {
+        builder.add(&"a".to_owned(), &time, &time, &1).await.unwrap();
+    }
+    let mut batch = builder.finish(at(10)).await.unwrap();
+    assert_eq!(writer.compare_and_append(vec![], at(0), at(3)).await.unwrap(), Appended::Committed);
+    let appended = writer.compare_and_append_batch(&mut [&mut batch], at(3), at(6)).await.unwrap();
+    assert_eq!(appended, Appended::Committed);
+    let apart = writer.batch_builder(at(0)).finish(at(4)).await.unwrap();
+    let error = writer.compare_and_append_batch(&mut [&mut { apart }], at(3), at(6)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid, "it neither lies within nor covers");
+    let expected: Vec<_> = (3..6).map(|time| row("a", time, 5, 1)).collect();
+    assert_eq!(process.contents(5).await, expected);
+}
+
+// ---- uppers
+
+#[tokio::test(start_paused = true)]
+async fn an_upper_is_advanced_and_awaited() {
+    let stage = Stage::new();
+    let mut config = quiet();
+    config.watch_fallback = Duration::from_secs(15);
+    let (here, there) = (stage.process(quiet()).await, stage.process(config).await);
+    let (mut mine, mut theirs) = (here.writer().await, there.writer().await);
+    mine.advance_upper(&at(7)).await.unwrap();
+    mine.advance_upper(&at(3)).await.unwrap();
+    assert_eq!(mine.fetch_upper().await.unwrap(), at(7));
+    let waiting = tokio::spawn(async move {
+        theirs.wait_for_upper_past(&at(7)).await.unwrap();
+        theirs.upper().clone()
+    });
+    quiesce().await;
+    assert!(!waiting.is_finished());
+    mine.advance_upper(&Antichain::new()).await.unwrap();
+    assert_eq!(within(waiting).await.unwrap(), Antichain::new());
+    assert_eq!(
+        mine.compare_and_append(vec![], at(7), at(8)).await.unwrap(),
+        Appended::UpperMismatch { current: Antichain::new() }
+    );
+    mine.expire().await.unwrap();
+    assert_eq!(here.shard.inspect().await.unwrap().writers, 0);
+}
+
+// ---- what it costs
+
+#[tokio::test(start_paused = true)]
+async fn an_append_is_one_operation_however_many_came_before() {
+    let stage = Stage::new();
+    let mut config = quiet();
+    config.inline_part_bytes_max = 8 << 10;
+    config.rollup_interval = u64::MAX;
+    let process = stage.process(config).await;
+    let mut writer = process.writer().await;
+    // The first command of a process looks for the log's head.
+    process.shard.open_critical_since(timely_persist::CriticalReaderId::from_u128(1), 0).await.unwrap();
+    for time in 0..2_000u64 {
+        let (log, objects) = process.counts();
+        let large = time % 100 == 99;
+        let count = if large { 2_000 } else { 1 };
+        let rows: Vec<_> = (0..count).map(|value| row("a", value, time, 1)).collect();
+        assert_eq!(writer.compare_and_append(rows, at(time), at(time + 1)).await.unwrap(), Appended::Committed);
+        let (log_after, objects_after) = process.counts();
+        assert_eq!(log_after.compare_and_sets - log.compare_and_sets, 1, "append {time}");
+        assert_eq!((log_after.heads, log_after.scans), (log.heads, log.scans), "append {time}");
+        assert_eq!((objects_after - objects).operations(), u64::from(large), "append {time}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn empty_appends_leave_kilobytes() {
+    use futures::TryStreamExt;
+    use object_store::ObjectStore;
+    let stage = Stage::new();
+    let process = stage.process(Config::default()).await;
+    let mut writer = process.writer().await;
+    for time in 0..5_000 {
+        writer.advance_upper(&at(time + 1)).await.unwrap();
+    }
+    within(process.shard.settle()).await.unwrap();
+    let info = process.shard.inspect().await.unwrap();
+    assert_eq!((info.batches, info.parts, info.bytes), (1, 0, 0));
+    let sizes = stage.store.list(None).map_ok(|object| object.size);
+    let bytes: u64 = sizes.try_fold(0, async |sum, size| Ok(sum + size)).await.unwrap();
+    assert!(bytes < 256 << 10, "{bytes} bytes are left");
+}
+
+// ---- finalizing
+
+#[tokio::test(start_paused = true)]
+async fn a_finalized_shard_has_a_calm_answer_to_everything() {
+    let stage = Stage::new();
+    let mut config = quiet();
+    config.sweep_step_objects_max = 2;
+    let process = stage.process(config).await;
+    let mut writer = process.writer().await;
+    let mut reader = process.shard.open_reader("reader").await.unwrap();
+    for time in 0..9 {
+        let appended = writer.compare_and_append(vec![row("a", time, time, 1)], at(time), at(time + 1)).await.unwrap();
+        assert_eq!(appended, Appended::Committed);
+    }
+    assert_eq!(process.shard.finalize().await.unwrap_err().kind(), ErrorKind::Invalid);
+    writer.advance_upper(&Antichain::new()).await.unwrap();
+    assert_eq!(process.shard.finalize().await.unwrap_err().kind(), ErrorKind::Invalid);
+    reader.downgrade_since(&Antichain::new()).await.unwrap();
+    process.shard.finalize().await.unwrap();
+    process.shard.finalize().await.unwrap();
+    reader.expire().await.unwrap();
+    within(process.shard.settle()).await.unwrap();
+    let info = process.shard.inspect().await.unwrap();
+    assert!(info.finalized);
+    assert_eq!((info.parts, info.bytes, info.garbage), (0, 0, 0));
+    assert_eq!(stage.parts().await, Vec::<String>::new());
+    // Each entry names at most a step's objects.
+    let appended = writer.compare_and_append(vec![], at(9), at(10)).await.unwrap();
+    assert_eq!(appended, Appended::UpperMismatch { current: Antichain::new() });
+    writer.advance_upper(&at(99)).await.unwrap();
+    let finalized = |result: Result<(), timely_persist::Error>| {
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::Finalized);
+    };
+    finalized(process.shard.open_writer("late").await.map(drop));
+    finalized(process.shard.open_reader("late").await.map(drop));
+    finalized(process.shard.open_critical_since(timely_persist::CriticalReaderId::from_u128(1), 0).await.map(drop));
+    assert_eq!(process.shard.holds().await.unwrap(), []);
+}
+
+// ---- upkeep
+
+async fn append_each(process: &Process, from: u64, to: u64) {
+    let mut writer = process.writer().await;
+    for time in from..to {
+        let appended = writer.compare_and_append(vec![row("a", time, time, 1)], at(time), at(time + 1)).await.unwrap();
+        assert_eq!(appended, Appended::Committed);
+    }
+}
+
+fn compacting() -> Config {
+    let mut config = quiet();
+    config.compact = true;
+    config.compaction_fan_in = 2;
+    config
+}
+
+/// A rollup is an entry of the log and its predecessor's removal another: they must not call for the next rollup.
+#[tokio::test(start_paused = true)]
+async fn rollups_do_not_beget_rollups() {
+    for interval in 0..4 {
+        let stage = Stage::new();
+        let mut config = quiet();
+        config.rollup_interval = interval;
+        let process = stage.process(config).await;
+        append_each(&process, 0, 20).await;
+        within(process.shard.settle()).await.unwrap();
+        let settled = process.shard.inspect().await.unwrap().seqno;
+        tokio::time::sleep(FOREVER).await;
+        assert_eq!(process.shard.inspect().await.unwrap().seqno, settled);
+        assert_eq!(stage.blobs().await.len(), 20 + 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn too_much_inline_moves_to_objects_even_from_one_batch() {
+    let stage = Stage::new();
+    let mut config = quiet();
+    config.compact = true;
+    config.inline_part_bytes_max = 1 << 20;
+    config.inline_total_bytes_max = 100;
+    let process = stage.process(config).await;
+    append_each(&process, 0, 1).await;
+    within(process.shard.settle()).await.unwrap();
+    let info = process.shard.inspect().await.unwrap();
+    assert_eq!((info.inline_bytes, info.parts), (0, 1));
+    assert_eq!(stage.parts().await.len(), 1);
+    assert_eq!(process.contents(0).await, [row("a", 0, 0, 1)]);
+}
+
+/// What compaction reads is held by nobody: another process may have merged and deleted it.
+#[tokio::test(start_paused = true)]
+async fn a_compaction_overtaken_by_another_process_is_no_error() {
+    let stage = Stage::new();
+    let (here, there) = (stage.process(compacting()).await, stage.process(compacting()).await);
+    let gate = Gate::closed();
+    here.object_faults.add(Rule::next(Operation::Get, Fault::HoldBefore(gate.clone())));
+    append_each(&here, 0, 4).await;
+    gate.arrived(1).await;
+    there.shard.inspect().await.unwrap();
+    within(there.shard.settle()).await.unwrap();
+    gate.open();
+    within(here.shard.settle()).await.unwrap();
+    let expected: Vec<_> = (0..4).map(|time| row("a", time, 3, 1)).collect();
+    assert_eq!(here.contents(3).await, expected);
+    let info = here.shard.inspect().await.unwrap();
+    assert_eq!(stage.parts().await.len() as u64, info.parts, "what was merged in vain is removed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_input_of_a_compaction_is_an_error() {
+    let stage = Stage::new();
+    let process = stage.process(quiet()).await;
+    append_each(&process, 0, 4).await;
+    let lost = stage.parts().await[1].clone();
+    stage.replace_blob(&lost, None).await;
+    let compactor = stage.process(compacting()).await;
+    compactor.shard.inspect().await.unwrap();
+    let error = within(compactor.shard.settle()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.to_string().contains(&lost), "{error}");
+    assert_eq!(stage.parts().await.len(), 3, "nothing is left of the attempt");
+}
+
+/// An append that only advances the upper changes the last batch. A compaction under way must not be in vain for it.
+#[tokio::test(start_paused = true)]
+async fn empty_appends_do_not_defeat_compaction() {
+    let stage = Stage::new();
+    let process = stage.process(compacting()).await;
+    let gate = Gate::closed();
+    process.object_faults.add(Rule::next(Operation::Get, Fault::HoldBefore(gate.clone())));
+    append_each(&process, 0, 2).await;
+    let mut writer = process.writer().await;
+    writer.advance_upper(&at(3)).await.unwrap();
+    gate.arrived(1).await;
+    writer.advance_upper(&at(4)).await.unwrap();
+    let before = process.objects.counts().puts;
+    gate.open();
+    within(process.shard.settle()).await.unwrap();
+    assert_eq!(process.objects.counts().puts - before, 1, "it was merged once");
+    assert_eq!(stage.parts().await.len(), 1);
+}
+
+/// The commit of a compaction or a rollup whose answer was lost: its objects are in use.
+#[tokio::test(start_paused = true)]
+async fn upkeep_of_unknown_outcome_does_not_delete_what_it_wrote() {
+    for fault in [Fault::FailAfter, Fault::FailBefore, Fault::Delay(Duration::from_secs(11))] {
+        let stage = Stage::new();
+        let mut config = compacting();
+        config.rollup_interval = 3;
+        let process = stage.process(config).await;
+        for time in 0..12 {
+            process.log_faults.add(Rule::next(Operation::LogCompareAndSet, fault.clone()).after(1).times(2));
+            append_each(&process, time, time + 1).await;
+            within(process.shard.settle()).await.unwrap();
+            process.log_faults.clear();
+        }
+        let expected: Vec<_> = (0..12).map(|time| row("a", time, 11, 1)).collect();
+        assert_eq!(process.contents(11).await, expected);
+        // A fresh process needs the newest rollup.
+        let fresh = stage.process(quiet()).await;
+        assert_eq!(fresh.contents(11).await, expected);
+    }
+}
