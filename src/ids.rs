@@ -111,6 +111,11 @@ id!(
     Token, "t", "token: 't' and a lower-case UUID with dashes"
 );
 
+impl Token {
+    /// The token of no attempt.
+    pub const NONE: Token = Token(Uuid::nil());
+}
+
 /// Names one lease in the ledger of the reader that gave it out. Meaningless to any other reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LeaseId {

@@ -1,3 +1,5 @@
+//! Durable, definite time-varying collections for timely and differential dataflow.
+//!
 #![doc = include_str!("../README.md")]
 
 mod client;

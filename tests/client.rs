@@ -133,3 +133,18 @@ async fn two_clients_of_one_directory_share_a_shard() {
     let state = Arc::new(shard(&other).inspect().await.unwrap());
     assert_eq!(state.rows, 20);
 }
+
+/// The last handle of a client takes the client with it, but not before what it left to be done is done.
+#[test]
+fn the_last_handle_dropped_still_removes_its_reader() {
+    let store: Arc<dyn object_store::ObjectStore> = Arc::new(object_store::memory::InMemory::new());
+    let open = || futures::executor::block_on(Client::builder(Arc::clone(&store)).open()).unwrap();
+    for _ in 0..20 {
+        let reader = futures::executor::block_on(shard(&open()).open_reader("test")).unwrap();
+        drop(reader);
+    }
+    let client = open();
+    while futures::executor::block_on(shard(&client).inspect()).unwrap().readers > 0 {
+        std::thread::yield_now();
+    }
+}

@@ -58,6 +58,7 @@ fn entry() -> Entry<u64> {
     let critical = CriticalReader { since: at(0), opaque: 11, purpose: "keep".to_owned() };
     Entry {
         token: Token::from_u128(3),
+        previous: Token::NONE,
         wall_ms: 12,
         changes: vec![
             Change::Codecs(Arc::new(CodecNames { key, value, time, diff })),
@@ -127,7 +128,7 @@ fn what_a_newer_version_wrote_is_refused_with_the_reason() {
     assert!(error.to_string().contains("newer version"), "{error}");
     // A fact that this version does not know: a variant of another number.
     let mut message = vec![0x1a, 4, 0xfa, 0x07, 1, 0];
-    message.splice(0..0, [0x0a, 16].into_iter().chain([0; 16]));
+    message.splice(0..0, [0x0a, 16].into_iter().chain([0; 16]).chain([0x2a, 16]).chain([0; 16]));
     let error = Entry::<u64>::decode(&sealed(b"tpentry1", &message)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
     assert!(error.to_string().contains("newer version"), "{error}");

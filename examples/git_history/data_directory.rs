@@ -10,6 +10,8 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use url::Url;
+
 use crate::problem::Problem;
 
 /// The file that says what the directory is.
@@ -93,13 +95,13 @@ impl DataDirectory {
     pub(crate) fn store_url(&self) -> Result<String, Problem> {
         let absolute = std::path::absolute(&self.path).map_err(|error| cannot("find", &self.path, &error))?;
         let shards = absolute.join(STORE);
-        let text = shards.to_str().ok_or_else(|| {
+        let url = Url::from_file_path(&shards).map_err(|()| {
             Problem::new(
-                format!("The name of the data directory {} is not UTF-8", self.path.display()),
-                "Name one that is with --data",
+                format!("The name of the data directory {} cannot be written as a URL", self.path.display()),
+                "Name another with --data",
             )
         })?;
-        Ok(format!("file://{}", text.replace('%', "%25")))
+        Ok(url.into())
     }
 }
 

@@ -130,7 +130,11 @@ async fn open<K: Data, V: Data, T: Time, D: Diff>(
             }
             Err(error) if error.kind() == ErrorKind::Unavailable => {
                 if !std::mem::replace(&mut stalled, true) {
+<<<<<<< HEAD
                     let notice = SourceError::of(&error).of_kind(SourceErrorKind::Stalled).of_shard(settings.shard);
+=======
+                    let notice = SourceError::of(&error).of_kind(SourceErrorKind::Stalled).of_shard(settings.shard);
+>>>>>>> 6d24767 (Emit in small portions, and let each Stalled have its Recovered)
                     mailbox.send(Heard::Notice(notice)).await?;
                 }
                 pauses.pause().await;
@@ -182,6 +186,9 @@ async fn follow<K: Data, V: Data, T: Time, D: Diff>(
             }
         }
         let ended = ended || progress.as_ref().is_some_and(|frontier| frontier.is_empty());
+        if ended && !well {
+            mailbox.send(Heard::Notice(recovered(settings))).await?; // nobody looks at the health any more
+        }
         if !parts.is_empty() || progress.is_some() {
             mailbox.send(Heard::Step { parts, progress }).await?;
         }

@@ -144,7 +144,9 @@ impl ClientBuilder {
         });
         let inflight = InflightPool::new(context.config.inflight_bytes_max);
         let (shards, runtimes) = (Mutex::new(HashMap::new()), Mutex::new(runtimes));
-        Ok(Client { shared: Arc::new(Shared { context, shards, runtimes, inflight }) })
+        let client = Client { shared: Arc::new(Shared { context, shards, runtimes, inflight }) };
+        client.context().life.belongs_to(&client.keep_alive());
+        Ok(client)
     }
 }
 

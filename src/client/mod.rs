@@ -54,9 +54,17 @@ impl Client {
         Shard::new(self.clone(), id)
     }
 
-    /// Stops the client's tasks and waits for them. Handles that are still around, and calls that are under way, answer
+    /// Waits until what dropped handles left to be done is done (readers removed, unused objects deleted), then stops the
+    /// client's tasks and waits for them, each for at most 10 seconds. Handles that are still around, and calls that are under way, answer
     /// `Unavailable` from then on.
     pub async fn shutdown(&self) -> Result<(), Error> {
+        let context = self.context();
+        let notes = async {
+            let limit = tokio::time::timeout(SHUTDOWN_LIMIT, context.notes_done());
+            let _ = limit.await; // then they are given up
+            Ok(())
+        };
+        let _ = context.within(notes).await; // it was shut down before
         self.shared.stop();
         let runtimes: Vec<Runtime> = lock(&self.shared.runtimes).drain(..).collect();
         // Waiting for a runtime blocks: on a thread of its own.
@@ -116,7 +124,7 @@ impl Client {
     }
 }
 
-/// How long `shutdown` waits for tasks that are in the middle of a blocking call.
+/// How long `shutdown` waits for what dropped handles left to be done, and for tasks in the middle of a blocking call.
 const SHUTDOWN_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
 
 impl Shared {

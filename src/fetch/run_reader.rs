@@ -19,6 +19,9 @@ use crate::state::{Location, Part};
 
 use super::whole::naming;
 
+/// Parts up to this size, in bytes, are read with one request: about what a request costs in transfer.
+pub const WHOLE_BYTES_MAX: u64 = 256 << 10;
+
 /// Reads the parts of one run in order.
 #[derive(Debug)]
 pub struct RunReader<T: Time> {
@@ -34,6 +37,8 @@ pub struct RunReader<T: Time> {
 #[derive(Debug)]
 struct Open {
     tail: PartTail,
+    /// The whole part, if it is small enough that one request for all of it is the least.
+    whole: Option<Bytes>,
     /// The block to be read next.
     block: usize,
     /// The rows of it that were given out before.
@@ -57,16 +62,19 @@ impl<T: Time> RunReader<T> {
         self
     }
 
-    /// The next rows; `None` at the end. One range request for each block (for each time a block is read), and one for
-    /// the footer of each part. Cancelling leaves nothing undone that cannot be asked for again.
+    /// The next rows; `None` at the end. One request for a part of up to [`WHOLE_BYTES_MAX`]; for a larger one, one for its
+    /// footer and one for each block (for each time a block is read). Cancelling leaves nothing undone that cannot be asked for again.
     pub async fn next<K: Data, V: Data, D: Diff>(&mut self) -> Result<Option<Chunk<K, V, T, D>>, Error> {
         while let Some(part) = self.parts.front() {
             let open = match self.open.take() {
                 Some(open) => open,
                 None => {
-                    let bytes = self.read(part, part.meta.tail_range()?).await?;
+                    let small = part.meta.encoded_bytes <= WHOLE_BYTES_MAX.min(self.chunk_bytes_max as u64);
+                    let whole =
+                        if small { Some(self.read(part, None, 0..part.meta.encoded_bytes).await?) } else { None };
+                    let bytes = self.read(part, whole.as_ref(), part.meta.tail_range()?).await?;
                     let tail = PartTail::parse(bytes, &part.meta).map_err(|error| naming(error, self.shard, part))?;
-                    Open { tail, block: 0, rows: 0 }
+                    Open { tail, whole, block: 0, rows: 0 }
                 }
             };
             let open = self.open.insert(open);
@@ -75,8 +83,9 @@ impl<T: Time> RunReader<T> {
                 self.parts.pop_front();
                 continue;
             };
+            let in_memory = open.whole.clone();
             let whole = part.blob().is_none() || block_bytes(&block) <= self.chunk_bytes_max as u64;
-            let bytes = self.read(part, block.range()).await?;
+            let bytes = self.read(part, in_memory.as_ref(), block.range()).await?;
             let Some(open) = &mut self.open else {
                 continue;
             };
@@ -94,10 +103,10 @@ impl<T: Time> RunReader<T> {
         Ok(None)
     }
 
-    async fn read(&self, part: &Part<T>, range: Range<u64>) -> Result<Bytes, Error> {
-        let bytes = match &part.location {
-            Location::Inline(bytes) => slice(bytes, range),
-            Location::Blob(name) => self.context.read_blob(self.shard, name, range).await?,
+    async fn read(&self, part: &Part<T>, whole: Option<&Bytes>, range: Range<u64>) -> Result<Bytes, Error> {
+        let bytes = match (&part.location, whole) {
+            (Location::Inline(bytes), _) | (_, Some(bytes)) => slice(bytes, range),
+            (Location::Blob(name), None) => self.context.read_blob(self.shard, name, range).await?,
         };
         bytes.ok_or_else(|| naming(Error::corrupt("the object is missing"), self.shard, part))
     }

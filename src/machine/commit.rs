@@ -128,7 +128,9 @@ impl<T: Time> Machine<T> {
                 continue;
             }
             let token = Token::from_u128(self.context.entropy.bits());
-            let entry = Entry { token, wall_ms: draft.wall_ms, changes, rollup: draft.rollup.clone() };
+            let (previous, rollup) = (state.token, draft.rollup.clone());
+            draft.token = token;
+            let entry = Entry { token, previous, wall_ms: draft.wall_ms, changes, rollup };
             let written = self.write_entry(state.seqno, entry.encode(), &mut retry).await;
             let written = written.inspect_err(|_| committer.lapses_next_ms = 0)?;
             match written {

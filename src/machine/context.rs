@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, Weak};
 
 use object_store::ObjectStore;
 use tokio::runtime::Handle;
@@ -25,15 +25,29 @@ pub struct Life {
     /// Held for reading while a future of the client is polled, for writing while the client stops.
     open: RwLock<bool>,
     stopped: watch::Sender<bool>,
+    /// Notes that are being carried out.
+    notes: watch::Sender<usize>,
+    /// What ends it when it is dropped.
+    owner: OnceLock<Weak<dyn std::any::Any + Send + Sync>>,
 }
 
 impl Default for Life {
     fn default() -> Self {
-        Self { open: RwLock::new(true), stopped: watch::Sender::new(false) }
+        Self {
+            open: RwLock::new(true),
+            stopped: watch::Sender::new(false),
+            notes: watch::Sender::new(0),
+            owner: OnceLock::new(),
+        }
     }
 }
 
 impl Life {
+    /// Names what ends this life when it is dropped. Once.
+    pub fn belongs_to(&self, owner: &KeepAlive) {
+        let _ = self.owner.set(Arc::downgrade(owner)); // there is one client to a context
+    }
+
     /// Ends it: every future that is waiting, or polled later, says `Unavailable`. Returns when none is being polled.
     pub fn end(&self) {
         *self.open.write().unwrap_or_else(PoisonError::into_inner) = false;
@@ -110,6 +124,28 @@ impl Context {
         u64::try_from(self.config.orphan_age_min.as_millis() / 2).unwrap_or(u64::MAX)
     }
 
+    /// What keeps the client running for as long as it is held; `None` once the client is gone.
+    pub fn keep_alive(&self) -> Option<KeepAlive> {
+        self.life.owner.get().and_then(Weak::upgrade)
+    }
+
+    /// Leaves a note: what a dropped value cannot wait for, the runtime does, and the client lives until then. Neither
+    /// blocks nor fails; a client that is shut down in good order ([`Context::notes_done`]) waits for it.
+    pub fn note(self: &Arc<Self>, work: impl Future<Output = ()> + Send + 'static) {
+        let client = self.keep_alive();
+        let note = Note::new(Arc::clone(self));
+        self.runtime.spawn(async move {
+            work.await;
+            drop((note, client));
+        });
+    }
+
+    /// Resolves when every note that was left is carried out, or given up.
+    pub async fn notes_done(&self) {
+        let mut notes = self.life.notes.subscribe();
+        let _ = notes.wait_for(|count| *count == 0).await; // an error says that nobody can leave one any more
+    }
+
     /// Polls `future` wherever the caller is, with this client's timers and I/O around it. Dropping it drops the work.
     pub fn within<R, F>(self: &Arc<Self>, future: F) -> Within<F>
     where
@@ -130,5 +166,21 @@ impl Context {
         F: Future<Output = Result<R, Error>> + Send + 'static,
     {
         Carried::new(Arc::clone(self), Box::pin(future))
+    }
+}
+
+/// Counts a note for as long as it is not carried out: also if its task is dropped.
+struct Note(Arc<Context>);
+
+impl Note {
+    fn new(context: Arc<Context>) -> Self {
+        context.life.notes.send_modify(|count| *count += 1);
+        Self(context)
+    }
+}
+
+impl Drop for Note {
+    fn drop(&mut self) {
+        self.0.life.notes.send_modify(|count| *count -= 1);
     }
 }

@@ -78,7 +78,7 @@ fn inline_batches<T: Time>(state: &State<T>) -> Option<Vec<Arc<Batch<T>>>> {
     let backwards = state.batches.iter().take(last + 1).rev();
     let mut range: Vec<_> = backwards.take_while(|batch| inline(batch) || batch.is_empty()).cloned().collect();
     range.reverse();
-    (range.len() > 1).then_some(range)
+    Some(range)
 }
 
 fn tier_of<T: Time>(batch: &Batch<T>, fan_in: usize) -> u32 {

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::codec::Time;
 use crate::error::{EncodedFrontier, Error, ErrorKind};
 use crate::ids::{LeaseId, LeasedReaderId, SeqNo};
-use crate::machine::{Machine, lock};
+use crate::machine::{KeepAlive, Machine, lock};
 use crate::state::transition::{Renewal, expire_reader};
 use crate::state::{LeasedReader, State};
 
@@ -27,6 +27,8 @@ pub(crate) struct Ledger<T: Time> {
     /// How long the reader trusts a renewal, by the process's own clock.
     trust: Duration,
     page: Mutex<Page<T>>,
+    /// Leased parts can be fetched for as long as they live.
+    _client: Option<KeepAlive>,
 }
 
 struct Page<T> {
@@ -88,7 +90,8 @@ impl<T: Time> Ledger<T> {
             standing: Standing::Registered,
             warned: false,
         };
-        Arc::new(Self { machine, id, purpose: reader.purpose, trust, page: Mutex::new(page) })
+        let _client = machine.context().keep_alive();
+        Arc::new(Self { machine, id, purpose: reader.purpose, trust, page: Mutex::new(page), _client })
     }
 
     pub(crate) fn id(&self) -> LeasedReaderId {
@@ -276,7 +279,7 @@ impl<T: Time> Drop for Ledger<T> {
         }
         // A note to the runtime: dropping neither blocks nor fails. If it cannot be carried out, the lease runs out.
         let (machine, id) = (Arc::clone(&self.machine), self.id);
-        self.machine.context().runtime.spawn(async move {
+        self.machine.context().note(async move {
             if let Err(error) = machine.apply(move |state, _now_ms| expire_reader(state, id)).await {
                 tracing::debug!(%error, reader = %id, "a dropped reader could not be removed; its lease will run out");
             }

@@ -18,7 +18,11 @@ impl<T: Time> State<T> {
         if seqno != self.seqno.next() {
             return Err("the entry is not the next one");
         }
+        if entry.previous != self.token {
+            return Err("the entry was not written behind the one before it: that one was lost or replaced");
+        }
         self.seqno = seqno;
+        self.token = entry.token;
         self.wall_ms = self.wall_ms.max(entry.wall_ms);
         for change in &entry.changes {
             self.apply_change(change)?;

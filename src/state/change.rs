@@ -15,6 +15,8 @@ use super::{Batch, CriticalReader, LeasedReader, WriterRecord};
 pub struct Entry<T: Time> {
     /// Tells this attempt from every other one that wanted the same position.
     pub token: Token,
+    /// The token of the entry before it; of no entry for the first. An entry that was lost, or replaced, is noticed.
+    pub previous: Token,
     /// The shard's wall time from this entry on, in milliseconds.
     pub wall_ms: u64,
     /// The facts, in order.

@@ -28,7 +28,7 @@ pub use frontier::{advance_frontier, below, glb, join_time, passed};
 pub use holders::{CriticalReader, LeasedReader, WriterRecord};
 
 use crate::codec::Time;
-use crate::ids::{CriticalReaderId, LeasedReaderId, SeqNo, ShardId, WriterId};
+use crate::ids::{CriticalReaderId, LeasedReaderId, SeqNo, ShardId, Token, WriterId};
 
 /// What a shard is at one position of its log.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,6 +37,8 @@ pub struct State<T: Time> {
     pub shard: ShardId,
     /// The position.
     pub seqno: SeqNo,
+    /// The token of the entry at that position; [`Token::NONE`] before the first.
+    pub token: Token,
     /// The shard's wall time in milliseconds: never runs backwards along the log.
     pub wall_ms: u64,
     /// The types it holds; `None` before the first handle registered.
@@ -120,6 +122,7 @@ impl<T: Time> State<T> {
         Self {
             shard,
             seqno: SeqNo::ZERO,
+            token: Token::NONE,
             wall_ms: 0,
             codecs: None,
             since: Antichain::from_elem(T::minimum()),

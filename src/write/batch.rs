@@ -7,14 +7,13 @@ use timely::progress::Antichain;
 use crate::codec::Time;
 use crate::error::Error;
 use crate::ids::ShardId;
-use crate::machine::Context;
+use crate::machine::{Context, KeepAlive};
 use crate::state::{Run, wire};
 
 /// Rows of an interval `[lower, upper)`, in storage but not yet in the shard.
 ///
 /// Dropping a batch that was never offered to the shard removes its objects, as far as storage lets it; what stays behind
 /// is found by the leak sweep. A batch may be appended once, by any handle of the same shard and the same types.
-#[derive(Debug)]
 pub struct Batch<T: Time> {
     pub(super) shard: ShardId,
     pub(super) codecs: Arc<crate::state::CodecNames>,
@@ -23,6 +22,7 @@ pub struct Batch<T: Time> {
     pub(super) runs: Vec<Run<T>>,
     standing: Standing,
     context: Arc<Context>,
+    _client: Option<KeepAlive>,
 }
 
 /// Whose the objects of a batch are.
@@ -45,7 +45,8 @@ impl<T: Time> Batch<T> {
         upper: Antichain<T>,
         runs: Vec<Run<T>>,
     ) -> Self {
-        Self { shard, codecs, lower, upper, runs, standing: Standing::Staged, context }
+        let _client = context.keep_alive();
+        Self { shard, codecs, lower, upper, runs, standing: Standing::Staged, context, _client }
     }
 
     /// Every row is at a time beyond this.
@@ -130,11 +131,18 @@ pub(super) fn remove_later(context: &Arc<Context>, shard: ShardId, names: Vec<St
         return;
     }
     let task_context = Arc::clone(context);
-    context.runtime.spawn(async move {
+    context.note(async move {
         for name in names {
             if let Err(error) = task_context.delete_blob(shard, &name).await {
                 tracing::debug!(%error, "an unused object could not be removed; the leak sweep will");
             }
         }
     });
+}
+
+impl<T: Time> std::fmt::Debug for Batch<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (lower, upper) = (self.lower.elements(), self.upper.elements());
+        write!(f, "Batch of {} rows in [{lower:?}, {upper:?})", self.rows())
+    }
 }

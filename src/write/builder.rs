@@ -15,7 +15,7 @@ use crate::codec::{Data, Diff, Time};
 use crate::config::Config;
 use crate::error::Error;
 use crate::ids::ShardId;
-use crate::machine::Context;
+use crate::machine::{Context, KeepAlive};
 use crate::part::{EncodeOptions, PartBuilder};
 use crate::state::{CodecNames, Location, Part, Run};
 
@@ -25,7 +25,6 @@ use super::batch::remove_later;
 /// Collects rows into a [`Batch`].
 ///
 /// Dropping it half-way removes what it has uploaded, as far as storage lets it.
-#[derive(Debug)]
 pub struct BatchBuilder<K: Data, V: Data, T: Time, D: Diff> {
     context: Arc<Context>,
     shard: ShardId,
@@ -37,12 +36,14 @@ pub struct BatchBuilder<K: Data, V: Data, T: Time, D: Diff> {
     /// The run on its way to storage.
     upload: Option<JoinHandle<Result<Run<T>, Error>>>,
     done: Vec<Run<T>>,
+    _client: Option<KeepAlive>,
 }
 
 impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
     pub(super) fn new(context: Arc<Context>, shard: ShardId, codecs: Arc<CodecNames>, lower: Antichain<T>) -> Self {
         let (latest, rows) = (Vec::new(), PartBuilder::new());
-        Self { context, shard, codecs, lower, latest, rows, upload: None, done: Vec::new() }
+        let _client = context.keep_alive();
+        Self { context, shard, codecs, lower, latest, rows, upload: None, done: Vec::new(), _client }
     }
 
     /// Adds a row. A zero diff is left out.
@@ -163,6 +164,12 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
     }
 }
 
+impl<K: Data, V: Data, T: Time, D: Diff> std::fmt::Debug for BatchBuilder<K, V, T, D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "BatchBuilder from {:?}, {:?}", self.lower.elements(), self.rows)
+    }
+}
+
 impl<K: Data, V: Data, T: Time, D: Diff> Drop for BatchBuilder<K, V, T, D> {
     fn drop(&mut self) {
         let uploaded = self.done.drain(..).flatten();
@@ -170,7 +177,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Drop for BatchBuilder<K, V, T, D> {
         remove_later(&self.context, self.shard, names);
         if let Some(upload) = self.upload.take() {
             let (context, shard) = (Arc::clone(&self.context), self.shard);
-            self.context.runtime.spawn(async move {
+            self.context.note(async move {
                 if let Ok(Ok(run)) = upload.await {
                     let names = run.iter().filter_map(|part| part.blob().map(str::to_owned)).collect();
                     remove_later(&context, shard, names);

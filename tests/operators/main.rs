@@ -1,5 +1,11 @@
 //! `persist_source`: contents, frontiers, bounds, errors and ends, on several workers.
 #![allow(clippy::unwrap_used)]
 
+mod bounds;
+mod button;
 mod contents;
+mod errors;
+mod frontiers;
+mod idle;
+mod partial;
 mod support;

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures::StreamExt;
+use object_store::ObjectStore;
+use object_store::path::Path;
 use timely::dataflow::operators::{Inspect, Probe};
 use timely::progress::Antichain;
 use timely::worker::Worker;
@@ -80,6 +83,13 @@ pub fn consolidated(rows: impl IntoIterator<Item = Row>) -> Vec<Row> {
     sums.into_iter().filter(|(_, diff)| *diff != 0).map(|((data, time), diff)| (data, time, diff)).collect()
 }
 
+/// The parts of a shard that are objects of the store.
+pub async fn parts_of(store: &dyn ObjectStore, shard: ShardId) -> Vec<Path> {
+    let all: Vec<_> = store.list(None).map(|object| object.unwrap().location).collect().await;
+    let is_part = |path: &Path| path.as_ref().contains(&shard.to_string()) && path.as_ref().contains("/part-");
+    all.into_iter().filter(is_part).collect()
+}
+
 /// What the workers of a dataflow saw.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
@@ -116,7 +126,7 @@ pub fn install(worker: &mut Worker, source: PersistSource<String, u64, u64, i64>
         let updates = source.updates.inspect(move |row| rows.lock().unwrap().push(row.clone()));
         let errors = Arc::clone(&seen.errors);
         source.errors.inspect(move |error| errors.lock().unwrap().push(error.clone()));
-        Running { probe: updates.probe().0, button: source.button }
+        Running { probe: updates.inner.probe().0, button: source.button }
     })
 }
 

@@ -18,6 +18,7 @@ use super::{newer, proto};
 pub(super) fn entry_to_proto<T: Time>(entry: &Entry<T>) -> proto::Entry {
     proto::Entry {
         token: id_bytes(entry.token.as_u128()),
+        previous: id_bytes(entry.previous.as_u128()),
         wall_ms: entry.wall_ms,
         changes: entry.changes.iter().map(change_to_proto).collect(),
         rollup: entry.rollup.as_ref().map(rollup_to_proto),
@@ -32,6 +33,7 @@ pub(super) fn entry_from_proto<T: Time>(entry: proto::Entry) -> Result<Entry<T>,
     }
     Ok(Entry {
         token: Token::from_u128(id_bits(&entry.token)?),
+        previous: Token::from_u128(id_bits(&entry.previous)?),
         wall_ms: entry.wall_ms,
         changes: entry.changes.into_iter().map(change_from_proto).collect::<Result<_, _>>()?,
         rollup: entry.rollup.map(rollup_from_proto),
@@ -56,6 +58,7 @@ pub(super) fn state_to_proto<T: Time>(state: &State<T>) -> proto::State {
         garbage: garbage.collect(),
         rollup: state.rollup.as_ref().map(rollup_to_proto),
         finalized: state.finalized,
+        token: id_bytes(state.token.as_u128()),
     }
 }
 
@@ -63,6 +66,7 @@ pub(super) fn state_from_proto<T: Time>(message: proto::State) -> Result<State<T
     message.codecs.as_ref().map_or(Ok(()), check_times::<T>)?;
     let mut state = State::new(ShardId::from_u128(id_bits(&message.shard)?));
     state.seqno = SeqNo(message.seqno);
+    state.token = Token::from_u128(id_bits(&message.token)?);
     state.wall_ms = message.wall_ms;
     state.codecs = message.codecs.map(|names| Arc::new(codecs_from_proto(names)));
     state.since = frontier_from_proto(message.since)?;

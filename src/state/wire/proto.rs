@@ -21,6 +21,8 @@ pub(super) struct Entry {
     pub(super) changes: Vec<Change>,
     #[prost(message, optional, tag = "4")]
     pub(super) rollup: Option<Rollup>,
+    #[prost(bytes = "vec", tag = "5")]
+    pub(super) previous: Vec<u8>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -220,6 +222,8 @@ pub(super) struct State {
     pub(super) rollup: Option<Rollup>,
     #[prost(bool, tag = "12")]
     pub(super) finalized: bool,
+    #[prost(bytes = "vec", tag = "13")]
+    pub(super) token: Vec<u8>,
 }
 
 /// A batch that is in storage, but not yet in the shard.

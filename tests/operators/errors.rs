@@ -1,0 +1,238 @@
+//! What goes wrong comes out as a value, and the frontier is held: nothing that is missing is taken for the truth.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::memory::InMemory;
+use object_store::{ObjectStore, ObjectStoreExt};
+use timely::worker::Worker;
+use timely_persist::store::{Fault, Faults, FaultyLog, FaultyStore, ObjectLog, Operation, Rule};
+use timely_persist::{Client, CriticalReaderId, EncodedFrontier, ErrorKind, ShardId};
+use timely_persist_operators::{PersistSource, SourceErrorKind};
+
+use crate::support::*;
+
+/// Runs a source that fails beside one that does not, in one dataflow on `workers` workers; returns what the bad one said.
+///
+/// Checks that the bad source holds its frontier at `held`, that the good one goes on to its end, and that all ends when
+/// the buttons are released.
+fn fails_beside(workers: usize, bad: &Numbers, good: &Numbers, as_of: u64, held: u64) -> Seen {
+    let (bad_seen, good_seen) = (Seen::default(), Seen::default());
+    let (shared_bad, shared_good) = (bad_seen.clone(), good_seen.clone());
+    let (reading_bad, reading_good) = (bad.clone(), good.clone());
+    let barrier = std::sync::Barrier::new(workers);
+    let guards = timely::execute(timely::Config::process(workers), move |worker: &mut Worker| {
+        let failing = install(worker, PersistSource::new(&reading_bad).as_of(at(as_of)).name("bad"), &shared_bad);
+        let going = install(worker, PersistSource::new(&reading_good).as_of(at(0)).name("good"), &shared_good);
+        while shared_bad.errors().is_empty() {
+            worker.step_or_park(Some(Duration::from_millis(5)));
+        }
+        barrier.wait();
+        if worker.index() == 0 {
+            fill(&reading_good, 3..6, 2);
+        }
+        while going.probe.less_than(&6) {
+            worker.step_or_park(None);
+        }
+        assert!(failing.probe.less_equal(&held) && !failing.probe.less_than(&held), "the frontier is not held");
+        barrier.wait();
+        drop((failing, going));
+        while worker.has_dataflows() {
+            worker.step_or_park(None);
+        }
+    });
+    drop(guards.unwrap());
+    assert_eq!(good_seen.rows(), expected(0..6, 2, 0));
+    assert_eq!(good_seen.errors(), vec![]);
+    without_readers(bad);
+    without_readers(good);
+    bad_seen
+}
+
+/// Hazard 27.
+#[test]
+fn an_as_of_below_the_since_is_an_error_that_says_what_can_be_read() {
+    for workers in [1, 2] {
+        let client = memory(config());
+        let (bad, good) = (filled(&client, 8, 2), filled(&client, 3, 2));
+        wait(async {
+            let mut keeper = bad.open_critical_since(CriticalReaderId::new(), 0).await.unwrap();
+            let _ = keeper.compare_and_downgrade_since(0, (0, &at(5))).await.unwrap();
+        });
+        let seen = fails_beside(workers, &bad, &good, 2, 2);
+        let [error] = &seen.errors()[..] else { panic!("{:?}", seen.errors()) };
+        assert_eq!(*error.kind(), SourceErrorKind::Since { earliest: EncodedFrontier::new(&at(5)) });
+        assert_eq!(error.shard(), Some(bad.id()));
+        assert!(error.is_final() && error.message().contains("[5]"), "{error}");
+        assert_eq!(seen.rows(), vec![]);
+    }
+}
+
+fn damaged(damage: impl AsyncFn(&InMemory, object_store::path::Path)) {
+    for workers in [1, 3] {
+        let store = Arc::new(InMemory::new());
+        let client = wait(Client::builder(Arc::clone(&store) as _).config(config()).open()).unwrap();
+        let (bad, good) = (filled(&client, 4, 2), filled(&client, 3, 2));
+        let object = wait(async {
+            let object = parts_of(&*store, bad.id()).await.remove(1);
+            damage(&store, object.clone()).await;
+            object.to_string()
+        });
+        let seen = fails_beside(workers, &bad, &good, 3, 3);
+        let [error] = &seen.errors()[..] else { panic!("{:?}", seen.errors()) };
+        assert_eq!(*error.kind(), SourceErrorKind::Corrupt);
+        assert_eq!(error.shard(), Some(bad.id()));
+        assert!(object.ends_with(error.object().unwrap()), "{error:?} names another object than {object}");
+        let all = expected(0..4, 2, 3);
+        assert!(seen.rows().iter().all(|row| all.contains(row)) && seen.rows().len() < all.len());
+    }
+}
+
+#[test]
+fn a_missing_object_is_an_error_that_names_it() {
+    damaged(async |store, object| store.delete(&object).await.unwrap());
+}
+
+#[test]
+fn a_corrupt_object_is_an_error_that_names_it() {
+    damaged(async |store, object| {
+        let mut bytes = store.get(&object).await.unwrap().bytes().await.unwrap().to_vec();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        store.put(&object, bytes.into()).await.unwrap();
+    });
+}
+
+#[test]
+fn a_lost_lease_is_an_error() {
+    let store = Arc::new(InMemory::new());
+    let client = wait(Client::builder(Arc::clone(&store) as _).config(config()).open()).unwrap();
+    let (bad, good) = (filled(&client, 4, 2), filled(&client, 3, 2));
+    // A lease of no time is lost at once.
+    let mut distrust = config();
+    distrust.reader_lease = Duration::ZERO;
+    let distrustful = wait(Client::builder(store).config(distrust).open()).unwrap();
+    let seen = fails_beside(2, &distrustful.shard(bad.id()), &good, 3, 3);
+    let kinds = seen.kinds();
+    assert!(matches!(&kinds[..], [SourceErrorKind::LeaseExpired { .. }]), "{kinds:?}");
+    drop(client);
+}
+
+#[test]
+fn other_types_are_an_error() {
+    let client = memory(config());
+    let (other, good) = (client.shard::<u64, String, u64, i64>(ShardId::new()), filled(&client, 3, 2));
+    wait(async {
+        let mut writer = other.open_writer("other").await.unwrap();
+        writer.advance_upper(&at(1)).await.unwrap();
+        let kind = client.shard::<String, u64, u64, i64>(other.id()).open_reader("x").await.unwrap_err().kind();
+        assert_eq!(kind, ErrorKind::CodecMismatch);
+    });
+    let seen = fails_beside(2, &client.shard(other.id()), &good, 0, 0);
+    assert_eq!(seen.kinds(), vec![SourceErrorKind::CodecMismatch]);
+}
+
+/// Limits under which an outage is noticed within milliseconds.
+fn impatient() -> timely_persist::Config {
+    let mut config = config();
+    config.store_deadline = Duration::from_millis(20);
+    config.commit_deadline = Duration::from_millis(20);
+    config.log_request_deadline = Duration::from_millis(20);
+    config.retry_pause_min = Duration::from_millis(1);
+    config.retry_pause_max = Duration::from_millis(5);
+    config.watch_fallback = Duration::from_millis(5);
+    config
+}
+
+/// Runs a source over storage with these rules until it says `Stalled`; then lifts them, calls `meanwhile`, and waits until
+/// `to`.
+fn outage(rules: Vec<Rule>, meanwhile: impl Fn(&Numbers) + Send + Sync + 'static) {
+    for workers in [1, 2] {
+        let faults = Faults::scripted();
+        let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let calm = wait(Client::builder(Arc::clone(&store)).config(config()).open()).unwrap();
+        let shard = filled(&calm, 6, 2);
+        let log = FaultyLog::new(Arc::new(ObjectLog::new(Arc::clone(&store))), faults.clone());
+        let builder = Client::builder(Arc::new(FaultyStore::new(store, faults.clone()))).consensus(Arc::new(log));
+        let client = wait(builder.config(impatient()).open()).unwrap();
+        rules.iter().for_each(|rule| faults.add(rule.clone()));
+        let (seen, reading) = (Seen::default(), client.shard(shard.id()));
+        let (shared, during) = (seen.clone(), faults.clone());
+        std::thread::scope(|scope| {
+            let guards = timely::execute(timely::Config::process(workers), move |worker| {
+                let source = PersistSource::new(&reading).as_of(at(3)).until(at(10));
+                let running = install(worker, source, &shared);
+                while worker.has_dataflows() {
+                    worker.step_or_park(Some(Duration::from_millis(5)));
+                    if worker.index() == 0 && shared.kinds().contains(&SourceErrorKind::Stalled) {
+                        during.clear();
+                    }
+                }
+                assert!(running.probe.done());
+            });
+            scope.spawn(|| {
+                while !seen.kinds().contains(&SourceErrorKind::Stalled) {
+                    std::thread::yield_now();
+                }
+                meanwhile(&shard);
+            });
+            drop(guards.unwrap());
+        });
+        assert_eq!(seen.rows(), expected(0..10, 2, 3));
+        let kinds = seen.kinds();
+        assert!(kinds.iter().all(|kind| [SourceErrorKind::Stalled, SourceErrorKind::Recovered].contains(kind)));
+        let stalled = kinds.iter().filter(|kind| **kind == SourceErrorKind::Stalled).count();
+        assert!(stalled >= 1 && stalled * 2 == kinds.len(), "each Stalled has its Recovered: {kinds:?}");
+        assert!(seen.errors().iter().all(|notice| !notice.is_final()));
+        without_readers(&shard);
+    }
+}
+
+#[test]
+fn a_store_that_does_not_answer_stalls_the_source_and_nothing_more() {
+    outage(vec![Rule::every(Operation::Get, Fault::FailBefore).named("/blob/part")], |shard| fill(shard, 6..10, 2));
+}
+
+#[test]
+fn a_log_that_does_not_answer_at_the_start_stalls_the_source_and_nothing_more() {
+    let every = [Operation::LogHead, Operation::LogScan, Operation::LogCompareAndSet];
+    outage(every.map(|operation| Rule::every(operation, Fault::FailBefore)).to_vec(), |shard| fill(shard, 6..10, 2));
+}
+
+#[test]
+fn a_log_that_does_not_answer_later_stalls_the_source_and_nothing_more() {
+    // The reader opens with the first requests; then following fails.
+    let every = [Operation::LogHead, Operation::LogScan];
+    let rules = every.map(|operation| Rule::every(operation, Fault::FailBefore).after(20)).to_vec();
+    outage(rules, |shard| fill(shard, 6..10, 2));
+}
+
+/// The client is shut down under its sources: an error, and the workers can still end.
+#[test]
+fn a_client_that_is_shut_down_is_an_error() {
+    let client = memory(config());
+    let shard = filled(&client, 4, 2);
+    let seen = Seen::default();
+    let shared = seen.clone();
+    let stopping = std::sync::Mutex::new(Some(client));
+    let guards = timely::execute(timely::Config::process(2), move |worker| {
+        let running = install(worker, PersistSource::new(&shard).as_of(at(0)), &shared);
+        while running.probe.less_than(&4) {
+            worker.step_or_park(None);
+        }
+        if let Some(client) = stopping.lock().unwrap().take() {
+            wait(client.shutdown()).unwrap();
+        }
+        while shared.errors().is_empty() {
+            worker.step_or_park(Some(Duration::from_millis(5)));
+        }
+        assert!(running.probe.less_equal(&4));
+        drop(running);
+        while worker.has_dataflows() {
+            worker.step_or_park(None);
+        }
+    });
+    drop(guards.unwrap());
+    assert_eq!(seen.rows(), expected(0..4, 2, 0));
+    assert_eq!(seen.kinds(), vec![SourceErrorKind::Unavailable]);
+}
