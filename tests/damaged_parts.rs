@@ -29,7 +29,7 @@ async fn a_part_cut_short_is_corrupt(store: Arc<dyn ObjectStore>) {
     let mut parts = objects.iter().filter(|object| object.location.filename().is_some_and(|n| n.starts_with("part-")));
     let part = parts.next().unwrap().location.clone();
     let bytes = store.get(&part).await.unwrap().bytes().await.unwrap();
-    let mut reader = shard.open_reader("test").await.unwrap();
+    let reader = shard.open_reader("test").await.unwrap();
     for length in [0, 1, bytes.len() / 2, bytes.len() - 1] {
         store.put(&part, bytes.slice(..length).into()).await.unwrap();
         let error = reader.snapshot_and_fetch(at(0)).await.unwrap_err();

@@ -215,14 +215,12 @@ impl<T: ModelTime> World<T> {
         within(shard.settle()).await.unwrap();
         // The other process's upkeep too, with its own view.
         tokio::time::sleep(FOREVER).await;
-        let mut reader = shard.open_reader("end").await.unwrap();
+        let reader = shard.open_reader("end").await.unwrap();
         let as_of = reader.since().clone();
         if is_complete(self.upper(), &as_of) {
             let rows = reader.snapshot_and_fetch(as_of.clone()).await.unwrap();
             assert_eq!(rows, self.seen(&as_of, true, false));
         }
-        let stats = reader.snapshot_parts_stats(as_of).await.map(|stats| stats.parts);
-        drop(stats);
         reader.expire().await.unwrap();
         within(shard.settle()).await.unwrap();
         let info = shard.inspect().await.unwrap();

@@ -66,7 +66,7 @@ async fn a_snapshot_waits_for_the_upper_and_refuses_what_is_gone() {
     let stage = Stage::new();
     let process = stage.process(quiet()).await;
     append_each(&process, 0, 3).await;
-    let mut reader = process.shard.open_reader("reader").await.unwrap();
+    let reader = process.shard.open_reader("reader").await.unwrap();
     assert!(tokio::time::timeout(FOREVER, reader.snapshot(at(3))).await.is_err(), "the upper is 3");
     let waiting = tokio::spawn(async move {
         let rows = reader.snapshot_and_fetch(at(3)).await.unwrap();
@@ -97,7 +97,7 @@ async fn equal_rows_sum_up_and_cancelling_rows_vanish() {
     assert_eq!(writer.compare_and_append(first, at(0), at(1)).await.unwrap(), Appended::Committed);
     assert_eq!(writer.compare_and_append(second, at(1), at(2)).await.unwrap(), Appended::Committed);
     assert_eq!(process.contents(1).await, [row("sum", 0, 1, 2), row("twice", 0, 1, 2)]);
-    let mut reader = process.shard.open_reader("reader").await.unwrap();
+    let reader = process.shard.open_reader("reader").await.unwrap();
     let streamed: Vec<Row> = reader.snapshot_and_stream(at(1)).await.unwrap().try_collect().await.unwrap();
     assert_eq!(streamed.len(), 5, "the stream does not consolidate across parts");
     let gets = process.objects.counts().gets;
@@ -112,7 +112,7 @@ async fn nothing_is_beyond_an_empty_as_of() {
     let stage = Stage::new();
     let process = stage.process(quiet()).await;
     append_each(&process, 0, 3).await;
-    let mut reader = process.shard.open_reader("reader").await.unwrap();
+    let reader = process.shard.open_reader("reader").await.unwrap();
     assert_eq!(within(reader.snapshot_and_fetch(Antichain::new())).await.unwrap(), []);
     let mut listen = reader.listen(Antichain::new()).await.unwrap();
     assert_eq!(within(listen.fetch_next()).await.unwrap(), []);
@@ -233,7 +233,7 @@ async fn rows_outside_the_description_are_cut_on_every_path() {
         let paths = async || {
             for as_of in [0, 3, 4, 6, 8] {
                 assert_eq!(process.contents(as_of).await, rows_at(0, as_of + 1, as_of), "fetched at {as_of}");
-                let mut reader = process.shard.open_reader("reader").await.unwrap();
+                let reader = process.shard.open_reader("reader").await.unwrap();
                 let stream = reader.snapshot_and_stream(at(as_of)).await.unwrap();
                 let mut streamed: Vec<Row> = stream.try_collect().await.unwrap();
                 streamed.sort();
@@ -308,7 +308,7 @@ async fn what_this_process_knows_is_read_without_the_log() {
     let stage = Stage::new();
     let process = stage.process(quiet()).await;
     append_each(&process, 0, 6).await;
-    let mut reader = process.shard.open_reader("reader").await.unwrap();
+    let reader = process.shard.open_reader("reader").await.unwrap();
     let listener = reader.fork("listen").await.unwrap();
     process.cut_off_the_log();
     assert_eq!(within(reader.snapshot_and_fetch(at(5))).await.unwrap(), rows_at(0, 6, 5));
@@ -350,7 +350,7 @@ async fn a_snapshot_costs_one_request_per_part() {
     let stage = Stage::new();
     let process = stage.process(quiet()).await;
     append_each(&process, 0, 7).await;
-    let mut reader = process.shard.open_reader("reader").await.unwrap();
+    let reader = process.shard.open_reader("reader").await.unwrap();
     let (log, objects) = process.counts();
     assert_eq!(reader.snapshot_and_fetch(at(4)).await.unwrap().len(), 5);
     let (log_after, objects_after) = process.counts();
@@ -494,7 +494,7 @@ async fn damaged_objects_are_named() {
     ];
     for (what, bytes) in cases {
         stage.replace_blob(&name, bytes).await;
-        let mut reader = process.shard.open_reader("reader").await.unwrap();
+        let reader = process.shard.open_reader("reader").await.unwrap();
         let error = within(reader.snapshot_and_fetch(at(0))).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{what}: {error}");
         assert!(error.to_string().contains(&name), "{what}: {error}");

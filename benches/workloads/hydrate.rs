@@ -125,8 +125,8 @@ fn hydrate(worker: &mut Worker, shard: &Strings, mode: Mode) -> Sums {
         worker.step_or_park(None);
     }
     drop(button);
-    let sums = *sums.borrow();
-    sums
+
+    *sums.borrow()
 }
 
 fn count<'scope>(
@@ -158,8 +158,8 @@ fn arrange(worker: &mut Worker, shard: &Strings) -> Sums {
         worker.step_or_park(None);
     }
     drop(button);
-    let sums = *sums.borrow();
-    sums
+
+    *sums.borrow()
 }
 
 /// The same arrangement, of rows that each worker has built before.

@@ -83,11 +83,7 @@ impl SourceError {
     }
 
     /// The same of another kind: of a try that failed and is repeated.
-<<<<<<< HEAD
     pub(crate) fn of_kind(self, kind: SourceErrorKind) -> Self {
-=======
-    pub(crate) fn of_kind(self, kind: SourceErrorKind) -> Self {
->>>>>>> 6d24767 (Emit in small portions, and let each Stalled have its Recovered)
         Self { kind, ..self }
     }
 

@@ -97,11 +97,7 @@ async fn fetch<K: Data, V: Data, T: Time, D: Diff>(
         match fetched {
             Ok(fetched) => return deliveries.send(Delivery::Fetched(lease, fetched, permit)).await,
             Err(error) if error.kind() == ErrorKind::Unavailable => {
-<<<<<<< HEAD
                 let notice = SourceError::of(&error).of_kind(SourceErrorKind::Stalled).of_shard(settings.shard);
-=======
-                let notice = SourceError::of(&error).of_kind(SourceErrorKind::Stalled).of_shard(settings.shard);
->>>>>>> 6d24767 (Emit in small portions, and let each Stalled have its Recovered)
                 deliveries.send(Delivery::Stalled(lease, notice)).await?;
                 pauses.pause().await;
             }

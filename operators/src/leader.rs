@@ -130,11 +130,7 @@ async fn open<K: Data, V: Data, T: Time, D: Diff>(
             }
             Err(error) if error.kind() == ErrorKind::Unavailable => {
                 if !std::mem::replace(&mut stalled, true) {
-<<<<<<< HEAD
                     let notice = SourceError::of(&error).of_kind(SourceErrorKind::Stalled).of_shard(settings.shard);
-=======
-                    let notice = SourceError::of(&error).of_kind(SourceErrorKind::Stalled).of_shard(settings.shard);
->>>>>>> 6d24767 (Emit in small portions, and let each Stalled have its Recovered)
                     mailbox.send(Heard::Notice(notice)).await?;
                 }
                 pauses.pause().await;

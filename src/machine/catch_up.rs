@@ -127,13 +127,16 @@ impl<T: Time> Machine<T> {
 
     /// Makes `state` the one that readers see, unless a newer one is there. The caller has the committer's lock.
     fn install(&self, state: State<T>) {
-        self.state.send_if_modified(|known| {
+        let newer = self.state.send_if_modified(|known| {
             let newer = state.seqno > known.seqno;
             if newer {
                 *known = Arc::new(state);
             }
             newer
         });
+        if newer {
+            self.changed.notify_waiters();
+        }
     }
 
     /// The same for a state that this process committed: it has upkeep to think of.

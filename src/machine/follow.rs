@@ -48,18 +48,17 @@ impl<T: Time> Machine<T> {
     /// Waits until `find` finds something in the newest state, following the log meanwhile. It waits through outages
     /// of the log: see [`Machine::health`]. Cancelling leaves nothing.
     pub async fn wait_for<R>(self: &Arc<Self>, mut find: impl FnMut(&State<T>) -> Option<R>) -> Result<R, Error> {
-        let mut states = self.subscribe();
-        if let Some(found) = find(&states.borrow_and_update()) {
+        if let Some(found) = find(&self.state()) {
             return Ok(found);
         }
         let _follow = self.follow();
         loop {
-            if states.changed().await.is_err() {
-                return Err(Error::unavailable("the client was shut down").of_shard(self.shard));
-            }
-            if let Some(found) = find(&states.borrow_and_update()) {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable(); // from here on no change is missed
+            if let Some(found) = find(&self.state()) {
                 return Ok(found);
             }
+            changed.await;
         }
     }
 

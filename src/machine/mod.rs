@@ -39,6 +39,8 @@ pub struct Machine<T: Time> {
     shard: ShardId,
     context: Arc<Context>,
     state: watch::Sender<Arc<State<T>>>,
+    /// Wakes those who wait for the state in the order they came, so that a simulation replays: a watch throws dice.
+    changed: Notify,
     queue: Mutex<VecDeque<Box<dyn Pending<T>>>>,
     committer: tokio::sync::Mutex<Committer>,
     follow: Mutex<Weak<Follow>>,
@@ -62,6 +64,7 @@ impl<T: Time> Machine<T> {
             shard,
             context,
             state: watch::Sender::new(Arc::new(State::new(shard))),
+            changed: Notify::new(),
             queue: Mutex::new(VecDeque::new()),
             committer: tokio::sync::Mutex::new(Committer::default()),
             follow: Mutex::new(Weak::new()),
@@ -83,11 +86,6 @@ impl<T: Time> Machine<T> {
     /// The newest state this process knows. No I/O.
     pub fn state(&self) -> Arc<State<T>> {
         Arc::clone(&self.state.borrow())
-    }
-
-    /// Resolves when the state changes. No I/O of its own: see [`Machine::follow`].
-    pub fn subscribe(&self) -> watch::Receiver<Arc<State<T>>> {
-        self.state.subscribe()
     }
 
     /// The newest state in the log. One scan of the log, plus a rollup where this process is far behind.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::codec::Time;
 use crate::error::Error;
 use crate::machine::Machine;
-use crate::state::RollupRef;
 use crate::state::transition::set_rollup;
+use crate::state::{RollupRef, State, rollup_interval};
 
 /// Writes the present state as a rollup, makes it the newest, and truncates the log behind it.
 pub(super) async fn write<T: Time>(machine: &Arc<Machine<T>>) -> Result<(), Error> {
@@ -16,8 +16,9 @@ pub(super) async fn write<T: Time>(machine: &Arc<Machine<T>>) -> Result<(), Erro
     context.write_blob(machine.shard(), &name, state.encode()).await?;
     let rollup = RollupRef { seqno: state.seqno, name: name.clone() };
     // On an error the rollup may be in use, or come to be: it stays, and the leak sweep decides.
-    let age_max_ms = context.blob_age_max_ms();
-    let applied = machine.apply(move |state, now_ms| set_rollup(state, now_ms, &rollup, age_max_ms)).await?;
+    let (interval, age_max_ms) = (rollup_interval(&context.config), context.blob_age_max_ms());
+    let decide = move |state: &State<T>, now_ms| set_rollup(state, now_ms, &rollup, interval, age_max_ms);
+    let applied = machine.apply(decide).await?;
     if !applied.reply && !applied.doubtful {
         context.delete_blob(machine.shard(), &name).await?;
     }

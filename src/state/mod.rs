@@ -26,6 +26,7 @@ pub use batch::{Batch, Description, Location, Part, Run, is_stale};
 pub use change::{Change, CodecNames, Entry, RollupRef};
 pub use frontier::{advance_frontier, below, glb, join_time, passed};
 pub use holders::{CriticalReader, LeasedReader, WriterRecord};
+pub use upkeep::rollup_interval;
 
 use crate::codec::Time;
 use crate::ids::{CriticalReaderId, LeasedReaderId, SeqNo, ShardId, Token, WriterId};

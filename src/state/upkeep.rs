@@ -12,6 +12,11 @@ const CHECKED_BATCHES_MAX: usize = 256;
 /// A rollup is an entry, and so is the deletion of the one before it: a smaller interval would make rollups beget rollups.
 const ROLLUP_INTERVAL_MIN: u64 = 3;
 
+/// The log entries between two rollups.
+pub fn rollup_interval(config: &Config) -> u64 {
+    config.rollup_interval.max(ROLLUP_INTERVAL_MIN)
+}
+
 impl<T: Time> State<T> {
     /// Whether a rollup, a sweep or a compaction may find work that it did not find in the state `before`.
     pub fn upkeep_due(&self, before: &Self, config: &Config) -> bool {
@@ -24,7 +29,7 @@ impl<T: Time> State<T> {
     /// Whether the log has grown enough since the newest rollup.
     pub fn rollup_due(&self, config: &Config) -> bool {
         let covered = self.rollup.as_ref().map_or(0, |rollup| rollup.seqno.0);
-        self.seqno.0.saturating_sub(covered) >= config.rollup_interval.max(ROLLUP_INTERVAL_MIN)
+        self.seqno.0.saturating_sub(covered) >= rollup_interval(config)
     }
 
     /// Whether there is garbage that nobody holds.

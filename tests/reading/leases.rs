@@ -85,7 +85,7 @@ async fn an_exchanged_lease_holds_until_its_id_comes_back() {
 async fn a_hold_moves_on_during_a_long_wait() {
     let stage = Stage::new();
     let process = stage.process(compacting()).await;
-    let mut reader = process.shard.open_reader("reader").await.unwrap();
+    let reader = process.shard.open_reader("reader").await.unwrap();
     let waiting = tokio::spawn(async move { reader.snapshot_and_fetch(at(100)).await });
     append_each(&process, 0, 20).await;
     settle(&process).await;
@@ -135,7 +135,7 @@ async fn a_dropped_reader_is_removed_when_its_last_part_came_home() {
     let stage = Stage::new();
     let process = stage.process(quiet()).await;
     append_each(&process, 0, 2).await;
-    let mut reader = process.shard.open_reader("reader").await.unwrap();
+    let reader = process.shard.open_reader("reader").await.unwrap();
     let parts = reader.snapshot(at(1)).await.unwrap();
     drop(reader);
     quiesce().await;
@@ -154,7 +154,7 @@ fn handles_may_be_dropped_where_there_is_no_runtime() {
         let shard = client.shard::<String, u64, u64, i64>(ShardId::from_u128(1));
         let mut writer = shard.open_writer("writer").await.unwrap();
         writer.compare_and_append(vec![row("a", 0, 0, 1)], at(0), at(1)).await.map(drop).unwrap();
-        let mut reader = shard.open_reader("reader").await.unwrap();
+        let reader = shard.open_reader("reader").await.unwrap();
         let parts = reader.snapshot(at(0)).await.unwrap();
         let listen = reader.fork("listen").await.unwrap().listen(at(0)).await.unwrap();
         drop((reader, parts, listen));
@@ -200,7 +200,7 @@ async fn a_waiting_reader_hears_that_its_lease_was_lost() {
     config.watch_fallback = Duration::from_secs(15);
     let (here, there) = (stage.process(config).await, stage.process(quiet()).await);
     append_each(&there, 0, 1).await;
-    let mut reader = here.shard.open_reader("reader").await.unwrap();
+    let reader = here.shard.open_reader("reader").await.unwrap();
     let mut listen = here.shard.open_reader("listen").await.unwrap().listen(at(0)).await.unwrap();
     assert_eq!(heard(&mut listen, 1).await, []);
     let snapshot = tokio::spawn(async move { reader.snapshot(at(7)).await.map(drop) });
@@ -220,7 +220,7 @@ async fn a_reader_fences_itself_when_it_cannot_renew() {
     let stage = Stage::new();
     let process = stage.process(quiet()).await;
     append_each(&process, 0, 1).await;
-    let mut reader = process.shard.open_reader("reader").await.unwrap();
+    let reader = process.shard.open_reader("reader").await.unwrap();
     process.cut_off_the_log();
     let lease = process.client.config().reader_lease;
     tokio::time::sleep(lease - Duration::from_secs(70)).await;
@@ -380,7 +380,7 @@ async fn anyone_can_see_who_holds_what() {
     let stage = Stage::new();
     let process = stage.process(compacting()).await;
     append_each(&stage.process(quiet()).await, 0, 4).await;
-    let mut reader = process.shard.open_reader("a report").await.unwrap();
+    let reader = process.shard.open_reader("a report").await.unwrap();
     let parts = reader.snapshot(at(3)).await.unwrap();
     let id = timely_persist::CriticalReaderId::from_u128(3);
     let critical = process.shard.open_critical_since(id, 0).await.unwrap();

@@ -64,8 +64,19 @@ impl Story {
         Self { command, lines: Vec::new() }
     }
 
+    /// With `TELL` in the environment it is printed at once: for runs that do not end.
     pub fn tell(&mut self, line: impl Display) {
+        if std::env::var_os("TELL").is_some() {
+            eprintln!("  {line}");
+        }
         self.lines.push(line.to_string());
+    }
+}
+
+impl Story {
+    #[allow(dead_code)] // for those who compare stories
+    pub fn lines(&self) -> &[String] {
+        &self.lines
     }
 }
 

@@ -127,7 +127,7 @@ impl Process {
 
     /// All rows at the newest readable time, from a reader of its own.
     pub async fn contents(&self, as_of: u64) -> Vec<Row> {
-        let mut reader = self.shard.open_reader("contents").await.unwrap();
+        let reader = self.shard.open_reader("contents").await.unwrap();
         let rows = reader.snapshot_and_fetch(at(as_of)).await.unwrap();
         reader.expire().await.unwrap();
         rows

@@ -55,19 +55,24 @@ pub fn replace<T: Time>(state: &State<T>, now_ms: u64, replacement: &Replacement
     Decision::Commit(vec![change], true)
 }
 
-/// Makes a rollup the newest, unless there is a newer one. `false` refuses: the rollup is not used.
+/// Makes a rollup the newest, unless the newest is nearly as new: closer than `interval` entries. `false` refuses: the
+/// rollup is not used.
+///
+/// Several processes find at the same time that one is due. If each wrote its own, their entries would make the next due.
 pub fn set_rollup<T: Time>(
     state: &State<T>,
     now_ms: u64,
     rollup: &RollupRef,
+    interval: u64,
     blob_age_max_ms: u64,
 ) -> Decision<T, bool> {
     if state.rollup.as_ref().is_some_and(|newest| newest == rollup) {
         return Decision::Reply(true);
     }
-    let newer = state.rollup.as_ref().is_none_or(|newest| newest.seqno < rollup.seqno);
+    let newest = state.rollup.as_ref().map_or(SeqNo::ZERO, |newest| newest.seqno);
+    let due = rollup.seqno.0 >= newest.0.saturating_add(interval.max(1));
     let fresh = !is_stale(&rollup.name, now_ms, blob_age_max_ms);
-    match newer && fresh && rollup.seqno <= state.seqno {
+    match due && fresh && rollup.seqno <= state.seqno {
         true => Decision::Commit(vec![Change::RollupSet(rollup.clone())], true),
         false => Decision::Reply(false),
     }
