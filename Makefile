@@ -1,6 +1,6 @@
 # The commands of this repository. `make test` is what continuous integration runs.
 
-.PHONY: test setup format lint docs
+.PHONY: test setup format lint docs bench
 .NOTPARALLEL:
 
 # Warnings are errors here, not in a plain `cargo build`: a new compiler's lint must not stop a user.
@@ -26,3 +26,11 @@ lint: setup
 
 docs: setup
 	cargo doc --workspace --all-features --no-deps
+
+# The workloads of BENCHMARKS.md: make bench WORKLOAD="hydrate --workers 2". For this kind of machine's instructions, which
+# the library does not ask for, and in a directory of its own, so that other builds need not be done again.
+WORKLOAD ?= limits
+bench: export RUSTFLAGS = -Ctarget-cpu=x86-64-v3
+bench: export CARGO_TARGET_DIR = target/bench
+bench:
+	cargo bench --bench workloads -- $(WORKLOAD)

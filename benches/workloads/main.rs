@@ -1,6 +1,6 @@
 //! The workloads that this library is measured by: see BENCHMARKS.md for what each is and what it came to.
 //!
-//! `cargo bench --bench workloads -- WORKLOAD [OPTIONS]`, built for the machine's own instructions with
+//! `make bench WORKLOAD="NAME [OPTIONS]"`, which is `cargo bench --bench workloads -- NAME [OPTIONS]` built with
 //! `RUSTFLAGS=-Ctarget-cpu=x86-64-v3`.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)] // A program, with a clock of its own.

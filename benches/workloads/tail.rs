@@ -72,9 +72,11 @@ pub fn run(args: &Args, appends: u64) -> Sample {
         pairs.map(|(time, passed)| passed.saturating_sub(from(time)) as f64 / 1e3).collect()
     };
     assert_eq!(times.len(), passed.len(), "the dataflow missed appends");
-    for (from, latencies) in [("return", us(|time| time.1)), ("start", us(|time| time.0))] {
+    let append = times.iter().skip(WARM_UP).map(|time| (time.1 - time.0) as f64 / 1e3).collect();
+    for (from, latencies) in [("append", append), ("from_return", us(|time| time.1)), ("from_start", us(|time| time.0))]
+    {
         for (name, percent) in [("p50", 50.0), ("p90", 90.0), ("p99", 99.0), ("max", 100.0)] {
-            sample.more.insert(format!("from_{from}_{name}_us"), percentile(&latencies, percent).into());
+            sample.more.insert(format!("{from}_{name}_us"), percentile(&latencies, percent).into());
         }
     }
     sample.more.insert("idle_ops".to_owned(), idle.into());

@@ -92,8 +92,8 @@ pub(crate) fn fetch<'scope, K: Data, V: Data, T: Time, D: Diff, R: Rows<K, V, T,
                 state.given_up = Rights::none();
                 return;
             }
-            state.hear(&mut outputs);
             state.start();
+            state.hear(&mut outputs);
             if state.emit(&mut outputs) {
                 again.activate();
             }

@@ -1,5 +1,8 @@
 //! Fetching one part: a task on the client's runtime, owned by the operator that waits for it.
 
+use std::future::Future;
+use std::task::{Context, Waker};
+
 use tokio::task::AbortHandle;
 
 use timely_persist::{
@@ -24,12 +27,14 @@ pub(crate) enum Delivery<K: Data, V: Data, T: Time, D: Diff> {
 /// A running fetch. Dropping it ends it.
 #[derive(Debug)]
 pub(crate) struct Fetching {
-    task: AbortHandle,
+    task: Option<AbortHandle>,
 }
 
 impl Drop for Fetching {
     fn drop(&mut self) {
-        self.task.abort();
+        if let Some(task) = &self.task {
+            task.abort();
+        }
     }
 }
 
@@ -54,13 +59,23 @@ impl<K: Data, V: Data, T: Time, D: Diff> Fetches<K, V, T, D> {
         Self { shard: shard.clone(), client, share, settings: settings.clone(), deliveries }
     }
 
-    /// Starts fetching a part, as soon as the client's pool has room for it.
+    /// Starts fetching a part, as soon as the client's pool has room for it. One that came along with its description is
+    /// delivered when this returns: no thread need be woken to get it, and the operator once more to hear of it.
     pub(crate) fn start(&self, part: ExchangeablePart<T>) -> Fetching {
+        let inline = part.is_inline();
         let fetch = fetch(self.shard.clone(), part, self.share.clone(), self.settings.clone(), self.deliveries.clone());
-        let task = self.client.runtime().spawn(async move {
+        let mut fetch = Box::pin(fetch);
+        let runtime = self.client.runtime();
+        if inline {
+            let _entered = runtime.enter();
+            if fetch.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
+                return Fetching { task: None };
+            }
+        }
+        let task = runtime.spawn(async move {
             let _ = fetch.await; // the operator is gone: nobody waits for the part
         });
-        Fetching { task: task.abort_handle() }
+        Fetching { task: Some(task.abort_handle()) }
     }
 }
 

@@ -21,6 +21,7 @@ pub struct PartBuilder<K: Data, V: Data, T: Time, D: Diff> {
     values: V::Builder,
     times: Vec<T>,
     diffs: Vec<D>,
+    sizes: Vec<u32>,
     /// The prefix of each key with its row: what is sorted.
     order: Vec<(u64, u32)>,
     bytes: usize,
@@ -40,6 +41,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> PartBuilder<K, V, T, D> {
             values: V::Builder::default(),
             times: Vec::new(),
             diffs: Vec::new(),
+            sizes: Vec::new(),
             order: Vec::new(),
             bytes: 0,
         }
@@ -58,6 +60,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> PartBuilder<K, V, T, D> {
         self.values.push(value);
         self.times.push(time.clone());
         self.diffs.push(diff.clone());
+        self.sizes.push(u32::try_from(size).unwrap_or(u32::MAX)); // never larger: see `ROW_BYTES_MAX`
         self.bytes += size;
         Ok(())
     }
@@ -107,7 +110,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> PartBuilder<K, V, T, D> {
                 rows.push((group[0].1, sum));
             }
         }
-        SortedRows { keys: self.keys, values: self.values, times: self.times, rows }
+        SortedRows { keys: self.keys, values: self.values, times: self.times, sizes: self.sizes, rows }
     }
 }
 
@@ -117,30 +120,31 @@ pub struct SortedRows<K: Data, V: Data, T: Time, D: Diff> {
     keys: K::Builder,
     values: V::Builder,
     times: Vec<T>,
+    /// The size of each row, as it was added: computing it again would wait for memory twice.
+    sizes: Vec<u32>,
     /// Where each row lies, and its sum of diffs.
     rows: Vec<(u32, D)>,
 }
 
 impl<K: Data, V: Data, T: Time, D: Diff> SortedRows<K, V, T, D> {
     /// Ranges of the rows that make parts of about `part_bytes_max` bytes or less, all about equally large.
-    pub fn cut(&self, part_bytes_max: usize) -> Result<Vec<Range<usize>>, Error> {
-        let sizes = self.rows.iter().map(|(row, _)| self.size(*row)).collect::<Result<Vec<_>, _>>()?;
-        let total: usize = sizes.iter().sum();
+    pub fn cut(&self, part_bytes_max: usize) -> Vec<Range<usize>> {
+        let total = self.bytes(&self.rows);
         let parts = total.div_ceil(part_bytes_max.max(1)).max(1);
         let part_bytes = total.div_ceil(parts);
         let mut ranges = Vec::with_capacity(parts);
         let (mut start, mut bytes) = (0, 0);
-        for (index, size) in sizes.iter().enumerate() {
-            bytes += size;
+        for (index, (row, _)) in self.rows.iter().enumerate() {
+            bytes += self.sizes[*row as usize] as usize;
             if bytes >= part_bytes {
                 ranges.push(start..index + 1);
                 (start, bytes) = (index + 1, 0);
             }
         }
-        if start < sizes.len() {
-            ranges.push(start..sizes.len());
+        if start < self.rows.len() {
+            ranges.push(start..self.rows.len());
         }
-        Ok(ranges)
+        ranges
     }
 
     /// The part of a range of the rows; `None` if it is empty.
@@ -148,14 +152,14 @@ impl<K: Data, V: Data, T: Time, D: Diff> SortedRows<K, V, T, D> {
         let Some(rows) = self.rows.get(range).filter(|rows| !rows.is_empty()) else {
             return Ok(None);
         };
-        let bytes = rows.iter().map(|(row, _)| self.size(*row)).sum::<Result<usize, _>>()?;
+        let bytes = self.bytes(rows);
         let capacity = bytes + bytes / 16 + OVERHEAD_BYTES;
         let mut writer = SortedPartWriter::<K, V, T, D>::with_capacity(options, capacity)?;
-        writer.gather(rows, &self.keys, &self.values, &self.times)?;
+        writer.gather(rows, &self.sizes, &self.keys, &self.values, &self.times)?;
         writer.finish()
     }
 
-    fn size(&self, row: u32) -> Result<usize, Error> {
-        row_size::<K, V>(self.keys.get(row as usize), self.values.get(row as usize))
+    fn bytes(&self, rows: &[(u32, D)]) -> usize {
+        rows.iter().map(|(row, _)| self.sizes[*row as usize] as usize).sum()
     }
 }

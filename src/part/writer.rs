@@ -139,11 +139,12 @@ impl<K: Data, V: Data, T: Time, D: Diff> SortedPartWriter<K, V, T, D> {
         Ok(())
     }
 
-    /// Adds rows that lie scattered in memory, as [`SortedPartWriter::push`] would one by one. Column by column the
+    /// Adds rows of these sizes that lie scattered in memory, as [`SortedPartWriter::push`] would one by one. Column by column the
     /// processor waits for many of them at once.
     pub(super) fn gather(
         &mut self,
         mut rows: &[(u32, D)],
+        sizes: &[u32],
         keys: &K::Builder,
         values: &V::Builder,
         times: &[T],
@@ -151,8 +152,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> SortedPartWriter<K, V, T, D> {
         while !rows.is_empty() {
             let (mut fitting, mut bytes) = (0, self.chunk_bytes);
             for (row, _) in rows {
-                let row = *row as usize;
-                let size = row_size::<K, V>(keys.get(row), values.get(row))?;
+                let size = sizes[*row as usize] as usize;
                 if !self.has_room(self.times.len() + fitting, bytes + size) {
                     break;
                 }

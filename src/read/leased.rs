@@ -129,6 +129,11 @@ impl<T: Time> ExchangeablePart<T> {
         self.lease
     }
 
+    /// Whether the part's bytes are in this value itself, so that fetching it asks the store nothing.
+    pub fn is_inline(&self) -> bool {
+        self.reading.part.blob().is_none()
+    }
+
     /// The shard that the part is of.
     pub fn shard_id(&self) -> ShardId {
         self.reading.shard

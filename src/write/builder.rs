@@ -205,9 +205,10 @@ async fn upload_run<K: Data, V: Data, T: Time, D: Diff>(
     let part_bytes_max = context.config.part_bytes_max;
     let sort = move || {
         let sorted = rows.sort();
-        sorted.cut(part_bytes_max).map(|ranges| (Arc::new(sorted), ranges))
+        let ranges = sorted.cut(part_bytes_max);
+        (Arc::new(sorted), ranges)
     };
-    let (sorted, ranges) = context.runtime.spawn_blocking(sort).await.map_err(stopped)??;
+    let (sorted, ranges) = context.runtime.spawn_blocking(sort).await.map_err(stopped)?;
     let upload = |range| {
         let sorted = Arc::clone(&sorted);
         let options = encode_options(&context.config);
