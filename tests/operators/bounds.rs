@@ -23,7 +23,7 @@ fn counted(parts: u64, config: timely_persist::Config) -> (Numbers, CountingStor
     let client = wait(Client::builder(Arc::new(store.clone())).config(config).open()).unwrap();
     let shard = filled(&client, parts, ROWS);
     let bytes = wait(async {
-        let mut reader = shard.open_reader("measure").await.unwrap();
+        let reader = shard.open_reader("measure").await.unwrap();
         let parts = reader.snapshot(at(parts - 1)).await.unwrap();
         parts.iter().map(|part| part.bytes()).max().unwrap()
     });
