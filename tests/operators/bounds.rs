@@ -291,6 +291,23 @@ fn the_filter_leaves_parts_unread() {
     assert_eq!(all - gets, 9, "nine of ten parts were left unread");
 }
 
+/// The plain form has no opinion about rows, so nothing that was left out can look wrong; with one, it is asked.
+#[test]
+fn the_plain_form_filters_rows_and_audits_by_them() {
+    let mut auditing = config();
+    auditing.filter_audit_one_in = 1;
+    let client = memory(auditing);
+    let shard = filled(&client, 4, ROWS);
+    type Options = fn(PersistSource<String, u64, u64, i64>) -> PersistSource<String, u64, u64, i64>;
+    let seen = |options: Options| run(2, &shard, move |source| options(source.as_of(at(3))), at(4));
+    let nothing = seen(|source| source.filter(|_| false));
+    assert_eq!((nothing.rows(), nothing.errors()), (vec![], vec![]));
+    let some = seen(|source| source.filter_rows(|key, value| key.ends_with("of 2") && value < 3));
+    assert_eq!(some.rows(), (0..3).map(|index| (row(2, index).0, 3, 1)).collect::<Vec<_>>());
+    let wrong = seen(|source| source.filter(|_| false).filter_rows(|_, value| value < 3));
+    assert_eq!((wrong.rows(), wrong.kinds()), (vec![], vec![SourceErrorKind::FilterWrong; 4]));
+}
+
 /// Hazard 16.
 #[test]
 fn a_wrong_filter_is_found_by_the_audit() {
