@@ -183,6 +183,32 @@ fn leases_come_home_part_by_part() {
     }
 }
 
+/// A large part is emitted over many activations, so that the other operators of the worker get their turn.
+#[test]
+fn an_activation_emits_a_bounded_number_of_rows() {
+    const PART: u64 = 50_000;
+    let client = memory(config());
+    let shard = filled(&client, 1, PART);
+    let guards = timely::execute(timely::Config::thread(), move |worker| {
+        let rows = std::rc::Rc::new(std::cell::Cell::new(0));
+        let seen = std::rc::Rc::clone(&rows);
+        let source = PersistSource::new(&shard).as_of(at(0)).until(at(1)).map(move |_, _, _, _| {
+            seen.set(seen.get() + 1);
+            None::<()>
+        });
+        let _button = worker.dataflow::<u64, _, _>(|scope| source.build(scope).button);
+        let mut most = 0;
+        while worker.has_dataflows() {
+            let before = rows.get();
+            worker.step_or_park(None);
+            most = most.max(rows.get() - before);
+        }
+        assert_eq!(rows.get(), PART);
+        assert!(most <= PART / 5, "{most} rows in one step");
+    });
+    drop(guards.unwrap());
+}
+
 /// Hazard 38.
 #[test]
 fn parts_are_placed_evenly() {
