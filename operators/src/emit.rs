@@ -24,6 +24,9 @@ pub(crate) trait Rows<K: Data, V: Data, T: Time, D: Diff>: 'static {
     /// What goes downstream.
     type Out: Clone + 'static;
 
+    /// Whether it tells rows that matter from others, so that a filter of parts can be checked against it.
+    fn judges(&self) -> bool;
+
     /// Adds what the row leads to, perhaps nothing.
     fn row<'a>(&mut self, key: K::Ref<'a>, value: V::Ref<'a>, time: T, diff: D, out: &mut Vec<Self::Out>);
 }
@@ -33,6 +36,10 @@ pub(crate) struct Owned;
 
 impl<K: Data, V: Data, T: Time, D: Diff> Rows<K, V, T, D> for Owned {
     type Out = ((K, V), T, D);
+
+    fn judges(&self) -> bool {
+        false
+    }
 
     #[inline]
     fn row<'a>(&mut self, key: K::Ref<'a>, value: V::Ref<'a>, time: T, diff: D, out: &mut Vec<Self::Out>) {
@@ -51,9 +58,37 @@ where
 {
     type Out = I::Item;
 
+    fn judges(&self) -> bool {
+        true
+    }
+
     #[inline]
     fn row<'a>(&mut self, key: K::Ref<'a>, value: V::Ref<'a>, time: T, diff: D, out: &mut Vec<Self::Out>) {
         out.extend((self.0)(key, value, time, diff));
+    }
+}
+
+/// Whether a row matters.
+pub(crate) type Keep<K, V> = Box<dyn for<'a> FnMut(<K as Codec>::Ref<'a>, <V as Codec>::Ref<'a>) -> bool>;
+
+/// The same, of rows that matter.
+pub(crate) struct Kept<K: Data, V: Data, R> {
+    pub(crate) keep: Option<Keep<K, V>>,
+    pub(crate) rows: R,
+}
+
+impl<K: Data, V: Data, T: Time, D: Diff, R: Rows<K, V, T, D>> Rows<K, V, T, D> for Kept<K, V, R> {
+    type Out = R::Out;
+
+    fn judges(&self) -> bool {
+        self.keep.is_some() || self.rows.judges()
+    }
+
+    #[inline]
+    fn row<'a>(&mut self, key: K::Ref<'a>, value: V::Ref<'a>, time: T, diff: D, out: &mut Vec<Self::Out>) {
+        if self.keep.as_mut().is_none_or(|keep| keep(key, value)) {
+            self.rows.row(key, value, time, diff, out);
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use timely::progress::Antichain;
 use timely_persist::{Data, Diff, PartStats, Shard, Time};
 
 use crate::button::{Button, button};
-use crate::emit::{Mapped, Owned, Rows};
+use crate::emit::{Keep, Kept, Mapped, Owned, Rows};
 use crate::error::SourceError;
 use crate::fetch::fetch;
 use crate::handout::handout;
@@ -62,13 +62,14 @@ pub struct PersistSource<K: Data, V: Data, T: Time, D: Diff> {
     shard: Shard<K, V, T, D>,
     settings: Settings<T>,
     leading: Leading,
+    keep: Option<Keep<K, V>>,
 }
 
 impl<K: Data, V: Data, T: Time, D: Diff> PersistSource<K, V, T, D> {
     /// A source of everything that is in the shard and comes to it, from its since on.
     pub fn new(shard: &Shard<K, V, T, D>) -> Self {
         let settings = Settings::new(shard.id(), shard.client().config());
-        Self { shard: shard.clone(), settings, leading: Leading { filter: None, start: None } }
+        Self { shard: shard.clone(), settings, leading: Leading { filter: None, start: None }, keep: None }
     }
 
     /// Its name, for logs, for `shard.holds()` and for the choice of the worker that leads it. Default: made of the shard's.
@@ -113,8 +114,17 @@ impl<K: Data, V: Data, T: Time, D: Diff> PersistSource<K, V, T, D> {
     /// Leaves out parts that it says no to, unread. Parts without statistics are kept.
     ///
     /// It may be asked on any thread, and it must be right: where it says no, no row of the part may matter to the caller.
+    /// Where the source knows which rows matter ([`filter_rows`](Self::filter_rows), or [`map`](Self::map) that gives
+    /// nothing for the others), one in `Config::filter_audit_one_in` of the parts left out is fetched all the same; if
+    /// a row of it matters, `errors` says [`FilterWrong`](crate::SourceErrorKind::FilterWrong).
     pub fn filter(mut self, keep: impl Fn(&PartStats) -> bool + Send + 'static) -> Self {
         self.leading.filter = Some(Box::new(keep));
+        self
+    }
+
+    /// Leaves out rows that it says no to, before they are copied. It runs on the worker's own thread.
+    pub fn filter_rows(mut self, keep: impl for<'a> FnMut(K::Ref<'a>, V::Ref<'a>) -> bool + 'static) -> Self {
+        self.keep = Some(Box::new(keep));
         self
     }
 
@@ -133,9 +143,22 @@ impl<K: Data, V: Data, T: Time, D: Diff> PersistSource<K, V, T, D> {
     /// The same, with a closure that sees each row where it lies, before anything is allocated, and gives what goes
     /// downstream: an `Option` filters, an array or an iterator flat-maps.
     ///
-    /// ```ignore
-    /// let lengths = PersistSource::new(&shard).map(|path, lines, time, diff| Some(((path.len(), lines), time, diff)));
-    /// let collection = lengths.build(scope).stream.as_collection();
+    /// ```
+    /// # use differential_dataflow::AsCollection;
+    /// # use timely_persist::{Client, Shard, ShardId};
+    /// # use timely_persist_operators::PersistSource;
+    /// # let client = futures::executor::block_on(Client::open("memory:"))?;
+    /// let shard: Shard<String, u64, u64, i64> = client.shard(ShardId::new());
+    /// # timely::execute_directly(move |worker| worker.dataflow(|scope| {
+    /// let of_rust = PersistSource::new(&shard).map(|path: &str, lines, time, diff| {
+    ///     let extension = path.rsplit('.').next();
+    ///     (extension == Some("rs")).then_some((lines, time, diff))
+    /// });
+    /// let source = of_rust.build(scope);
+    /// let lines = source.stream.as_collection().count();
+    /// # drop((lines, source.button));
+    /// # }));
+    /// # Ok::<(), timely_persist::Error>(())
     /// ```
     ///
     /// It runs on the worker's own thread, and may keep what it likes.
@@ -153,7 +176,11 @@ impl<K: Data, V: Data, T: Time, D: Diff> PersistSource<K, V, T, D> {
         scope: Scope<'scope, T>,
         rows: R,
     ) -> MappedSource<'scope, T, R::Out> {
-        let Self { shard, settings, leading } = self;
+        let Self { shard, mut settings, leading, keep } = self;
+        let rows = Kept { keep, rows };
+        if !rows.judges() {
+            settings.audit_one_in = 0;
+        }
         let (mut button, complete, stop) = button(scope, &settings.name);
         let (handle, home) = scope.feedback(Default::default());
         let runtime = shard.client().runtime().clone();

@@ -183,6 +183,32 @@ fn leases_come_home_part_by_part() {
     }
 }
 
+/// A large part is emitted over many activations, so that the other operators of the worker get their turn.
+#[test]
+fn an_activation_emits_a_bounded_number_of_rows() {
+    const PART: u64 = 50_000;
+    let client = memory(config());
+    let shard = filled(&client, 1, PART);
+    let guards = timely::execute(timely::Config::thread(), move |worker| {
+        let rows = std::rc::Rc::new(std::cell::Cell::new(0));
+        let seen = std::rc::Rc::clone(&rows);
+        let source = PersistSource::new(&shard).as_of(at(0)).until(at(1)).map(move |_, _, _, _| {
+            seen.set(seen.get() + 1);
+            None::<()>
+        });
+        let _button = worker.dataflow::<u64, _, _>(|scope| source.build(scope).button);
+        let mut most = 0;
+        while worker.has_dataflows() {
+            let before = rows.get();
+            worker.step_or_park(None);
+            most = most.max(rows.get() - before);
+        }
+        assert_eq!(rows.get(), PART);
+        assert!(most <= PART / 5, "{most} rows in one step");
+    });
+    drop(guards.unwrap());
+}
+
 /// Hazard 38.
 #[test]
 fn parts_are_placed_evenly() {
@@ -289,6 +315,23 @@ fn the_filter_leaves_parts_unread() {
     assert_eq!((rows, errors), (vec![42], vec![]));
     let (_, _, all) = with_filter(0, |_| true, |key| key == 42);
     assert_eq!(all - gets, 9, "nine of ten parts were left unread");
+}
+
+/// The plain form has no opinion about rows, so nothing that was left out can look wrong; with one, it is asked.
+#[test]
+fn the_plain_form_filters_rows_and_audits_by_them() {
+    let mut auditing = config();
+    auditing.filter_audit_one_in = 1;
+    let client = memory(auditing);
+    let shard = filled(&client, 4, ROWS);
+    type Options = fn(PersistSource<String, u64, u64, i64>) -> PersistSource<String, u64, u64, i64>;
+    let seen = |options: Options| run(2, &shard, move |source| options(source.as_of(at(3))), at(4));
+    let nothing = seen(|source| source.filter(|_| false));
+    assert_eq!((nothing.rows(), nothing.errors()), (vec![], vec![]));
+    let some = seen(|source| source.filter_rows(|key, value| key.ends_with("of 2") && value < 3));
+    assert_eq!(some.rows(), (0..3).map(|index| (row(2, index).0, 3, 1)).collect::<Vec<_>>());
+    let wrong = seen(|source| source.filter(|_| false).filter_rows(|_, value| value < 3));
+    assert_eq!((wrong.rows(), wrong.kinds()), (vec![], vec![SourceErrorKind::FilterWrong; 4]));
 }
 
 /// Hazard 16.
