@@ -95,6 +95,9 @@ fn refusal(error: &Error) -> String {
     }
 }
 
+/// The scripts' objects have names that tell no age.
+const BLOB_AGE_MAX_MS: u64 = 0;
+
 struct Stage {
     state: State<u64>,
     codecs: Arc<CodecNames>,
@@ -133,7 +136,8 @@ impl Stage {
         }
         self.tokens += 1;
         let token = Token::from_u128(self.tokens);
-        let entry = Entry { token, wall_ms: draft.wall_ms, changes, rollup: draft.rollup.clone() };
+        let previous = std::mem::replace(&mut draft.token, token);
+        let entry = Entry { token, previous, wall_ms: draft.wall_ms, changes, rollup: draft.rollup.clone() };
         let entry = Entry::decode(&entry.encode()).unwrap();
         self.state.apply(draft.seqno, &entry).unwrap();
         assert_eq!(self.state, draft, "an entry comes to another state than the one that was decided on");
@@ -193,7 +197,7 @@ impl Stage {
             "rollup" => {
                 let (at, interval) = (SeqNo(number(words[1])), number(words[2]));
                 let rollup = RollupRef { seqno: at, name: words[0].to_owned() };
-                let used = self.decide(|state, _| set_rollup(state, &rollup, interval));
+                let used = self.decide(|state, now_ms| set_rollup(state, now_ms, &rollup, interval, BLOB_AGE_MAX_MS));
                 if used { "used" } else { "refused" }.to_owned()
             }
             "deletable" => {
@@ -235,6 +239,7 @@ impl Stage {
             upper: frontier(words[2]),
             runs: option(words, "with").map(run_of).into_iter().collect(),
             overlap: words.contains(&"overlap"),
+            blob_age_max_ms: BLOB_AGE_MAX_MS,
         };
         match self.decide(|state, now_ms| append(state, now_ms, &append_)) {
             Ok(AppendReply::Committed) => "committed".to_owned(),
@@ -279,8 +284,8 @@ impl Stage {
         let mut desc = Description::new(first.desc.lower.clone(), last.desc.upper.clone());
         desc.since = option(words, "since").map_or(self.state.since.clone(), frontier);
         let output = Arc::new(Batch { desc, runs: vec![run_of(words[0])] });
-        let replacement = Replacement { inputs: self.read.clone(), output };
-        let used = self.decide(|state, _| replace(state, &replacement));
+        let replacement = Replacement { inputs: self.read.clone(), output, blob_age_max_ms: BLOB_AGE_MAX_MS };
+        let used = self.decide(|state, now_ms| replace(state, now_ms, &replacement));
         if used { "used" } else { "refused" }.to_owned()
     }
 

@@ -76,9 +76,9 @@ impl<T: Time> Part<T> {
     }
 }
 
-/// Whether the object of this name is older than this; also if its name does not tell.
+/// Whether the object of this name is older than this. One whose name does not tell its age is never taken for lost.
 pub fn is_stale(name: &str, now_ms: u64, age_max_ms: u64) -> bool {
-    blob_made_ms(name).is_none_or(|made_ms| made_ms.saturating_add(age_max_ms) < now_ms)
+    blob_made_ms(name).is_some_and(|made_ms| made_ms.saturating_add(age_max_ms) < now_ms)
 }
 
 /// A sequence of parts sorted by (key, value, time) as a whole.
