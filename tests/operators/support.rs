@@ -123,10 +123,16 @@ pub fn install(worker: &mut Worker, source: PersistSource<String, u64, u64, i64>
     worker.dataflow::<u64, _, _>(|scope| {
         let source = source.build(scope);
         let rows = Arc::clone(&seen.rows);
-        let updates = source.updates.inspect(move |row| rows.lock().unwrap().push(row.clone()));
+        let (probe, updates) = source.updates.inner.probe();
+        let early = probe.clone();
+        let updates = updates.inspect(move |row| {
+            // Hazard 33: whatever completes first, no row is at a time that the frontier has passed.
+            assert!(early.less_equal(&row.1), "{row:?} is late");
+            rows.lock().unwrap().push(row.clone());
+        });
         let errors = Arc::clone(&seen.errors);
         source.errors.inspect(move |error| errors.lock().unwrap().push(error.clone()));
-        Running { probe: updates.inner.probe().0, button: source.button }
+        Running { probe: updates.probe().0, button: source.button }
     })
 }
 
