@@ -36,6 +36,11 @@ need_component() {
 
 have cargo || fail "'cargo' is missing: install Rust, see https://rustup.rs"
 need_command git git # the main example and its tests read git repositories
+need_command cc gcc   # crates that compile C: Zstandard, cryptography
+# The tests of the log in PostgreSQL start servers of their own.
+if ! compgen -G "/usr/lib/postgresql/*/bin/initdb" >/dev/null; then
+    need_command initdb postgresql
+fi
 need_component cargo-fmt rustfmt
 need_component cargo-clippy clippy
 
