@@ -3,10 +3,12 @@
 
 #[path = "support/stage.rs"]
 mod stage;
+#[path = "writing/upkeep.rs"]
+mod upkeep;
 
 use std::time::Duration;
 
-use stage::{FOREVER, Process, Stage, at, quiesce, quiet, row, within};
+use stage::{Stage, at, quiesce, quiet, row, within};
 use timely::progress::Antichain;
 use timely_persist::store::{Fault, Gate, Operation, Rule};
 use timely_persist::{Appended, Config, ErrorKind, ShardId};
@@ -553,145 +555,4 @@ async fn a_finalized_shard_has_a_calm_answer_to_everything() {
     finalized(process.shard.open_reader("late").await.map(drop));
     finalized(process.shard.open_critical_since(timely_persist::CriticalReaderId::from_u128(1), 0).await.map(drop));
     assert_eq!(process.shard.holds().await.unwrap(), []);
-}
-
-// ---- upkeep
-
-async fn append_each(process: &Process, from: u64, to: u64) {
-    let mut writer = process.writer().await;
-    for time in from..to {
-        let appended = writer.compare_and_append(vec![row("a", time, time, 1)], at(time), at(time + 1)).await.unwrap();
-        assert_eq!(appended, Appended::Committed);
-    }
-}
-
-fn compacting() -> Config {
-    let mut config = quiet();
-    config.compact = true;
-    config.compaction_fan_in = 2;
-    config
-}
-
-/// A rollup is an entry of the log and its predecessor's removal another: they must not call for the next rollup.
-#[tokio::test(start_paused = true)]
-async fn rollups_do_not_beget_rollups() {
-    for interval in 0..4 {
-        let stage = Stage::new();
-        let mut config = quiet();
-        config.rollup_interval = interval;
-        let process = stage.process(config).await;
-        append_each(&process, 0, 20).await;
-        within(process.shard.settle()).await.unwrap();
-        let settled = process.shard.inspect().await.unwrap().seqno;
-        tokio::time::sleep(FOREVER).await;
-        assert_eq!(process.shard.inspect().await.unwrap().seqno, settled);
-        assert_eq!(stage.blobs().await.len(), 20 + 1);
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn too_much_inline_moves_to_objects_even_from_one_batch() {
-    let stage = Stage::new();
-    let mut config = quiet();
-    config.compact = true;
-    config.inline_part_bytes_max = 1 << 20;
-    config.inline_total_bytes_max = 100;
-    let process = stage.process(config).await;
-    append_each(&process, 0, 1).await;
-    within(process.shard.settle()).await.unwrap();
-    let info = process.shard.inspect().await.unwrap();
-    assert_eq!((info.inline_bytes, info.parts), (0, 1));
-    assert_eq!(stage.parts().await.len(), 1);
-    assert_eq!(process.contents(0).await, [row("a", 0, 0, 1)]);
-}
-
-/// What compaction reads is held by nobody: another process may have merged and deleted it.
-#[tokio::test(start_paused = true)]
-async fn a_compaction_overtaken_by_another_process_is_no_error() {
-    let stage = Stage::new();
-    let (here, there) = (stage.process(compacting()).await, stage.process(compacting()).await);
-    let gate = Gate::closed();
-    here.object_faults.add(Rule::next(Operation::Get, Fault::HoldBefore(gate.clone())));
-    append_each(&here, 0, 4).await;
-    gate.arrived(1).await;
-    there.shard.inspect().await.unwrap();
-    within(there.shard.settle()).await.unwrap();
-    gate.open();
-    within(here.shard.settle()).await.unwrap();
-    let expected: Vec<_> = (0..4).map(|time| row("a", time, 3, 1)).collect();
-    assert_eq!(here.contents(3).await, expected);
-    let info = here.shard.inspect().await.unwrap();
-    assert_eq!(stage.parts().await.len() as u64, info.parts, "what was merged in vain is removed");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_missing_input_of_a_compaction_is_an_error() {
-    let stage = Stage::new();
-    let process = stage.process(quiet()).await;
-    append_each(&process, 0, 4).await;
-    let lost = stage.parts().await[1].clone();
-    stage.replace_blob(&lost, None).await;
-    let compactor = stage.process(compacting()).await;
-    compactor.shard.inspect().await.unwrap();
-    let error = within(compactor.shard.settle()).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Corrupt);
-    assert!(error.to_string().contains(&lost), "{error}");
-    assert_eq!(stage.parts().await.len(), 3, "nothing is left of the attempt");
-}
-
-/// An append that only advances the upper changes the last batch. A compaction under way must not be in vain for it.
-#[tokio::test(start_paused = true)]
-async fn empty_appends_do_not_defeat_compaction() {
-    let stage = Stage::new();
-    let process = stage.process(compacting()).await;
-    let gate = Gate::closed();
-    process.object_faults.add(Rule::next(Operation::Get, Fault::HoldBefore(gate.clone())));
-    append_each(&process, 0, 2).await;
-    let mut writer = process.writer().await;
-    writer.advance_upper(&at(3)).await.unwrap();
-    gate.arrived(1).await;
-    writer.advance_upper(&at(4)).await.unwrap();
-    let before = process.objects.counts().puts;
-    gate.open();
-    within(process.shard.settle()).await.unwrap();
-    assert_eq!(process.objects.counts().puts - before, 1, "it was merged once");
-    assert_eq!(stage.parts().await.len(), 1);
-}
-
-/// The commit of a compaction or a rollup whose answer was lost: its objects are in use.
-#[tokio::test(start_paused = true)]
-async fn upkeep_of_unknown_outcome_does_not_delete_what_it_wrote() {
-    for fault in [Fault::FailAfter, Fault::FailBefore, Fault::Delay(Duration::from_secs(11))] {
-        let stage = Stage::new();
-        let mut config = compacting();
-        config.rollup_interval = 3;
-        let process = stage.process(config).await;
-        for time in 0..12 {
-            process.log_faults.add(Rule::next(Operation::LogCompareAndSet, fault.clone()).after(1).times(2));
-            append_each(&process, time, time + 1).await;
-            within(process.shard.settle()).await.unwrap();
-            process.log_faults.clear();
-        }
-        let expected: Vec<_> = (0..12).map(|time| row("a", time, 11, 1)).collect();
-        assert_eq!(process.contents(11).await, expected);
-        // A fresh process needs the newest rollup.
-        let fresh = stage.process(quiet()).await;
-        assert_eq!(fresh.contents(11).await, expected);
-    }
-}
-
-/// First the objects, then the record, then the log: interrupted, a sweep leaves work and not orphans.
-#[tokio::test(start_paused = true)]
-async fn an_interrupted_sweep_leaves_its_record() {
-    let stage = Stage::new();
-    let process = stage.process(compacting()).await;
-    process.object_faults.add(Rule::every(Operation::Delete, Fault::FailBefore));
-    append_each(&process, 0, 2).await;
-    let error = within(process.shard.settle()).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unavailable);
-    assert_eq!(process.shard.inspect().await.unwrap().garbage, 2);
-    process.object_faults.clear();
-    within(process.shard.settle()).await.unwrap();
-    assert_eq!(process.shard.inspect().await.unwrap().garbage, 0);
-    assert_eq!(stage.parts().await.len(), 1);
 }

@@ -78,7 +78,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
 
     /// Hands the rows collected so far over to be sorted, encoded and uploaded.
     pub(super) async fn seal(&mut self) -> Result<(), Error> {
-        let rows = std::mem::replace(&mut self.rows, PartBuilder::new());
+        let rows = std::mem::take(&mut self.rows);
         let (context, shard) = (Arc::clone(&self.context), self.shard);
         let task = async move {
             let options = encode_options(&context.config);
@@ -144,7 +144,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
         let inline_bytes_max = self.context.config.inline_part_bytes_max;
         if only && self.rows.bytes() <= inline_bytes_max {
             // A small batch: no thread, no upload, no wait.
-            let rows = std::mem::replace(&mut self.rows, PartBuilder::new());
+            let rows = std::mem::take(&mut self.rows);
             let encoded = rows.finish(&encode_options(&self.context.config))?;
             let Some(encoded) = encoded else {
                 return Ok(());
