@@ -7,13 +7,14 @@
 //! `SIM_SEEDS=1000 cargo test --release --test sim` runs more, `SIM_SEED=7` one.
 #![allow(clippy::unwrap_used)]
 
+#[path = "sim/actors.rs"]
+mod actors;
 #[path = "support/random.rs"]
 mod random;
 #[path = "support/sim_store.rs"]
 mod sim_store;
-#[path = "support/sim_truth.rs"]
-mod sim_truth;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -25,16 +26,16 @@ use timely::PartialOrder;
 use timely::progress::Antichain;
 use timely_persist::clock::{Clock, Entropy};
 use timely_persist::store::{ObjectLog, keys};
-use timely_persist::{
-    Appended, Client, Config, CriticalReaderId, ErrorKind, Listen, ListenEvent, SeqNo, Shard, ShardId, SinceDowngrade,
-};
+use timely_persist::{Client, Config, CriticalReaderId, SeqNo, Shard, ShardId};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use actors::{Actor, hear};
 use random::{Random, Story, seeds};
 use sim_store::{Crashed, SimStore, Trouble};
-use sim_truth::{Attempt, Heard, Outcome, Record, Row, check};
 
+/// Rows say by their value which attempt wrote them.
+type Row = ((String, u64), u64, i64);
 type Strings = Shard<String, u64, u64, i64>;
 
 /// How long things go wrong, in simulated time.
@@ -48,6 +49,44 @@ fn at(time: u64) -> Antichain<u64> {
 /// The time of a frontier of totally ordered times.
 fn time(frontier: &Antichain<u64>) -> u64 {
     frontier.elements().first().copied().unwrap_or(u64::MAX)
+}
+
+/// What the processes did and saw.
+#[derive(Debug)]
+struct Record {
+    story: Story,
+    attempts: Vec<Attempt>,
+    snapshots: Vec<(u64, Vec<Row>)>,
+    listens: Vec<Heard>,
+    lost: usize,
+    next_critical: u64,
+    next_value: u64,
+}
+
+/// An append as its writer saw it.
+#[derive(Debug)]
+struct Attempt {
+    rows: Vec<Row>,
+    lower: u64,
+    upper: u64,
+    /// Whether it may be there in part, because identical writers wrote the rest.
+    overlap: bool,
+    outcome: Outcome,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Outcome {
+    Unknown,
+    Committed,
+    Refused,
+}
+
+#[derive(Debug)]
+struct Heard {
+    as_of: u64,
+    snapshot: bool,
+    frontier: u64,
+    rows: Vec<Row>,
 }
 
 type Shared = Arc<Mutex<Record>>;
@@ -146,290 +185,6 @@ impl World {
     }
 }
 
-struct Actor {
-    shard: Strings,
-    record: Shared,
-    random: Random,
-}
-
-/// The rows that every identical writer writes: they depend on the time only.
-fn identical(time: u64) -> Row {
-    (("same".to_owned(), u64::MAX), time, 1)
-}
-
-impl Actor {
-    async fn rest(&mut self) {
-        tokio::time::sleep(Duration::from_millis(self.random.below(2_000) as u64)).await;
-    }
-
-    fn tell(&self, line: std::fmt::Arguments<'_>) {
-        self.record.lock().unwrap().story.tell(line);
-    }
-
-    fn attempt(&self, rows: Vec<Row>, lower: u64, upper: u64, overlap: bool) -> usize {
-        let mut record = self.record.lock().unwrap();
-        let number = record.attempts.len();
-        record.story.tell(format_args!("attempt {number} [{lower}, {upper})"));
-        record.attempts.push(Attempt { rows, lower, upper, overlap, outcome: Outcome::Unknown });
-        number
-    }
-
-    fn outcome(&self, attempt: usize, outcome: Outcome) {
-        let mut record = self.record.lock().unwrap();
-        record.story.tell(format_args!("attempt {attempt} {outcome:?}"));
-        record.attempts[attempt].outcome = outcome;
-    }
-
-    /// Rows that no other attempt has.
-    fn rows(&mut self, lower: u64, upper: u64) -> Vec<Row> {
-        let number = {
-            let mut record = self.record.lock().unwrap();
-            record.next_value += 1;
-            record.next_value
-        };
-        let count = self.random.below(8) as u64;
-        let random = &mut self.random;
-        (0..count).map(|row| ((format!("k{row}"), number), lower + random.word() % (upper - lower), 1)).collect()
-    }
-
-    async fn compete(mut self) {
-        let mut writer = loop {
-            self.rest().await;
-            if let Ok(writer) = self.shard.open_writer("compete").await {
-                break writer;
-            }
-        };
-        loop {
-            self.rest().await;
-            let lower = time(writer.upper());
-            let upper = lower + 1 + self.random.below(3) as u64;
-            let rows = self.rows(lower, upper);
-            let attempt = self.attempt(rows.clone(), lower, upper, false);
-            let patience = Duration::from_millis(self.random.below(3_000) as u64);
-            loop {
-                let append = writer.compare_and_append(rows.clone(), at(lower), at(upper));
-                // Sometimes the call is given up half-way and made again.
-                match tokio::time::timeout(patience.max(Duration::from_millis(200)), append).await {
-                    Ok(Ok(Appended::Committed)) => break self.outcome(attempt, Outcome::Committed),
-                    Ok(Ok(Appended::UpperMismatch { current })) => {
-                        self.tell(format_args!("attempt {attempt} met {current:?}"));
-                        break self.outcome(attempt, Outcome::Refused);
-                    }
-                    Ok(Err(error)) => assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}"),
-                    Err(_gave_up) => {}
-                }
-            }
-        }
-    }
-
-    async fn stage(mut self) {
-        loop {
-            self.rest().await;
-            let Ok(mut writer) = self.shard.open_writer("stage").await else { continue };
-            let lower = time(writer.upper());
-            let upper = lower + 1 + self.random.below(5) as u64;
-            let rows = self.rows(lower, upper);
-            let mut builder = writer.batch_builder(at(lower));
-            for ((key, value), time, diff) in &rows {
-                builder.add(key, value, time, diff).await.unwrap();
-            }
-            let Ok(mut batch) = builder.finish(at(upper)).await else { continue };
-            let attempt = self.attempt(rows, lower, upper, false);
-            self.rest().await;
-            loop {
-                let mut offered = [&mut batch];
-                let append = writer.compare_and_append_batch(&mut offered, at(lower), at(upper));
-                match tokio::time::timeout(Duration::from_millis(900), append).await {
-                    Ok(Ok(Appended::Committed)) => break self.outcome(attempt, Outcome::Committed),
-                    Ok(Ok(Appended::UpperMismatch { .. })) => break self.outcome(attempt, Outcome::Refused),
-                    Ok(Err(error)) => assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}"),
-                    Err(_gave_up) => {}
-                }
-            }
-        }
-    }
-
-    async fn write_identically(mut self) {
-        loop {
-            self.rest().await;
-            let Ok(mut writer) = self.shard.open_writer("identical").await else { continue };
-            let lower = time(writer.upper());
-            let upper = lower + 1 + self.random.below(4) as u64;
-            let rows: Vec<_> = (lower..upper).map(identical).collect();
-            let attempt = self.attempt(rows.clone(), lower, upper, true);
-            // Others may take some of these times before.
-            match writer.append(rows, at(lower), at(upper)).await {
-                Ok(Appended::Committed) => self.outcome(attempt, Outcome::Committed),
-                Ok(mismatch) => panic!("the upper was {lower} before: {mismatch:?}"),
-                Err(error) => assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}"),
-            }
-        }
-    }
-
-    /// Whether the actor goes on with its reader after this error.
-    fn bear(&self, error: &timely_persist::Error) -> bool {
-        match error.kind() {
-            ErrorKind::Unavailable => true,
-            ErrorKind::LeaseExpired { .. } => {
-                self.tell(format_args!("lost a lease"));
-                self.record.lock().unwrap().lost += 1;
-                false
-            }
-            kind => panic!("{kind:?}: {error}"),
-        }
-    }
-
-    async fn snapshots(mut self) {
-        loop {
-            self.rest().await;
-            let Ok(mut reader) = self.shard.open_reader("snapshots").await else { continue };
-            for _ in 0..1 + self.random.below(6) {
-                let upper = match self.shard.inspect().await {
-                    Ok(info) => time(&info.upper),
-                    Err(_) => continue,
-                };
-                let since = time(reader.since());
-                let as_of = since + self.random.word() % (upper.max(since + 1) - since);
-                let step = Duration::from_secs(30);
-                let parts = match tokio::time::timeout(step, reader.snapshot(at(as_of))).await {
-                    Ok(Ok(parts)) => parts,
-                    Ok(Err(error)) if self.bear(&error) => continue,
-                    Ok(Err(_)) => break,
-                    Err(_waited) => continue,
-                };
-                // The parts are in other hands for a while, and the log goes on.
-                for _ in 0..1 + self.random.below(4) {
-                    self.rest().await;
-                }
-                let fetcher = reader.fetcher();
-                let mut rows = Vec::new();
-                let mut failed = None;
-                for part in parts {
-                    match self.random.percent(50) {
-                        true => match fetcher.fetch(part).await {
-                            Ok(part) => rows.extend(part.rows()),
-                            Err(error) => failed = Some(error),
-                        },
-                        false => {
-                            let part = part.into_exchangeable();
-                            match fetcher.fetch(&part).await {
-                                Ok(part) => rows.extend(part.rows()),
-                                Err(error) => failed = Some(error),
-                            }
-                            reader.return_lease(part.lease_id()).unwrap();
-                        }
-                    }
-                }
-                match failed {
-                    None => {
-                        self.tell(format_args!("snapshot at {as_of}: {} rows", rows.len()));
-                        self.record.lock().unwrap().snapshots.push((as_of, rows));
-                    }
-                    Some(error) if self.bear(&error) => continue,
-                    Some(_) => break,
-                }
-                let forward = since + self.random.below(6) as u64;
-                if let Err(error) = reader.downgrade_since(&at(forward.min(as_of))).await
-                    && !self.bear(&error)
-                {
-                    break;
-                }
-            }
-        }
-    }
-
-    async fn listen(mut self) {
-        'open: loop {
-            self.rest().await;
-            let Ok(reader) = self.shard.open_reader("listen").await else { continue };
-            let as_of = time(reader.since()) + self.random.below(4) as u64;
-            let snapshot = self.random.percent(50);
-            let opened = if snapshot { reader.subscribe(at(as_of)).await } else { reader.listen(at(as_of)).await };
-            let mut listen = match opened {
-                Ok(listen) => listen,
-                Err(error) => {
-                    self.bear(&error);
-                    continue;
-                }
-            };
-            let mut heard = Heard { as_of, snapshot, frontier: as_of, rows: Vec::new() };
-            for _ in 0..1 + self.random.below(20) {
-                match tokio::time::timeout(Duration::from_secs(20), hear(&mut listen, &mut heard)).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => {
-                        self.bear(&error);
-                        // What it has heard up to its frontier stands.
-                        heard.rows.retain(|(_, time, _)| *time < heard.frontier);
-                        self.record.lock().unwrap().listens.push(heard);
-                        continue 'open;
-                    }
-                    Err(_waited) => break,
-                }
-                self.tell(format_args!("listener of {as_of} at {}", heard.frontier));
-                self.rest().await;
-            }
-            heard.rows.retain(|(_, time, _)| *time < heard.frontier);
-            self.record.lock().unwrap().listens.push(heard);
-        }
-    }
-
-    /// A critical reader that moves on, and is fenced by nobody.
-    async fn keep(mut self) {
-        let number = {
-            let mut record = self.record.lock().unwrap();
-            record.next_critical += 1;
-            record.next_critical
-        };
-        let id = CriticalReaderId::from_u128(number.into());
-        let mut opaque = 0;
-        loop {
-            self.rest().await;
-            let Ok(mut handle) = self.shard.open_critical_since(id, opaque).await else { continue };
-            for _ in 0..4 {
-                let before = time(handle.since());
-                let since = at(before + self.random.below(3) as u64);
-                self.rest().await;
-                loop {
-                    match handle.compare_and_downgrade_since(opaque, (opaque + 1, &since)).await {
-                        Ok(SinceDowngrade::Downgraded { since }) => {
-                            assert!(before <= time(&since));
-                            opaque += 1;
-                            break;
-                        }
-                        Ok(SinceDowngrade::OpaqueMismatch { current }) => panic!("{current} and not {opaque}"),
-                        Err(error) => assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}"),
-                    }
-                }
-            }
-            if self.random.percent(60) && handle.expire().await.is_ok() {
-                return;
-            }
-        }
-    }
-}
-
-async fn hear(listen: &mut Listen<String, u64, u64, i64>, heard: &mut Heard) -> Result<(), timely_persist::Error> {
-    let events = listen.next().await?;
-    let fetcher = listen.fetcher();
-    for event in events {
-        match event {
-            ListenEvent::Updates(parts) => {
-                for part in parts {
-                    let rows = fetcher.fetch(part).await?;
-                    heard.rows.extend(rows.rows());
-                }
-                let behind = heard.rows.iter().find(|(_, time, _)| *time < heard.as_of);
-                assert_eq!(behind, None);
-            }
-            ListenEvent::Progress(frontier) => {
-                assert!(PartialOrder::less_than(&at(heard.frontier), &frontier), "the frontier goes backwards");
-                heard.frontier = time(&frontier);
-            }
-        }
-    }
-    Ok(())
-}
-
 /// Hears everything that is ever committed, on a store without faults.
 async fn tap(shard: Strings, truth: Arc<Mutex<Heard>>) {
     let reader = shard.open_reader("truth").await.unwrap();
@@ -440,6 +195,59 @@ async fn tap(shard: Strings, truth: Arc<Mutex<Heard>>) {
         let mut truth = truth.lock().unwrap();
         truth.rows.extend(step.rows);
         truth.frontier = step.frontier;
+    }
+}
+
+fn summed(rows: impl IntoIterator<Item = Row>) -> Vec<Row> {
+    let mut sums: BTreeMap<(u64, (String, u64)), i64> = BTreeMap::new();
+    for (row, time, diff) in rows {
+        *sums.entry((time, row)).or_default() += diff;
+    }
+    sums.into_iter().filter(|(_, diff)| *diff != 0).map(|((time, row), diff)| (row, time, diff)).collect()
+}
+
+/// The rows of the truth as a reader from `as_of` sees them.
+fn seen(truth: &[Row], as_of: u64, snapshot: bool, from: u64, to: u64) -> Vec<Row> {
+    let rows = truth.iter().filter(|(_, time, _)| (*time > as_of || snapshot) && *time >= from && *time < to);
+    summed(rows.map(|(row, time, diff)| (row.clone(), as_of.max(*time), *diff)))
+}
+
+fn check(record: &Record, truth: &Heard) {
+    let rows = summed(truth.rows.iter().cloned());
+    assert!(rows.iter().all(|(_, _, diff)| *diff == 1), "an update was doubled: {rows:?}");
+    // Each attempt is there as a whole or not at all, as its writer was told.
+    let mut intervals: BTreeMap<u64, usize> = BTreeMap::new();
+    for (number, attempt) in record.attempts.iter().enumerate() {
+        let there = attempt.rows.iter().filter(|row| rows.contains(row)).count();
+        if attempt.overlap {
+            // The times are taken by its rows, or by those of a competitor who came first.
+            assert!(attempt.outcome != Outcome::Committed || attempt.upper <= truth.frontier);
+            continue;
+        }
+        assert!(there == 0 || there == attempt.rows.len(), "attempt {number} is there in part: {attempt:?}");
+        match attempt.outcome {
+            Outcome::Committed => {
+                assert_eq!(there, attempt.rows.len(), "attempt {number} was lost: {attempt:?}");
+                assert!(attempt.upper <= truth.frontier);
+                let other = intervals.insert(attempt.lower, number);
+                assert_eq!(other, None, "two were told that they committed at {}", attempt.lower);
+            }
+            Outcome::Refused => assert!(there == 0, "attempt {number} was refused and is there"),
+            Outcome::Unknown => {}
+        }
+    }
+    let known: Vec<&Row> = record.attempts.iter().flat_map(|attempt| &attempt.rows).collect();
+    assert!(rows.iter().all(|row| known.contains(&row)), "rows out of nothing");
+    for (as_of, snapshot) in &record.snapshots {
+        assert_eq!(summed(snapshot.iter().cloned()), seen(&rows, *as_of, true, 0, as_of + 1), "snapshot at {as_of}");
+    }
+    for heard in &record.listens {
+        let shown = summed(heard.rows.iter().cloned());
+        let expected = match heard.frontier > heard.as_of {
+            true => seen(&rows, heard.as_of, heard.snapshot, 0, heard.frontier),
+            false => Vec::new(),
+        };
+        assert_eq!(shown, expected, "listener from {} up to {}", heard.as_of, heard.frontier);
     }
 }
 

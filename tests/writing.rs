@@ -3,6 +3,8 @@
 
 #[path = "support/stage.rs"]
 mod stage;
+#[path = "writing/upkeep.rs"]
+mod upkeep;
 
 use std::time::Duration;
 

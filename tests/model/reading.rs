@@ -1,5 +1,7 @@
 //! What readers do, against the model.
 
+use std::time::Duration;
+
 use futures::TryStreamExt;
 use timely::PartialOrder;
 use timely::progress::Antichain;
@@ -104,10 +106,9 @@ impl<T: ModelTime> World<T> {
         self.story.tell(format_args!("fetch {} + {} kept parts", kept.parts.len(), kept.exchanged.len()));
         // What could be deleted is deleted before.
         if self.random.percent(60) {
-            if let Some(reader) = &mut self.readers[kept.reader] {
-                let since = reader.since().clone();
-                reader.downgrade_since(&since).await.unwrap();
-            }
+            self.settle().await;
+            // Two heartbeats of everybody: the first brings a process up to date, the second tells a hold of then.
+            tokio::time::sleep(Duration::from_secs(600)).await;
             self.settle().await;
         }
         let process = self.process();

@@ -1,14 +1,11 @@
-//! What maintenance promises, one test for each promise, named after what went wrong in systems of this kind.
-#![allow(clippy::unwrap_used)]
+//! What commits leave to be done: compaction, rollups, deletions.
 
-#[path = "support/stage.rs"]
-mod stage;
-
-use stage::{FOREVER, Process, Stage, at, quiet, row, within};
 use std::time::Duration;
 
 use timely_persist::store::{Fault, Gate, Operation, Rule};
 use timely_persist::{Appended, Config, ErrorKind};
+
+use crate::stage::{FOREVER, Process, Stage, at, quiet, row, within};
 
 async fn append_each(process: &Process, from: u64, to: u64) {
     let mut writer = process.writer().await;
