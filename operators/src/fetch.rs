@@ -18,7 +18,7 @@ use timely_persist::{Data, Diff, ExchangeablePart, InflightPermit, LeaseId, Shar
 use crate::button::Button;
 use crate::emit::{DataSession, EMIT_FUEL, Emission, Rows};
 use crate::error::{SourceError, SourceErrorKind};
-use crate::fetching::{Delivery, Fetches, Fetching};
+use crate::fetching::{Delivery, Fetches, Fetching, Started};
 use crate::mailbox::{Found, Receiver, mailbox};
 use crate::message::{PartDesc, Returned, Rights};
 use crate::settings::{NOTICES_MAX, Settings};
@@ -92,12 +92,13 @@ pub(crate) fn fetch<'scope, K: Data, V: Data, T: Time, D: Diff, R: Rows<K, V, T,
                 state.given_up = Rights::none();
                 return;
             }
-            state.start();
             state.hear(&mut outputs);
-            if state.emit(&mut outputs) {
+            state.start(&mut outputs);
+            state.emit(&mut outputs);
+            state.start(&mut outputs);
+            if !state.ready.is_empty() {
                 again.activate();
             }
-            state.start();
         }
     });
     Fetched { data, home, errors }
@@ -157,13 +158,21 @@ impl<K: Data, V: Data, T: Time, D: Diff, R: Rows<K, V, T, D>> State<K, V, T, D, 
         }
     }
 
-    /// Starts fetches, as many as may be under way.
-    fn start(&mut self) {
+    /// Starts fetches, as many as may be under way; no more, too, than are waited for by emission.
+    fn start(&mut self, outputs: &mut Outputs<'_, T, R::Out>) {
         while self.fetching.len() < self.settings.fetches_max
+            && self.ready.len() <= self.settings.fetches_max
             && let Some((held, part)) = self.waiting.pop_front()
         {
-            let fetching = self.fetches.start(part);
-            self.fetching.insert(held.lease, (held, fetching));
+            match self.fetches.start(part) {
+                Started::Fetching(fetching) => {
+                    self.fetching.insert(held.lease, (held, fetching));
+                }
+                Started::Here(part, permit) => {
+                    self.recover(&held, outputs);
+                    self.ready.push_back((held, Emission::new(part), permit));
+                }
+            }
         }
     }
 
@@ -205,10 +214,12 @@ impl<K: Data, V: Data, T: Time, D: Diff, R: Rows<K, V, T, D>> State<K, V, T, D, 
         }
     }
 
-    /// Emits rows of what was fetched; whether there is more.
-    fn emit(&mut self, outputs: &mut Outputs<'_, T, R::Out>) -> bool {
+    /// Emits rows of what was fetched, until none are left or the fuel is used up.
+    fn emit(&mut self, outputs: &mut Outputs<'_, T, R::Out>) {
         let mut fuel = EMIT_FUEL;
-        while let Some((held, emission, _)) = self.ready.front_mut() {
+        while fuel > 0
+            && let Some((held, emission, _)) = self.ready.front_mut()
+        {
             if held.audit {
                 if emission.is_wanted(&mut self.rows) {
                     let message = "the filter discarded a part with rows that the source keeps";
@@ -219,17 +230,14 @@ impl<K: Data, V: Data, T: Time, D: Diff, R: Rows<K, V, T, D>> State<K, V, T, D, 
             } else {
                 emission.emit(&mut self.rows, &held.rights.data, &mut outputs.data, &mut fuel);
                 if !emission.is_done() {
-                    return true;
+                    return;
                 }
             }
+            fuel -= 1.min(fuel); // a part without rows takes some, too
             if let Some((held, ..)) = self.ready.pop_front() {
                 outputs.send_home(&held, true);
             }
-            if fuel == 0 {
-                return !self.ready.is_empty();
-            }
         }
-        false
     }
 
     /// Sends a part home that was not emitted, and keeps its rights.

@@ -1,12 +1,11 @@
 //! Fetching one part: a task on the client's runtime, owned by the operator that waits for it.
 
-use std::future::Future;
-use std::task::{Context, Waker};
-
+use futures::FutureExt;
 use tokio::task::AbortHandle;
 
 use timely_persist::{
-    Client, Data, Diff, ErrorKind, ExchangeablePart, FetchedPart, InflightPermit, InflightShare, LeaseId, Shard, Time,
+    Client, Data, Diff, Error, ErrorKind, ExchangeablePart, FetchedPart, InflightPermit, InflightShare, LeaseId, Shard,
+    Time,
 };
 
 use crate::error::{SourceError, SourceErrorKind};
@@ -27,15 +26,22 @@ pub(crate) enum Delivery<K: Data, V: Data, T: Time, D: Diff> {
 /// A running fetch. Dropping it ends it.
 #[derive(Debug)]
 pub(crate) struct Fetching {
-    task: Option<AbortHandle>,
+    task: AbortHandle,
 }
 
 impl Drop for Fetching {
     fn drop(&mut self) {
-        if let Some(task) = &self.task {
-            task.abort();
-        }
+        self.task.abort();
     }
+}
+
+/// What became of starting a fetch.
+#[derive(Debug)]
+pub(crate) enum Started<K: Data, V: Data, T: Time, D: Diff> {
+    /// The part is there.
+    Here(FetchedPart<K, V, T, D>, InflightPermit),
+    /// It will be delivered.
+    Fetching(Fetching),
 }
 
 /// Starts fetches.
@@ -60,23 +66,28 @@ impl<K: Data, V: Data, T: Time, D: Diff> Fetches<K, V, T, D> {
     }
 
     /// Starts fetching a part, as soon as the client's pool has room for it. One that came along with its description is
-    /// delivered when this returns: no thread need be woken to get it, and the operator once more to hear of it.
-    pub(crate) fn start(&self, part: ExchangeablePart<T>) -> Fetching {
-        let inline = part.is_inline();
-        let fetch = fetch(self.shard.clone(), part, self.share.clone(), self.settings.clone(), self.deliveries.clone());
-        let mut fetch = Box::pin(fetch);
-        let runtime = self.client.runtime();
-        if inline {
-            let _entered = runtime.enter();
-            if fetch.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
-                return Fetching { task: None };
-            }
+    /// there at once: no thread need be woken to get it, nor the operator to hear of it.
+    pub(crate) fn start(&self, part: ExchangeablePart<T>) -> Started<K, V, T, D> {
+        if part.is_inline()
+            && let Some(permit) = self.share.acquire(part.bytes()).now_or_never()
+            && let Some(Ok(fetched)) = attempt(&self.shard, &part).now_or_never()
+        {
+            return Started::Here(fetched, permit);
         }
-        let task = runtime.spawn(async move {
+        // Also where something is wrong with an inline part: a task may wait and try again.
+        let fetch = fetch(self.shard.clone(), part, self.share.clone(), self.settings.clone(), self.deliveries.clone());
+        let task = self.client.runtime().spawn(async move {
             let _ = fetch.await; // the operator is gone: nobody waits for the part
         });
-        Fetching { task: Some(task.abort_handle()) }
+        Started::Fetching(Fetching { task: task.abort_handle() })
     }
+}
+
+async fn attempt<K: Data, V: Data, T: Time, D: Diff>(
+    shard: &Shard<K, V, T, D>,
+    part: &ExchangeablePart<T>,
+) -> Result<FetchedPart<K, V, T, D>, Error> {
+    shard.fetcher().await?.fetch(part).await
 }
 
 async fn fetch<K: Data, V: Data, T: Time, D: Diff>(
@@ -90,11 +101,7 @@ async fn fetch<K: Data, V: Data, T: Time, D: Diff>(
     let permit = share.acquire(part.bytes()).await;
     let mut pauses = Pauses::of(&settings);
     loop {
-        let fetched = match shard.fetcher().await {
-            Ok(fetcher) => fetcher.fetch(&part).await,
-            Err(error) => Err(error),
-        };
-        match fetched {
+        match attempt(&shard, &part).await {
             Ok(fetched) => return deliveries.send(Delivery::Fetched(lease, fetched, permit)).await,
             Err(error) if error.kind() == ErrorKind::Unavailable => {
                 let notice = SourceError::of(&error).of_kind(SourceErrorKind::Stalled).of_shard(settings.shard);

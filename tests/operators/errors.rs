@@ -236,3 +236,40 @@ fn a_client_that_is_shut_down_is_an_error() {
     assert_eq!(seen.rows(), expected(0..4, 2, 0));
     assert_eq!(seen.kinds(), vec![SourceErrorKind::Unavailable]);
 }
+
+/// The same in the middle of a hydration, of parts that need no storage: whatever is left of them does no harm.
+#[test]
+fn a_client_that_is_shut_down_in_the_middle_is_an_error() {
+    for workers in [1, 2] {
+        let mut inline = config();
+        inline.inline_part_bytes_max = timely_persist::Config::default().inline_part_bytes_max;
+        let client = memory(inline);
+        let shard = filled(&client, 50, 2);
+        let seen = Seen::default();
+        let shared = seen.clone();
+        let stopping = std::sync::Mutex::new(Some(client));
+        let guards = timely::execute(timely::Config::process(workers), move |worker| {
+            let source = PersistSource::new(&shard).as_of(at(49)).max_inflight_bytes(1);
+            let running = install(worker, source, &shared);
+            while shared.rows().len() < 10 {
+                worker.step_or_park(Some(Duration::from_millis(1)));
+            }
+            if let Some(client) = stopping.lock().unwrap().take() {
+                wait(client.shutdown()).unwrap();
+            }
+            for _ in 0..200 {
+                worker.step_or_park(Some(Duration::from_millis(1)));
+            }
+            assert!(running.probe.less_equal(&49) && !running.probe.less_than(&49));
+            drop(running);
+            while worker.has_dataflows() {
+                worker.step_or_park(None);
+            }
+        });
+        for result in guards.unwrap().join() {
+            result.unwrap();
+        }
+        let all = expected(0..50, 2, 49);
+        assert!(seen.rows().len() < all.len() && seen.rows().iter().all(|row| all.contains(row)));
+    }
+}
