@@ -7,6 +7,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use timely::progress::Antichain;
+use timely_persist::state::glb;
 use timely_persist::{
     Data, Diff, ErrorKind, Health, LeasedPart, Listen, ListenEvent, PartStats, ReadHandle, Shard, Time,
 };
@@ -218,11 +219,7 @@ pub(crate) fn shown<T: Time>(frontier: &Antichain<T>, until: &Antichain<T>) -> A
 /// The one time at which a collection from `as_of` on may begin, if it begins at all: advancing a time by an `as_of` of
 /// several elements may move it to before each of them, but not to before their greatest lower bound.
 pub(crate) fn beginning<T: Time>(as_of: &Antichain<T>) -> Antichain<T> {
-    let meet = as_of.elements().iter().cloned().reduce(|mut bound, time| {
-        bound.meet_assign(&time);
-        bound
-    });
-    meet.into_iter().collect()
+    glb(as_of).into_iter().collect()
 }
 
 #[cfg(test)]

@@ -70,13 +70,13 @@ impl<T: Time> Machine<T> {
     async fn start_from(&self, mut head: LogEntry, retry: &mut Retry<'_>) -> Result<(), Error> {
         loop {
             let entry: Entry<T> = decode(&head)?;
-            let known = self.state.borrow().seqno;
-            let state = match entry.rollup {
-                None if known == SeqNo::ZERO => return Ok(()), // the log begins at its beginning
-                None => return Err(Error::corrupt("the log was truncated without a rollup")),
-                Some(rollup) => self.read_rollup(&rollup).await?,
+            let Some(rollup) = entry.rollup else {
+                return match self.state.borrow().seqno {
+                    SeqNo::ZERO => Ok(()), // the log begins at its beginning
+                    _ => Err(Error::corrupt("the log was truncated without a rollup")),
+                };
             };
-            if let Some(state) = state {
+            if let Some(state) = self.read_rollup(&rollup).await? {
                 self.install(state);
                 return Ok(());
             }
@@ -84,10 +84,7 @@ impl<T: Time> Machine<T> {
             let newer = self.ask(retry, || self.context.consensus.head(self.shard)).await?;
             match newer {
                 Some(newer) if newer.seqno > head.seqno => head = newer,
-                _ => {
-                    let name = entry_rollup_name(&head)?;
-                    return Err(Error::corrupt("the newest rollup is missing").of_object(name));
-                }
+                _ => return Err(Error::corrupt("the newest rollup is missing").of_object(rollup.name)),
             }
         }
     }
@@ -164,9 +161,4 @@ fn apply<T: Time>(state: &mut State<T>, entry: &LogEntry) -> Result<(), Error> {
         Error::corrupt(format!("it does not fit the entries before it: {misfit}"))
             .of_object(format!("log entry {}", entry.seqno))
     })
-}
-
-fn entry_rollup_name(head: &LogEntry) -> Result<String, Error> {
-    let entry: Entry<u64> = decode(head)?;
-    Ok(entry.rollup.map(|rollup| rollup.name).unwrap_or_default())
 }

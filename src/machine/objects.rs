@@ -1,6 +1,9 @@
 //! Reading, writing and deleting a shard's objects: with a deadline, retries and errors that name the object.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use futures::stream::{self, StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutPayload};
 use tokio::time::timeout_at;
@@ -66,6 +69,16 @@ impl Context {
             Ok(_) => Ok(()),
             Err(tried) => Err(tried.into_error("could not be written", shard, &path)),
         }
+    }
+
+    /// Deletes objects, as many at once as a sweep may. Errors as in [`Context::delete_blob`]: some may be gone then.
+    pub async fn delete_blobs(self: &Arc<Self>, shard: ShardId, names: Vec<String>) -> Result<(), Error> {
+        let delete = |name: String| {
+            let context = Arc::clone(self);
+            async move { context.delete_blob(shard, &name).await }
+        };
+        let deletions = stream::iter(names).map(delete);
+        deletions.buffer_unordered(self.config.sweep_concurrency.max(1)).try_collect().await
     }
 
     /// Deletes an object, if it is there.

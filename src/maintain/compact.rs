@@ -54,10 +54,8 @@ pub(super) async fn compact<K: Data, V: Data, T: Time, D: Diff>(
 
 /// Removes the objects of parts that were never offered, or were refused.
 async fn remove<T: Time>(machine: &Arc<Machine<T>>, parts: &[Part<T>]) -> Result<(), Error> {
-    for name in parts.iter().filter_map(Part::blob) {
-        machine.context().delete_blob(machine.shard(), name).await?;
-    }
-    Ok(())
+    let names = parts.iter().filter_map(Part::blob).map(str::to_owned).collect();
+    machine.context().delete_blobs(machine.shard(), names).await
 }
 
 fn stand<T: Time>(state: &State<T>, inputs: &[Arc<Batch<T>>]) -> bool {

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use futures::stream::{StreamExt, TryStreamExt};
+use futures::stream::TryStreamExt;
 
 use crate::codec::Time;
 use crate::error::Error;
@@ -47,14 +47,8 @@ pub(super) async fn sweep<T: Time>(machine: &Arc<Machine<T>>) -> Result<usize, E
     for name in state.blobs() {
         suspects.remove(name);
     }
-    let count = suspects.len();
-    let shard = machine.shard();
-    let delete = |name: String| {
-        let context = Arc::clone(context);
-        async move { context.delete_blob(shard, &name).await }
-    };
-    let deletions = futures::stream::iter(suspects).map(delete);
-    deletions.buffer_unordered(context.config.sweep_concurrency.max(1)).try_collect::<()>().await?;
+    let (count, shard) = (suspects.len(), machine.shard());
+    context.delete_blobs(shard, suspects.into_iter().collect()).await?;
     if count > 0 {
         tracing::info!(%shard, count, "deleted objects that no state ever referred to");
     }

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use futures::stream::{self, StreamExt, TryStreamExt};
-
 use crate::codec::Time;
 use crate::error::Error;
 use crate::ids::SeqNo;
@@ -13,19 +11,14 @@ use crate::state::transition::delete_garbage;
 
 /// Deletes one step's worth of garbage and records it; whether there was any.
 pub(super) async fn sweep<T: Time>(machine: &Arc<Machine<T>>) -> Result<bool, Error> {
-    let (context, shard) = (machine.context(), machine.shard());
+    let context = machine.context();
     let dead = next_step(&machine.state(), context.config.sweep_step_objects_max);
     if dead.is_empty() {
         return Ok(false);
     }
     let names: Vec<String> = dead.iter().flat_map(|(_, names)| names.iter().cloned()).collect();
-    let delete = |name: String| {
-        let context = Arc::clone(context);
-        async move { context.delete_blob(shard, &name).await }
-    };
-    let deletions = stream::iter(names).map(delete);
     // First the objects, then the record: interrupted in between, the next sweep deletes them again, which does no harm.
-    deletions.buffer_unordered(context.config.sweep_concurrency.max(1)).try_collect::<()>().await?;
+    context.delete_blobs(machine.shard(), names).await?;
     machine.apply(move |state, _now_ms| delete_garbage(state, &dead)).await?;
     Ok(true)
 }
