@@ -364,6 +364,8 @@ async fn an_idle_minute_costs_what_is_stated() {
     let stage = Stage::new();
     let mut config = quiet();
     config.watch_fallback = Duration::from_secs(15);
+    // No heartbeat falls into the minutes of this test.
+    (config.heartbeat_interval, config.reader_lease) = (Duration::from_secs(900), Duration::from_secs(3600));
     let process = stage.process(config).await;
     append_each(&process, 0, 1).await;
     let mut reader = process.shard.open_reader("reader").await.unwrap();

@@ -1,5 +1,5 @@
-//! The operator that hands out parts: on the leader it turns what the leader's task hears into descriptors for all
-//! workers, on the others it does nothing.
+//! The operator that hands out parts: on the leader it turns the steps of a listener into descriptors for all workers, on
+//! the others it does nothing.
 //!
 //! Always: a part goes out under the capabilities of the frontier before its step, and the frontier moves on only behind
 //! it; what is out stays within the credit; a part that is out is held by this operator, as a leased value, until its
@@ -7,6 +7,8 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
@@ -21,10 +23,11 @@ use timely_persist::{LeasedPart, ShardId, Time};
 use crate::button::{Button, Complete};
 use crate::credit::Credit;
 use crate::error::{SourceError, SourceErrorKind};
-use crate::leader::{Heard, Offered, beginning, shown};
+use crate::leader::{Heard, beginning, recovered};
 use crate::mailbox::{Found, Receiver, Sender, mailbox};
 use crate::message::{PartDesc, Returned, join};
-use crate::settings::{STEPS_MAX, Settings};
+use crate::settings::{LETTERS_MAX, Settings};
+use crate::steps::{Offered, Step, Steps, WakeOperator, shown};
 
 /// The streams that leave the operator.
 pub(crate) struct Handout<'scope, T: Time> {
@@ -60,16 +63,28 @@ pub(crate) fn handout<'scope, T: Time>(
     let begin = settings.as_of.as_ref().map(|as_of| shown(&beginning(as_of), &settings.until));
     let over = begin.as_ref().is_some_and(|begin| begin.is_empty());
     let letters = (leads && !over).then(|| {
-        let (sender, receiver) = mailbox(STEPS_MAX, wake(&address));
+        let (sender, receiver) = mailbox(LETTERS_MAX, wake(&address));
         lead(sender);
         receiver
     });
     let credit = Credit::new(scope.peers(), settings.inflight_bytes_max);
     let (shard, until) = (settings.shard, settings.until.clone());
+    let waker = Arc::new(WakeOperator(wake(&address))).into();
     builder.build(move |mut capabilities| {
         let errors_rights = CapabilitySet::from(capabilities.split_off(1));
         let rights = CapabilitySet::from(capabilities);
-        let mut state = State { shard, rights, errors_rights, letters, until, queue: VecDeque::new(), credit };
+        let mut state = State {
+            shard,
+            rights,
+            errors_rights,
+            letters,
+            steps: None,
+            waker,
+            stalled: false,
+            until,
+            queue: VecDeque::new(),
+            credit,
+        };
         match begin {
             _ if !leads => state.end(),
             Some(begin) => state.progress(&begin),
@@ -107,13 +122,19 @@ struct State<T: Time> {
     errors_rights: CapabilitySet<T>,
     /// Where the leader's task is heard; `None` when nothing is wanted from it any more. Dropping it ends the task.
     letters: Option<Receiver<Heard<T>>>,
+    /// The steps behind the first.
+    steps: Option<Box<dyn Steps<T>>>,
+    /// Wakes the operator when there is a step.
+    waker: Waker,
+    /// Whether the last notice was that the log does not answer.
+    stalled: bool,
     until: Antichain<T>,
-    queue: VecDeque<Step<T>>,
+    queue: VecDeque<Waiting<T>>,
     credit: Credit<LeasedPart<T>>,
 }
 
 /// Parts that wait for credit, with the right to send them.
-struct Step<T: Time> {
+struct Waiting<T: Time> {
     rights: CapabilitySet<T>,
     parts: VecDeque<Offered<T>>,
 }
@@ -143,30 +164,51 @@ impl<T: Time> State<T> {
                     let begin = shown(&beginning(&as_of), &self.until);
                     self.progress(&begin);
                 }
-                Found::Letter(Heard::Step { parts, progress }) => {
-                    if !parts.is_empty() {
-                        self.queue.push_back(Step { rights: self.rights.clone(), parts: parts.into() });
-                    }
-                    if let Some(frontier) = progress {
-                        self.progress(&frontier);
-                    }
+                Found::Letter(Heard::Step(step)) => self.take(step, errors),
+                Found::Letter(Heard::Steps(steps)) => self.steps = Some(steps),
+                Found::Letter(Heard::Notice(notice)) => {
+                    self.stalled = *notice.kind() == SourceErrorKind::Stalled;
+                    errors.session(&self.errors_rights).give(notice);
                 }
-                Found::Letter(Heard::Notice(notice)) => errors.session(&self.errors_rights).give(notice),
-                Found::Letter(Heard::Failed(error)) => {
-                    tracing::error!(%error, "a source stopped with an error and holds its frontier");
-                    errors.session(&self.errors_rights).give(error);
-                    self.rest();
-                }
-                Found::Nothing => return,
+                Found::Letter(Heard::Failed(error)) => self.fail(error, errors),
+                Found::Nothing => match self.poll_step() {
+                    Poll::Ready(Ok(step)) => self.take(step, errors),
+                    Poll::Ready(Err(error)) => self.fail(error, errors),
+                    Poll::Pending => return,
+                },
                 Found::Ended => {
                     // It says so before it ends on its own account: the runtime ended it.
                     let message = "the client was shut down under the source";
-                    let error = SourceError::new(SourceErrorKind::Unavailable, message, self.shard);
-                    errors.session(&self.errors_rights).give(error);
-                    self.rest();
+                    self.fail(SourceError::new(SourceErrorKind::Unavailable, message, self.shard), errors);
                 }
             }
         }
+    }
+
+    /// The next step, if the listener was handed over and has one.
+    fn poll_step(&mut self) -> Poll<Result<Step<T>, SourceError>> {
+        let mut task = Context::from_waker(&self.waker);
+        self.steps.as_mut().map_or(Poll::Pending, |steps| steps.poll_step(&mut task))
+    }
+
+    /// Queues the parts of a step, and moves on behind it.
+    fn take(&mut self, Step { parts, progress }: Step<T>, errors: &mut Errors<'_, T>) {
+        if !parts.is_empty() {
+            self.queue.push_back(Waiting { rights: self.rights.clone(), parts: parts.into() });
+        }
+        if let Some(frontier) = progress {
+            if frontier.is_empty() && std::mem::take(&mut self.stalled) {
+                errors.session(&self.errors_rights).give(recovered(self.shard)); // the last word of a source is no alarm
+            }
+            self.progress(&frontier);
+        }
+    }
+
+    /// Says what went wrong, and holds the frontier.
+    fn fail(&mut self, error: SourceError, errors: &mut Errors<'_, T>) {
+        tracing::error!(%error, "a source stopped with an error and holds its frontier");
+        errors.session(&self.errors_rights).give(error);
+        self.rest();
     }
 
     /// Hands out parts; whether all are out.
@@ -199,13 +241,13 @@ impl<T: Time> State<T> {
             self.rest();
         }
         if frontier.is_empty() {
-            self.letters = None;
+            (self.letters, self.steps) = (None, None);
         }
     }
 
     /// Hands out nothing more, but holds the frontier, as something is missing.
     fn rest(&mut self) {
-        self.letters = None;
+        (self.letters, self.steps) = (None, None);
         for step in self.queue.drain(..) {
             join(&mut self.rights, &step.rights);
         }

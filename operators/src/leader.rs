@@ -1,49 +1,36 @@
-//! The leader's task: opens the reader, follows the shard and tells the handout operator what it hears.
+//! The leader's task: opens the reader, takes the first step, hands the listener over to the hand-out operator, and tells
+//! it from then on whether the log answers.
 //!
 //! It lives on the client's runtime and ends with its mailbox. Whatever it holds, it holds by value: cancelled at any
 //! point, the reader is removed as soon as the last of its leased parts has come home.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 
 use timely::progress::Antichain;
 use timely_persist::state::glb;
-use timely_persist::{
-    Data, Diff, ErrorKind, Health, LeasedPart, Listen, ListenEvent, PartStats, ReadHandle, Shard, Time,
-};
+use timely_persist::{Data, Diff, ErrorKind, Health, ReadHandle, Shard, ShardId, Time};
+use tokio::sync::watch;
 
 use crate::error::{SourceError, SourceErrorKind};
 use crate::mailbox::{Closed, Sender};
 use crate::settings::{Pauses, Settings};
+use crate::steps::{Filter, ListenSteps, Step, Steps};
 
 /// What the leader's operator hears.
 #[derive(Debug)]
 pub(crate) enum Heard<T: Time> {
     /// The reader is there: the collection begins at this `as_of`.
     Opened(Antichain<T>),
-    /// Parts, and where the collection stands behind them; a frontier that is empty ends it.
-    Step {
-        /// The parts.
-        parts: Vec<Offered<T>>,
-        /// `None` if it stands where it stood.
-        progress: Option<Antichain<T>>,
-    },
+    /// The first step.
+    Step(Step<T>),
+    /// Where the steps after it come from.
+    Steps(Box<dyn Steps<T>>),
     /// Something to pass on.
     Notice(SourceError),
     /// The end, before the collection's.
     Failed(SourceError),
 }
-
-/// A part to hand out. Dropping it gives it back.
-#[derive(Debug)]
-pub(crate) struct Offered<T: Time> {
-    pub(crate) part: LeasedPart<T>,
-    /// Whether the filter discarded it.
-    pub(crate) audit: bool,
-}
-
-/// Which parts are wanted, by their statistics.
-pub(crate) type Filter = Box<dyn Fn(&PartStats) -> bool + Send>;
 
 /// What to wait for before the shard is read.
 pub(crate) type Start = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -106,7 +93,8 @@ async fn run<K: Data, V: Data, T: Time, D: Diff>(
         true => reader.subscribe(as_of).await?,
         false => reader.listen(as_of).await?,
     };
-    follow(listen.until(settings.until.clone()), settings, leading.filter, mailbox).await
+    let health = listen.health();
+    follow(ListenSteps::new(listen, settings.clone(), leading.filter), health, settings, mailbox).await
 }
 
 /// Opens the reader; tries again for as long as the log does not answer.
@@ -125,7 +113,7 @@ async fn open<K: Data, V: Data, T: Time, D: Diff>(
         match opened {
             Ok(reader) => {
                 if stalled {
-                    mailbox.send(Heard::Notice(recovered(settings))).await?;
+                    mailbox.send(Heard::Notice(recovered(settings.shard))).await?;
                 }
                 return Ok(reader);
             }
@@ -141,62 +129,48 @@ async fn open<K: Data, V: Data, T: Time, D: Diff>(
     }
 }
 
-async fn follow<K: Data, V: Data, T: Time, D: Diff>(
-    mut listen: Listen<K, V, T, D>,
+/// Takes the first step, which may be long, and leaves the others to the operator.
+async fn follow<T: Time>(
+    mut steps: impl Steps<T> + 'static,
+    mut health: watch::Receiver<Health>,
     settings: &Settings<T>,
-    filter: Option<Filter>,
     mailbox: &Sender<Heard<T>>,
 ) -> Result<(), End> {
-    let mut health = listen.health();
     let mut well = true;
-    let mut discarded = 0;
+    let first = loop {
+        tokio::select! {
+            step = poll_fn(|task| steps.poll_step(task)) => break step.map_err(End::Failed)?,
+            reason = change(&mut health, well) => tell(reason, &mut well, settings, mailbox).await?,
+        }
+    };
+    let ended = first.progress.as_ref().is_some_and(|frontier| frontier.is_empty());
+    mailbox.send(Heard::Step(first)).await?;
+    if ended {
+        return Ok(());
+    }
+    mailbox.send(Heard::Steps(Box::new(steps))).await?;
     loop {
-        let events = tokio::select! {
-            events = listen.next() => events?,
-            reason = change(&mut health, well) => {
-                well = reason.is_none();
-                let notice = match reason {
-                    Some(reason) => SourceError::new(SourceErrorKind::Stalled, reason, settings.shard),
-                    None => recovered(settings),
-                };
-                mailbox.send(Heard::Notice(notice)).await?;
-                continue;
-            }
-        };
-        let ended = events.is_empty();
-        let (mut parts, mut progress) = (Vec::new(), ended.then(Antichain::new));
-        for event in events {
-            match event {
-                ListenEvent::Updates(leased) => {
-                    let wanted = leased.into_iter().filter_map(|part| {
-                        let keep = match (&filter, part.stats()) {
-                            (Some(filter), Some(stats)) => filter(&stats),
-                            _ => true, // when in doubt, keep it
-                        };
-                        discarded += u64::from(!keep);
-                        let audit = !keep && settings.audit_one_in > 0 && discarded % settings.audit_one_in == 0;
-                        (keep || audit).then_some(Offered { part, audit })
-                    });
-                    parts.extend(wanted);
-                }
-                ListenEvent::Progress(frontier) => progress = Some(shown(&frontier, &settings.until)),
-            }
-        }
-        let ended = ended || progress.as_ref().is_some_and(|frontier| frontier.is_empty());
-        if ended && !well {
-            mailbox.send(Heard::Notice(recovered(settings))).await?; // nobody looks at the health any more
-        }
-        if !parts.is_empty() || progress.is_some() {
-            mailbox.send(Heard::Step { parts, progress }).await?;
-        }
-        if ended {
-            return Ok(());
-        }
+        let reason = change(&mut health, well).await;
+        tell(reason, &mut well, settings, mailbox).await?;
     }
 }
 
+async fn tell<T: Time>(
+    reason: Option<String>,
+    well: &mut bool,
+    settings: &Settings<T>,
+    mailbox: &Sender<Heard<T>>,
+) -> Result<(), Closed> {
+    *well = reason.is_none();
+    let notice = match reason {
+        Some(reason) => SourceError::new(SourceErrorKind::Stalled, reason, settings.shard),
+        None => recovered(settings.shard),
+    };
+    mailbox.send(Heard::Notice(notice)).await
+}
+
 /// Waits until following does not work any more (why), or works again (`None`).
-async fn change(health: &mut tokio::sync::watch::Receiver<Health>, well: bool) -> Option<String> {
+async fn change(health: &mut watch::Receiver<Health>, well: bool) -> Option<String> {
     let changed = health.wait_for(|health| (*health == Health::Well) != well).await;
     let seen = changed.map(|health| health.clone());
     match seen {
@@ -207,13 +181,9 @@ async fn change(health: &mut tokio::sync::watch::Receiver<Health>, well: bool) -
     }
 }
 
-fn recovered<T: Time>(settings: &Settings<T>) -> SourceError {
-    SourceError::new(SourceErrorKind::Recovered, "the log answers again", settings.shard)
-}
-
-/// The frontier without what lies beyond `until`, where nothing comes: so none is shown between `until` and the end.
-pub(crate) fn shown<T: Time>(frontier: &Antichain<T>, until: &Antichain<T>) -> Antichain<T> {
-    frontier.elements().iter().filter(|time| !until.less_equal(time)).cloned().collect()
+/// What is said when the log answers again.
+pub(crate) fn recovered(shard: ShardId) -> SourceError {
+    SourceError::new(SourceErrorKind::Recovered, "the log answers again", shard)
 }
 
 /// The one time at which a collection from `as_of` on may begin, if it begins at all: advancing a time by an `as_of` of
@@ -226,19 +196,6 @@ pub(crate) fn beginning<T: Time>(as_of: &Antichain<T>) -> Antichain<T> {
 mod tests {
     use super::*;
     use timely::order::Product;
-
-    #[test]
-    fn frontiers_between_until_and_the_end_are_not_shown() {
-        let until = Antichain::from_elem(5u64);
-        assert_eq!(shown(&Antichain::from_elem(4), &until), Antichain::from_elem(4));
-        for beyond in [5, 6, 9] {
-            assert!(shown(&Antichain::from_elem(beyond), &until).is_empty());
-        }
-        assert!(!shown(&Antichain::from_elem(9u64), &Antichain::new()).is_empty(), "no until");
-        let until = Antichain::from_elem(Product::new(5u32, 5u32));
-        let frontier = Antichain::from(vec![Product::new(0, 9), Product::new(6, 6)]);
-        assert_eq!(shown(&frontier, &until), Antichain::from_elem(Product::new(0, 9)));
-    }
 
     #[test]
     fn a_collection_begins_at_the_meet_of_its_as_of() {

@@ -48,6 +48,7 @@ mod mailbox;
 mod message;
 mod settings;
 mod source;
+mod steps;
 
 pub use button::Button;
 pub use error::{SourceError, SourceErrorKind};

@@ -36,8 +36,8 @@ pub(crate) struct Settings<T: Time> {
 /// Fetches under way at once on each worker, unless said otherwise: one decodes while the others wait for storage.
 pub(crate) const FETCHES_MAX: usize = 4;
 
-/// Steps of the log that wait for the leader's operator at once. Each is leased already; more would only wait there.
-pub(crate) const STEPS_MAX: usize = 4;
+/// What waits at once for the leader's operator to hear it. More would only wait there.
+pub(crate) const LETTERS_MAX: usize = 4;
 
 /// Notices that wait for a fetch operator beside the parts that are being fetched.
 pub(crate) const NOTICES_MAX: usize = 4;

@@ -5,6 +5,7 @@
 //! of commands costs few entries.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::oneshot;
 
@@ -131,8 +132,13 @@ impl<T: Time> Machine<T> {
             let (previous, rollup) = (state.token, draft.rollup.clone());
             draft.token = token;
             let entry = Entry { token, previous, wall_ms: draft.wall_ms, changes, rollup };
+            // Whatever wins this position, we hear of it here: the follower needs no waking for it.
+            self.own.store(draft.seqno.0, Ordering::Release);
             let written = self.write_entry(state.seqno, entry.encode(), &mut retry).await;
-            let written = written.inspect_err(|_| committer.lapses_next_ms = 0)?;
+            let written = written.inspect_err(|_| {
+                self.own.store(0, Ordering::Release);
+                committer.lapses_next_ms = 0;
+            })?;
             match written {
                 Written::Committed => {
                     self.install_own(draft);

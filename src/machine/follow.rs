@@ -72,6 +72,14 @@ async fn follow_log<T: Time>(machine: Weak<Machine<T>>, context: Arc<super::Cont
     let Some(mut log) = machine.upgrade().map(|machine| context.consensus.watch(machine.shard)) else {
         return;
     };
+    if let Some(machine) = machine.upgrade() {
+        log.ignore(Arc::clone(&machine.own));
+    }
+    let pause = || {
+        let jitter = 0.75 + 0.25 * context.entropy.fraction();
+        tokio::time::sleep(context.config.watch_fallback.mul_f64(jitter))
+    };
+    let mut fallback = std::pin::pin!(pause());
     // Whatever was written before the watch began wakes nobody.
     let mut known = None;
     loop {
@@ -87,12 +95,13 @@ async fn follow_log<T: Time>(machine: Weak<Machine<T>>, context: Arc<super::Cont
         }
         machine.health.send_if_modified(|health| std::mem::replace(health, Health::Well) != Health::Well);
         drop(machine);
-        let jitter = 0.75 + 0.25 * context.entropy.fraction();
-        let fallback = tokio::time::sleep(context.config.watch_fallback.mul_f64(jitter));
         known = tokio::select! {
             biased; // no dice: a simulation replays
             known = log.changed() => known,
-            () = fallback => None,
+            () = &mut fallback => {
+                fallback.set(pause());
+                None
+            }
         };
     }
 }

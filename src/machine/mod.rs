@@ -19,6 +19,7 @@ mod retry;
 mod write_entry;
 
 use std::collections::VecDeque;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::{Notify, oneshot, watch};
@@ -44,6 +45,8 @@ pub struct Machine<T: Time> {
     queue: Mutex<VecDeque<Box<dyn Pending<T>>>>,
     committer: tokio::sync::Mutex<Committer>,
     follow: Mutex<Weak<Follow>>,
+    /// The position that a commit of this process stands at or goes for: whoever follows the log need not look at it.
+    own: Arc<AtomicU64>,
     health: watch::Sender<Health>,
     upkeep: Notify,
 }
@@ -68,6 +71,7 @@ impl<T: Time> Machine<T> {
             queue: Mutex::new(VecDeque::new()),
             committer: tokio::sync::Mutex::new(Committer::default()),
             follow: Mutex::new(Weak::new()),
+            own: Arc::default(),
             health: watch::Sender::new(Health::Well),
             upkeep: Notify::new(),
         })

@@ -6,7 +6,9 @@
 //! the since, moves none from before the position to beyond it.
 
 use std::sync::Arc;
+use std::task::{self, Poll};
 
+use futures::future::BoxFuture;
 use futures::stream::{self, Stream, StreamExt, TryStreamExt};
 use timely::PartialOrder;
 use timely::progress::Antichain;
@@ -50,6 +52,8 @@ pub struct Listen<K: Data, V: Data, T: Time, D: Diff> {
     frontier: Antichain<T>,
     /// What the since moves to as soon as the position is strictly beyond it.
     candidate: Antichain<T>,
+    /// Resolves when there is a step to take; made when it is first waited for.
+    ready: Option<BoxFuture<'static, Result<(), Error>>>,
     _follow: Arc<Follow>,
 }
 
@@ -66,6 +70,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Listen<K, V, T, D> {
             position,
             candidate: as_of.clone(),
             as_of,
+            ready: None,
             _follow: follow,
         }
     }
@@ -102,24 +107,25 @@ impl<K: Data, V: Data, T: Time, D: Diff> Listen<K, V, T, D> {
     /// `LeaseExpired` if the reader was lost. No I/O of its own: it waits for the state in this process, which follows the
     /// log. Cancelling loses nothing.
     pub async fn next(&mut self) -> Result<Vec<ListenEvent<T, LeasedPart<T>>>, Error> {
-        let machine = Arc::clone(self.handle.roster().machine());
+        std::future::poll_fn(|task| self.poll_next(task)).await
+    }
+
+    /// [`Listen::next`] for those who poll by themselves, from any thread: whatever changes the state wakes the task, on the
+    /// thread that changed it.
+    pub fn poll_next(
+        &mut self,
+        task: &mut task::Context<'_>,
+    ) -> Poll<Result<Vec<ListenEvent<T, LeasedPart<T>>>, Error>> {
         loop {
             if self.is_done() {
-                return Ok(Vec::new());
+                return Poll::Ready(Ok(Vec::new()));
             }
-            let id = self.handle.reader_id();
-            let position = &self.position;
-            let waits_for_snapshot = self.snapshot.then_some(&self.as_of);
-            let find = |state: &State<T>| {
-                let upper = state.upper();
-                let moved = *position != upper;
-                let ready = waits_for_snapshot.is_none_or(|as_of| passed(&upper, as_of));
-                // Or the lease was lost while we waited: the step says so.
-                let lost = !state.readers.contains_key(&id);
-                ((moved && ready) || lost).then_some(())
+            let mut ready = self.ready.take().unwrap_or_else(|| self.when_ready());
+            let Poll::Ready(stands) = ready.as_mut().poll(task) else {
+                self.ready = Some(ready);
+                return Poll::Pending;
             };
-            machine.context().within(machine.wait_for(find)).await?;
-            let (parts, position) = self.take_step()?;
+            let (parts, position) = stands.and_then(|()| self.take_step())?;
             let progress = self.advance(position);
             let mut events = Vec::with_capacity(2);
             if !parts.is_empty() {
@@ -127,9 +133,25 @@ impl<K: Data, V: Data, T: Time, D: Diff> Listen<K, V, T, D> {
             }
             events.extend(progress.map(ListenEvent::Progress));
             if !events.is_empty() {
-                return Ok(events);
+                return Poll::Ready(Ok(events));
             }
         }
+    }
+
+    /// Resolves when there is a step to take.
+    fn when_ready(&self) -> BoxFuture<'static, Result<(), Error>> {
+        let machine = Arc::clone(self.handle.roster().machine());
+        let (id, position) = (self.handle.reader_id(), self.position.clone());
+        let waits_for_snapshot = self.snapshot.then(|| self.as_of.clone());
+        let find = move |state: &State<T>| {
+            let upper = state.upper();
+            let ready = position != upper && waits_for_snapshot.as_ref().is_none_or(|as_of| passed(&upper, as_of));
+            // Or the lease was lost while we waited: the step says so.
+            let lost = !state.readers.contains_key(&id);
+            (ready || lost).then_some(())
+        };
+        let context = Arc::clone(machine.context());
+        Box::pin(context.within(async move { machine.wait_for(find).await }))
     }
 
     /// Leases the parts of the next batches, and the position behind them.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -127,6 +128,12 @@ pub trait LogWatch: Send {
     /// known to be in the log if one is: a waiter that is there already need not look. Cancelling loses nothing. May
     /// never resolve where the implementation has no means to know.
     fn changed(&mut self) -> BoxFuture<'_, Option<SeqNo>>;
+
+    /// From now on, positions up to the one in `known` need not wake the waiter: it writes them itself, and knows what
+    /// became of them. An implementation may leave it at that, and wake too often.
+    fn ignore(&mut self, known: Arc<AtomicU64>) {
+        drop(known);
+    }
 }
 
 #[async_trait]

@@ -23,6 +23,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -223,6 +224,10 @@ struct PostgresWatch {
 impl LogWatch for PostgresWatch {
     fn changed(&mut self) -> BoxFuture<'_, Option<SeqNo>> {
         self.subscription.changed().boxed()
+    }
+
+    fn ignore(&mut self, known: Arc<AtomicU64>) {
+        self.subscription.ignore(known);
     }
 }
 

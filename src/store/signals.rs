@@ -3,60 +3,94 @@
 //! Nothing is kept for a shard nobody watches: the last subscription of a shard takes its entry along.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use crate::ids::{SeqNo, ShardId};
 
-/// What the watches of a shard are told.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Signal {
+/// What a watch was told.
+#[derive(Clone, Copy, Debug, Default)]
+struct Told {
     /// The newest position that anybody told of.
     newest: SeqNo,
-    /// How often it was told that something may have happened, and not what.
-    vague: u64,
+    /// That something may have happened, and not what.
+    vague: bool,
+    /// What the watch has answered with.
+    answered: SeqNo,
+}
+
+/// What one watch is told, and whom that wakes.
+#[derive(Debug, Default)]
+struct Slot {
+    told: Mutex<Told>,
+    /// Up to where the watcher needs no waking: see [`crate::store::LogWatch::ignore`].
+    ignored: Mutex<Arc<AtomicU64>>,
+    news: Notify,
+}
+
+impl Slot {
+    fn tell(&self, tell: impl FnOnce(&mut Told) -> bool) {
+        if tell(&mut lock(&self.told)) {
+            self.news.notify_one();
+        }
+    }
+
+    fn tell_of(&self, seqno: SeqNo) {
+        let ignored = seqno.0 <= lock(&self.ignored).load(Ordering::Acquire);
+        self.tell(|told| {
+            let news = seqno > told.newest && !ignored;
+            told.newest = seqno.max(told.newest);
+            news
+        });
+    }
+
+    /// What there is to answer, once.
+    fn take(&self) -> Option<Option<SeqNo>> {
+        let mut told = lock(&self.told);
+        let known = told.newest.0 <= lock(&self.ignored).load(Ordering::Acquire);
+        let vague = std::mem::take(&mut told.vague);
+        let news = told.newest > told.answered && !known;
+        told.answered = told.newest;
+        (vague || news).then_some((!vague).then_some(told.newest))
+    }
 }
 
 /// The watched shards. Whoever hears of a commit, its own or another's, tells them.
 #[derive(Debug, Default)]
 pub(super) struct Signals {
-    shards: Mutex<HashMap<ShardId, watch::Sender<Signal>>>,
+    shards: Mutex<HashMap<ShardId, Vec<Arc<Slot>>>>,
 }
 
 impl Signals {
     /// Wakes the watches of a shard: `seqno` is in its log. Telling it again wakes nobody.
     pub(super) fn wake(&self, shard: ShardId, seqno: SeqNo) {
-        let shards = self.shards.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(sender) = shards.get(&shard) {
-            sender.send_if_modified(|signal| {
-                let news = seqno > signal.newest;
-                signal.newest = seqno.max(signal.newest);
-                news
-            });
+        if let Some(slots) = lock(&self.shards).get(&shard) {
+            slots.iter().for_each(|slot| slot.tell_of(seqno));
         }
     }
 
     /// Wakes all watches: something was missed.
     pub(super) fn wake_all(&self) {
-        let shards = self.shards.lock().unwrap_or_else(PoisonError::into_inner);
-        for sender in shards.values() {
-            sender.send_modify(|signal| signal.vague += 1);
+        for slot in lock(&self.shards).values().flatten() {
+            slot.tell(|told| {
+                told.vague = true;
+                true
+            });
         }
     }
 
     /// Begins to watch a shard.
     pub(super) fn subscribe(self: &Arc<Self>, shard: ShardId) -> Subscription {
-        let mut shards = self.shards.lock().unwrap_or_else(PoisonError::into_inner);
-        let sender = shards.entry(shard).or_insert_with(|| watch::Sender::new(Signal::default()));
-        let receiver = sender.subscribe();
-        let vague = receiver.borrow().vague;
-        Subscription { shard, vague, receiver: Some(receiver), signals: Arc::clone(self) }
+        let slot = Arc::<Slot>::default();
+        lock(&self.shards).entry(shard).or_default().push(Arc::clone(&slot));
+        Subscription { shard, slot, signals: Arc::clone(self) }
     }
 
     #[cfg(test)]
     pub(super) fn shards_watched(&self) -> usize {
-        self.shards.lock().unwrap_or_else(PoisonError::into_inner).len()
+        lock(&self.shards).len()
     }
 }
 
@@ -64,34 +98,41 @@ impl Signals {
 #[derive(Debug)]
 pub(super) struct Subscription {
     shard: ShardId,
-    /// The vague signals that were answered.
-    vague: u64,
-    /// `None` only while being dropped.
-    receiver: Option<watch::Receiver<Signal>>,
+    slot: Arc<Slot>,
     signals: Arc<Signals>,
 }
 
 impl Subscription {
     /// See [`crate::store::LogWatch::changed`].
     pub(super) async fn changed(&mut self) -> Option<SeqNo> {
-        let receiver = self.receiver.as_mut()?;
-        // The sender lives as long as a receiver is subscribed, so this does not fail.
-        let _ = receiver.changed().await;
-        let signal = *receiver.borrow_and_update();
-        let named = signal.vague == self.vague;
-        self.vague = signal.vague;
-        named.then_some(signal.newest)
+        loop {
+            if let Some(news) = self.slot.take() {
+                return news;
+            }
+            self.slot.news.notified().await;
+        }
+    }
+
+    /// See [`crate::store::LogWatch::ignore`].
+    pub(super) fn ignore(&mut self, known: Arc<AtomicU64>) {
+        *lock(&self.slot.ignored) = known;
     }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        let mut shards = self.signals.shards.lock().unwrap_or_else(PoisonError::into_inner);
-        self.receiver = None;
-        if shards.get(&self.shard).is_some_and(|sender| sender.receiver_count() == 0) {
-            shards.remove(&self.shard);
+        let mut shards = lock(&self.signals.shards);
+        if let Some(slots) = shards.get_mut(&self.shard) {
+            slots.retain(|slot| !Arc::ptr_eq(slot, &self.slot));
+            if slots.is_empty() {
+                shards.remove(&self.shard);
+            }
         }
     }
+}
+
+fn lock<V>(mutex: &Mutex<V>) -> std::sync::MutexGuard<'_, V> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -126,5 +167,22 @@ mod tests {
         signals.wake(shard, SeqNo(8));
         assert_eq!(watch.changed().await, None);
         assert_eq!(watch.changed().now_or_never(), None);
+    }
+
+    #[tokio::test]
+    async fn what_the_watcher_does_itself_does_not_wake_it() {
+        let signals = Arc::<Signals>::default();
+        let shard = ShardId::from_u128(1);
+        let (mut own, mut other) = (signals.subscribe(shard), signals.subscribe(shard));
+        let position = Arc::new(AtomicU64::new(7));
+        own.ignore(Arc::clone(&position));
+        signals.wake(shard, SeqNo(7));
+        assert_eq!(own.changed().now_or_never(), None);
+        assert_eq!(other.changed().await, Some(SeqNo(7)));
+        signals.wake(shard, SeqNo(8));
+        assert_eq!(own.changed().await, Some(SeqNo(8)));
+        position.store(9, Ordering::Release);
+        signals.wake_all();
+        assert_eq!(own.changed().await, None, "nobody knows what this was");
     }
 }

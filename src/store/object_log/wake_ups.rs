@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -95,6 +96,10 @@ impl LogWatch for ShardWatch {
             })
         }
         .boxed()
+    }
+
+    fn ignore(&mut self, known: Arc<AtomicU64>) {
+        self.subscription.ignore(known);
     }
 }
 
