@@ -43,6 +43,10 @@ impl Builder<bool> for BooleanBuilder {
         self.0.push(false);
     }
 
+    fn reserve(&mut self, rows: usize, _bytes: usize) {
+        self.0.reserve(rows);
+    }
+
     fn len(&self) -> usize {
         self.0.len()
     }

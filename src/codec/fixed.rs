@@ -81,6 +81,10 @@ where
         self.values.push([0; WIDTH]);
     }
 
+    fn reserve(&mut self, rows: usize, _bytes: usize) {
+        self.values.reserve(rows);
+    }
+
     fn len(&self) -> usize {
         self.values.len()
     }

@@ -67,6 +67,10 @@ where
         self.0.push(I::default());
     }
 
+    fn reserve(&mut self, rows: usize, _bytes: usize) {
+        self.0.reserve(rows);
+    }
+
     fn len(&self) -> usize {
         self.0.len()
     }

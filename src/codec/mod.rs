@@ -133,6 +133,11 @@ pub trait Builder<C: Codec>: Default + Send + Sync + fmt::Debug {
     /// Adds a placeholder, where an outer [`Option`] is `None`. Nobody will ask for it.
     fn pad(&mut self);
 
+    /// Makes room for so many more values, of so many bytes where these vary. Only a hint, and by default nothing.
+    fn reserve(&mut self, rows: usize, bytes: usize) {
+        let _ = (rows, bytes);
+    }
+
     /// The number of values so far, placeholders included.
     fn len(&self) -> usize;
 

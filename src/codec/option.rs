@@ -73,6 +73,11 @@ impl<C: Codec> Builder<Option<C>> for OptionBuilder<C> {
         self.push(None);
     }
 
+    fn reserve(&mut self, rows: usize, bytes: usize) {
+        self.present.reserve(rows);
+        self.some.reserve(rows, bytes);
+    }
+
     fn len(&self) -> usize {
         self.present.len()
     }

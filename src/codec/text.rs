@@ -75,6 +75,11 @@ impl Builder<String> for TextBuilder {
         self.ends.push(self.text.len());
     }
 
+    fn reserve(&mut self, rows: usize, bytes: usize) {
+        self.text.reserve(bytes);
+        self.ends.reserve(rows);
+    }
+
     fn len(&self) -> usize {
         self.ends.len()
     }
@@ -112,6 +117,11 @@ where
 
     fn pad(&mut self) {
         self.ends.push(self.bytes.len());
+    }
+
+    fn reserve(&mut self, rows: usize, bytes: usize) {
+        self.bytes.reserve(bytes);
+        self.ends.reserve(rows);
     }
 
     fn len(&self) -> usize {

@@ -62,6 +62,10 @@ macro_rules! tuple {
                 $(self.builders.$index.pad();)+
             }
 
+            fn reserve(&mut self, rows: usize, bytes: usize) {
+                $(self.builders.$index.reserve(rows, bytes);)+
+            }
+
             fn len(&self) -> usize {
                 self.len
             }

@@ -14,6 +14,9 @@ use super::writer::{SortedPartWriter, row_size};
 /// Bytes of an object that do not come from rows, generously: header and footer of a part of common types.
 const OVERHEAD_BYTES: usize = 4_096;
 
+/// The bytes that a value is taken to have before it is seen.
+const VALUE_BYTES: usize = 16;
+
 /// Collects updates of one part.
 #[derive(Debug)]
 pub struct PartBuilder<K: Data, V: Data, T: Time, D: Diff> {
@@ -63,6 +66,16 @@ impl<K: Data, V: Data, T: Time, D: Diff> PartBuilder<K, V, T, D> {
         self.sizes.push(u32::try_from(size).unwrap_or(u32::MAX)); // never larger: see `ROW_BYTES_MAX`
         self.bytes += size;
         Ok(())
+    }
+
+    /// Makes room for so many more updates.
+    pub fn reserve(&mut self, rows: usize) {
+        self.keys.reserve(rows, rows * VALUE_BYTES);
+        self.values.reserve(rows, rows * VALUE_BYTES);
+        self.times.reserve(rows);
+        self.diffs.reserve(rows);
+        self.sizes.reserve(rows);
+        self.order.reserve(rows);
     }
 
     /// The updates so far.

@@ -160,6 +160,10 @@ impl<K: Data, V: Data, T: Time, D: Diff> SortedPartWriter<K, V, T, D> {
                 bytes += size;
             }
             let (now, later) = rows.split_at(fitting);
+            self.keys.reserve(fitting, bytes - self.chunk_bytes);
+            self.values.reserve(fitting, bytes - self.chunk_bytes);
+            self.times.reserve(fitting);
+            self.diffs.reserve(fitting);
             if cfg!(debug_assertions) {
                 for (row, diff) in now {
                     let row = *row as usize;

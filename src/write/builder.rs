@@ -22,6 +22,9 @@ use crate::state::{CodecNames, Location, Part, Run};
 use super::Batch;
 use super::batch::remove_later;
 
+/// The rows for which room is made because an iterator says that it has them. What it says need not be true.
+const RESERVED_ROWS_MAX: usize = 1 << 16;
+
 /// Collects rows into a [`Batch`].
 ///
 /// Dropping it half-way removes what it has uploaded, as far as storage lets it.
@@ -55,6 +58,11 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
             self.seal().await?;
         }
         Ok(())
+    }
+
+    /// Makes room for so many rows, or some of them: more are more than anyone counts on.
+    pub(super) fn reserve(&mut self, rows: usize) {
+        self.rows.reserve(rows.min(RESERVED_ROWS_MAX));
     }
 
     /// Adds a row; whether the rows make a run now.

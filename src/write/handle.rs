@@ -289,6 +289,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
         I: IntoIterator<Item = ((K, V), T, D)>,
     {
         let mut builder = self.batch_builder(lower);
+        let rows = rows.into_iter();
+        builder.reserve(rows.size_hint().0);
         for ((key, value), time, diff) in rows {
             if upper.less_equal(&time) {
                 let message = format!("a row at {time:?} is beyond the new upper {:?}", upper.elements());
