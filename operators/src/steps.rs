@@ -59,9 +59,9 @@ impl<K: Data, V: Data, T: Time, D: Diff> ListenSteps<K, V, T, D> {
     }
 
     fn offer(&mut self, part: LeasedPart<T>) -> Option<Offered<T>> {
-        let keep = match (&self.filter, part.stats()) {
-            (Some(filter), Some(stats)) => filter(&stats),
-            _ => true, // when in doubt, keep it
+        let keep = match &self.filter {
+            Some(filter) => part.stats().is_none_or(|stats| filter(&stats)), // when in doubt, keep it
+            None => true,
         };
         self.discarded += u64::from(!keep);
         let audit_one_in = self.settings.audit_one_in;
