@@ -8,9 +8,12 @@
 
 mod compact;
 mod leaks;
+mod maintainer;
 mod plan;
 mod rollup;
 mod sweep;
+
+pub use maintainer::Maintainer;
 
 use std::sync::{Arc, Weak};
 

@@ -26,6 +26,11 @@ impl<T: Time> State<T> {
             || config.compact && batches && self.compaction_due(config)
     }
 
+    /// Whether there may be work, whatever the state before this one was.
+    pub fn has_upkeep(&self, config: &Config) -> bool {
+        self.rollup_due(config) || self.sweep_due() || config.compact && self.compaction_due(config)
+    }
+
     /// Whether the log has grown enough since the newest rollup.
     pub fn rollup_due(&self, config: &Config) -> bool {
         let covered = self.rollup.as_ref().map_or(0, |rollup| rollup.seqno.0);
