@@ -103,7 +103,8 @@ pub struct Config {
     /// How many adjacent batches of one size class are merged at once. Default 8: each row is rewritten about
     /// log8(rows per append) times, a reader merges at most 7 runs per class.
     pub compaction_fan_in: usize,
-    /// The memory that one compaction may use for decoded blocks, in bytes. Default 64 MiB.
+    /// The memory that one compaction may use for decoded blocks, in bytes, but at least two rows of the widest. Default
+    /// 64 MiB: some 60 runs in one merge; more, or wider rows, are merged in groups. One part of output comes to it.
     pub compaction_bytes_max: usize,
     /// Threads that compact, for the whole client. Default 1.
     pub compaction_threads: usize,

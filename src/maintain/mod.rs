@@ -7,6 +7,7 @@
 //! commit of unknown outcome is not deleted.
 
 mod compact;
+mod fit;
 mod leaks;
 mod maintainer;
 mod plan;
