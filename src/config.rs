@@ -63,8 +63,8 @@ pub struct Config {
     /// A reader that holds more SeqNos than this is reported. Default 1,000.
     pub reader_holds_warning: usize,
 
-    /// The deadline of one commit, retries and read-backs included. Default 60 s: then the caller hears that it may have
-    /// happened.
+    /// The deadline of one commit, retries, read-backs and tries lost to other writers included. Default 60 s: then the
+    /// caller hears that it may have happened, or that it did not.
     pub commit_deadline: Duration,
     /// The deadline of one request to the log. Default 10 s; after it the outcome is settled by reading back.
     pub log_request_deadline: Duration,

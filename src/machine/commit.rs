@@ -190,7 +190,9 @@ impl<T: Time> Machine<T> {
 fn overtaken(doubtful: bool) -> Error {
     Error::unavailable(match doubtful {
         true => "other commits came first until the deadline; it may have happened",
-        false => "other commits came first until the deadline; it did not happen: try again, with fewer writers at once",
+        false => {
+            "other commits came first until the deadline; it did not happen: try again, with fewer writers at once"
+        }
     })
 }
 
