@@ -103,6 +103,9 @@ pub struct Config {
     /// How many adjacent batches of one size class are merged at once. Default 8: each row is rewritten about
     /// log8(rows per append) times, a reader merges at most 7 runs per class.
     pub compaction_fan_in: usize,
+    /// Bytes that must become free, by estimate, before batches are merged for no other reason than that the since has moved
+    /// on. Default 512 KiB: a merge costs some requests and a commit, as much as storing this for a while.
+    pub collapse_bytes_min: usize,
     /// The memory that one compaction may use for decoded blocks, in bytes, but at least two rows of the widest. Default
     /// 64 MiB: some 60 runs in one merge; more, or wider rows, are merged in groups. One part of output comes to it.
     pub compaction_bytes_max: usize,
@@ -155,6 +158,7 @@ impl Default for Config {
             maintain: true,
             compact: true,
             compaction_fan_in: 8,
+            collapse_bytes_min: 512 * KIB,
             compaction_bytes_max: 64 * MIB,
             compaction_threads: 1,
             inflight_bytes_max: 64 * MIB,
