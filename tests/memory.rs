@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use object_store::local::LocalFileSystem;
 use timely::progress::Antichain;
-use timely_persist::{Appended, Client, Compression, Config, CriticalReaderId, Shard, ShardId};
+use timely_persist::{Appended, Client, Compression, Config, CriticalReaderId, Shard, ShardId, SinceDowngrade};
 
 #[global_allocator]
 static ALLOCATOR: dhat::Alloc = dhat::Alloc;
@@ -93,7 +93,8 @@ impl Case {
             let appended = writer.compare_and_append_batch(&mut [&mut staged], lower, upper).await.unwrap();
             assert_eq!(appended, Appended::Committed);
         }
-        since.compare_and_downgrade_since(0, (0, &at(self.batches * self.rows - 1))).await.unwrap();
+        let moved = since.compare_and_downgrade_since(0, (0, &at(self.batches * self.rows - 1))).await.unwrap();
+        assert!(matches!(moved, SinceDowngrade::Downgraded { .. }), "{moved:?}");
     }
 
     /// Compacts them; the most memory that was in use meanwhile, beyond what was before.
