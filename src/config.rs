@@ -98,7 +98,8 @@ pub struct Config {
     pub leak_sweep_interval: Duration,
     /// Whether this client compacts, collects and writes rollups. Default true. A client that must only read says false.
     pub maintain: bool,
-    /// Whether this client compacts after its own appends. Default true.
+    /// Whether this client compacts, where it maintains: after its own appends, and those of others that it is to maintain
+    /// (`Shard::maintain`). Default true.
     pub compact: bool,
     /// How many adjacent batches of one size class are merged at once. Default 8: each row is rewritten about
     /// log8(rows per append) times, a reader merges at most 7 runs per class.

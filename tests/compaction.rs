@@ -185,3 +185,33 @@ async fn what_compaction_writes_is_bounded() {
     assert!(churned <= tiers + 1.0, "{churned} bytes written again for each byte that is replaced");
     assert!(lying <= tiers + 4.0, "{lying} bytes written again for each byte where diffs cancel out");
 }
+
+/// A batch of more runs than memory is merged in steps. Rows outside of what it speaks for stay outside at every step, also
+/// at the very time to which others are moved.
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_is_merged_in_steps_shows_no_row_outside_it() {
+    let stage = Stage::new();
+    let mut config = compacting();
+    (config.compaction_fan_in, config.compaction_bytes_max) = (2, 1);
+    let process = stage.process(config).await;
+    let (mut writer, mut reader) = (process.writer().await, follower(&process).await);
+    writer.advance_upper(&at(3)).await.unwrap();
+    reader.downgrade_since(&at(8)).await.unwrap();
+    for (lower, upper) in [(3, 6), (6, 9)] {
+        let mut staged = Vec::new();
+        for number in 0..5 {
+            let mut builder = writer.batch_builder(at(0));
+            for time in 0..10 {
+                builder.add(&key(number), &time, &time, &1).await.unwrap();
+            }
+            staged.push(builder.finish(at(10)).await.unwrap());
+        }
+        let mut staged: Vec<_> = staged.iter_mut().collect();
+        let appended = writer.compare_and_append_batch(&mut staged, at(lower), at(upper)).await.unwrap();
+        assert_eq!(appended, Appended::Committed);
+    }
+    let after = settled(&process).await;
+    assert_eq!((after.parts, after.rows), (1, 5 * 6));
+    let expected: Vec<_> = (0..5).flat_map(|number| (3..9).map(move |time| ((key(number), time), 8, 1))).collect();
+    assert_eq!(process.contents(8).await, expected);
+}

@@ -32,7 +32,8 @@ impl<T: Time> State<T> {
         let batches = self.inline_full(config) || self.totals.object_batches != before.totals.object_batches;
         self.rollup_due(config)
             || self.sweep_due() && !before.sweep_due()
-            || config.compact && (batches || self.since != before.since) && self.compaction_due(config)
+            || config.compact && batches && self.compaction_due(config)
+            || config.compact && self.since != before.since && self.collapse_due(config)
     }
 
     /// Whether there may be work, whatever the state before this one was.
