@@ -25,6 +25,16 @@ use super::leaks;
 /// While the shard changes it costs one read of the log per wake-up, or one in `Config::watch_fallback` without wake-ups,
 /// beside the upkeep; and a listing of the shard's objects in `Config::leak_sweep_interval`. Storage that does not answer
 /// is asked again for as long as it takes; `Shard::settle` tells what is wrong with it.
+///
+/// ```no_run
+/// use timely_persist::{Client, Error, ShardId};
+///
+/// async fn maintain(url: &str, shard: ShardId) -> Result<(), Error> {
+///     let client = Client::open(url).await?;
+///     let _maintainer = client.shard::<String, u64, u64, i64>(shard).maintain().await?;
+///     std::future::pending().await // until the process is stopped
+/// }
+/// ```
 #[must_use = "the shard is maintained until this is dropped"]
 pub struct Maintainer {
     task: AbortHandle,
