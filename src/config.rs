@@ -63,8 +63,8 @@ pub struct Config {
     /// A reader that holds more SeqNos than this is reported. Default 1,000.
     pub reader_holds_warning: usize,
 
-    /// The deadline of one commit, retries and read-backs included. Default 60 s: then the caller hears that it may have
-    /// happened.
+    /// The deadline of one commit, retries, read-backs and tries lost to other writers included. Default 60 s: then the
+    /// caller hears that it may have happened, or that it did not.
     pub commit_deadline: Duration,
     /// The deadline of one request to the log. Default 10 s; after it the outcome is settled by reading back.
     pub log_request_deadline: Duration,
@@ -98,12 +98,17 @@ pub struct Config {
     pub leak_sweep_interval: Duration,
     /// Whether this client compacts, collects and writes rollups. Default true. A client that must only read says false.
     pub maintain: bool,
-    /// Whether this client compacts after its own appends. Default true.
+    /// Whether this client compacts, where it maintains: after its own appends, and those of others that it is to maintain
+    /// (`Shard::maintain`). Default true.
     pub compact: bool,
     /// How many adjacent batches of one size class are merged at once. Default 8: each row is rewritten about
     /// log8(rows per append) times, a reader merges at most 7 runs per class.
     pub compaction_fan_in: usize,
-    /// The memory that one compaction may use for decoded blocks, in bytes. Default 64 MiB.
+    /// Bytes that must become free, by estimate, before batches are merged for no other reason than that the since has moved
+    /// on. Default 512 KiB: a merge costs some requests and a commit, as much as storing this for a while.
+    pub collapse_bytes_min: usize,
+    /// The memory that one compaction may use for decoded blocks, in bytes, but at least two rows of the widest. Default
+    /// 64 MiB: some 60 runs in one merge; more, or wider rows, are merged in groups. One part of output comes to it.
     pub compaction_bytes_max: usize,
     /// Threads that compact, for the whole client. Default 1.
     pub compaction_threads: usize,
@@ -154,6 +159,7 @@ impl Default for Config {
             maintain: true,
             compact: true,
             compaction_fan_in: 8,
+            collapse_bytes_min: 512 * KIB,
             compaction_bytes_max: 64 * MIB,
             compaction_threads: 1,
             inflight_bytes_max: 64 * MIB,

@@ -23,6 +23,7 @@ pub use config::{Compression, Config};
 pub use error::{EncodedFrontier, Error, ErrorKind};
 pub use ids::{CriticalReaderId, LeaseId, LeasedReaderId, ParseIdError, SeqNo, ShardId, WriterId};
 pub use machine::Health;
+pub use maintain::Maintainer;
 pub use part::{ColumnStats, PartStats, StatValue};
 pub use read::{
     Cursor, ExchangeablePart, FetchedPart, LeasedPart, Listen, ListenEvent, PartFetcher, PartRef, PartsStats,

@@ -88,6 +88,7 @@ fn config(random: &mut Random) -> Config {
     config.part_bytes_max = *random.pick(&[100, 400, 1 << 20]);
     config.rollup_interval = 3 + random.below(3) as u64;
     config.compaction_fan_in = 2 + random.below(2);
+    config.collapse_bytes_min = 1;
     config.sweep_step_objects_max = 1 + random.below(5);
     config.scan_entries_max = 1 + random.below(6);
     config.listen_parts_max = 1 + random.below(4);

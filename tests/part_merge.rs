@@ -124,3 +124,12 @@ fn chunks_that_nobody_asked_for_are_refused() {
     assert_eq!(merge.push_chunk(0, chunk.clone()).unwrap_err().kind(), ErrorKind::Invalid);
     assert_eq!(merge.push_chunk(1, chunk).unwrap_err().kind(), ErrorKind::Invalid);
 }
+
+/// More updates of one row than are kept before they are summed: most of them move to one time, some stay apart.
+#[test]
+fn a_row_that_changed_very_often_is_summed_as_it_goes() {
+    let changes = |from: u64| (0..12_000).map(move |time| ((7u64, 7u64), 3 * time + from, 1)).collect::<Vec<_>>();
+    let runs = [changes(0), changes(1), changes(2), vec![((7, 7), 5, -6_000), ((8, 8), 5, 1)]];
+    check(&runs, 1_000, 500, |time| (time % 10 != 3).then_some(time.max(20_000)));
+    check(&runs, 1_000, 500, |_| Some(0));
+}

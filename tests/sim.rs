@@ -122,6 +122,7 @@ fn config(random: &mut Random) -> Config {
     config.inline_total_bytes_max = *random.pick(&[4_000, 1 << 20]);
     config.rollup_interval = 3 + random.below(6) as u64;
     config.compaction_fan_in = 2 + random.below(2);
+    config.collapse_bytes_min = 1;
     config.scan_entries_max = 1 + random.below(8);
     config.listen_parts_max = 1 + random.below(5);
     config.sweep_step_objects_max = 1 + random.below(6);

@@ -1,6 +1,8 @@
 //! What a writer promises, one test for each promise, named after what went wrong in systems of this kind.
 #![allow(clippy::unwrap_used)]
 
+#[path = "writing/contention.rs"]
+mod contention;
 #[path = "support/stage.rs"]
 mod stage;
 #[path = "writing/upkeep.rs"]
@@ -11,7 +13,7 @@ use std::time::Duration;
 use stage::{Stage, at, quiesce, quiet, row, within};
 use timely::progress::Antichain;
 use timely_persist::store::{Fault, Gate, Operation, Rule};
-use timely_persist::{Appended, Config, ErrorKind, ShardId};
+use timely_persist::{Appended, ErrorKind, ShardId};
 
 fn mismatch(upper: u64) -> Appended<u64> {
     Appended::UpperMismatch { current: at(upper) }
@@ -498,24 +500,6 @@ async fn an_append_is_one_operation_however_many_came_before() {
         assert_eq!((log_after.heads, log_after.scans), (log.heads, log.scans), "append {time}");
         assert_eq!((objects_after - objects).operations(), u64::from(large), "append {time}");
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn empty_appends_leave_kilobytes() {
-    use futures::TryStreamExt;
-    use object_store::ObjectStore;
-    let stage = Stage::new();
-    let process = stage.process(Config::default()).await;
-    let mut writer = process.writer().await;
-    for time in 0..5_000 {
-        writer.advance_upper(&at(time + 1)).await.unwrap();
-    }
-    within(process.shard.settle()).await.unwrap();
-    let info = process.shard.inspect().await.unwrap();
-    assert_eq!((info.batches, info.parts, info.bytes), (1, 0, 0));
-    let sizes = stage.store.list(None).map_ok(|object| object.size);
-    let bytes: u64 = sizes.try_fold(0, async |sum, size| Ok(sum + size)).await.unwrap();
-    assert!(bytes < 256 << 10, "{bytes} bytes are left");
 }
 
 // ---- finalizing

@@ -9,6 +9,7 @@ use crate::codec::{Data, Diff, Time};
 use crate::error::Error;
 use crate::ids::{CriticalReaderId, LeasedReaderId, SeqNo, ShardId, WriterId};
 use crate::machine::Machine;
+use crate::maintain::Maintainer;
 use crate::read::{PartFetcher, ReadHandle, SinceHandle};
 use crate::state::transition::{self, FinalizeReply, open_critical, settle_codecs};
 use crate::state::{CodecNames, State};
@@ -236,6 +237,22 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
         Ok(leased.chain(critical).collect())
     }
 
+    /// Maintains the shard until what it gives is dropped, although this process neither reads nor writes it: for a
+    /// process that compacts what others write, with `Config::maintain` off there. One read of the log, and then
+    /// what [`Maintainer`] says.
+    ///
+    /// `Invalid` if this client does not maintain, `CodecMismatch` if the shard holds other types, `Unavailable` if the log
+    /// did not answer. Cancelling leaves nothing.
+    pub async fn maintain(&self) -> Result<Maintainer, Error> {
+        let local = self.local()?;
+        if local.maintenance.is_none() {
+            return Err(self.does_not_maintain());
+        }
+        let state = local.machine.refresh().await?;
+        settle_codecs(&state, &self.codecs())?;
+        Ok(Maintainer::start(Arc::clone(&local.machine), self.client.keep_alive()))
+    }
+
     /// Waits until this process has done the upkeep that its commits left: compaction, rollups, deletions.
     ///
     /// `Invalid` if this client does not maintain.
@@ -243,8 +260,12 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
         let local = self.local()?;
         match &local.maintenance {
             Some(maintenance) => maintenance.settle().await,
-            None => Err(Error::invalid("this client does not maintain").of_shard(self.id)),
+            None => Err(self.does_not_maintain()),
         }
+    }
+
+    fn does_not_maintain(&self) -> Error {
+        Error::invalid("this client does not maintain: open it with Config::maintain").of_shard(self.id)
     }
 
     fn local(&self) -> Result<Arc<Local<T>>, Error> {

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::codec::{Data, Diff, Time};
 use crate::error::Error;
-use crate::part::{Chunk, EncodeOptions, Merge, MergeStep};
+use crate::part::{Chunk, Merge, MergeStep};
 
 use super::RunReader;
 
@@ -50,9 +50,10 @@ impl<K: Data, V: Data, T: Time, D: Diff> MergeRuns<K, V, T, D> {
     /// runtime reads.
     pub fn new(runs: Vec<RunReader<T>>, bytes_max: usize, runtime: Handle) -> Self {
         let outside = runs.iter().filter(|run| !run.is_inline()).count().max(1);
-        // The chunk that was merged last may stay for the row at hand; it counts as one more.
-        let each = bytes_max / (outside + 1);
-        let ahead = each / 2 >= EncodeOptions::default().chunk_bytes_max;
+        // Beside one of each run: the chunk that a run is about to be done with, and one that stays for the row at hand.
+        let each = bytes_max / (outside + 2);
+        let largest = runs.iter().map(RunReader::block_bytes).max().unwrap_or_default();
+        let ahead = each as u64 >= largest.decoded.saturating_add(largest.decoding);
         let chunk_bytes_max = if ahead { each / 2 } else { each };
         let merge = Merge::new(runs.len());
         let runs = runs.into_iter().map(|run| run.within(chunk_bytes_max));

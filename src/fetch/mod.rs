@@ -10,6 +10,6 @@ mod whole;
 mod window;
 
 pub use merge_runs::MergeRuns;
-pub use run_reader::RunReader;
+pub use run_reader::{BlockBytes, RunReader};
 pub use whole::fetch_part;
 pub use window::{Plan, Window};

@@ -14,13 +14,39 @@ use crate::codec::{Data, Diff, Time};
 use crate::error::Error;
 use crate::ids::ShardId;
 use crate::machine::Context;
-use crate::part::{BlockInfo, Chunk, PartTail};
+use crate::part::{BlockInfo, Chunk, EncodeOptions, PartTail};
 use crate::state::{Location, Part};
 
 use super::whole::naming;
 
 /// Parts up to this size, in bytes, are read with one request: about what a request costs in transfer.
 pub const WHOLE_BYTES_MAX: u64 = 256 << 10;
+
+/// The memory that reading a run takes, in bytes: what its largest block takes, and while it is decoded.
+///
+/// A guess where rows differ: each is taken for as large as the average of its part.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BlockBytes {
+    /// Decoded.
+    pub decoded: u64,
+    /// Decoded and, where it was compressed, encoded.
+    pub decoding: u64,
+}
+
+impl BlockBytes {
+    /// Of these parts. Those that are inline are in memory as it is.
+    pub fn of<'a, T: Time>(parts: impl IntoIterator<Item = &'a Part<T>>) -> Self {
+        let block_bytes_max = EncodeOptions::default().chunk_bytes_max as u64;
+        let parts = parts.into_iter().filter(|part| part.blob().is_some());
+        let blocks = parts.map(|Part { meta, .. }| {
+            let row = meta.decoded_bytes / meta.rows.max(1);
+            let decoded = row.max(block_bytes_max).min(meta.decoded_bytes);
+            let compressed = meta.encoded_bytes < meta.decoded_bytes;
+            Self { decoded, decoding: if compressed { decoded.saturating_mul(2) } else { decoded } }
+        });
+        blocks.max().unwrap_or_default()
+    }
+}
 
 /// Reads the parts of one run in order.
 #[derive(Debug)]
@@ -56,6 +82,11 @@ impl<T: Time> RunReader<T> {
         self.parts.iter().all(|part| part.blob().is_none())
     }
 
+    /// The memory that reading it takes.
+    pub fn block_bytes(&self) -> BlockBytes {
+        BlockBytes::of(&self.parts)
+    }
+
     /// The same reader, which gives out no more than these bytes at a time, unless a single row has more.
     pub fn within(mut self, chunk_bytes_max: usize) -> Self {
         self.chunk_bytes_max = chunk_bytes_max.max(1);
@@ -69,7 +100,9 @@ impl<T: Time> RunReader<T> {
             let open = match self.open.take() {
                 Some(open) => open,
                 None => {
-                    let small = part.meta.encoded_bytes <= WHOLE_BYTES_MAX.min(self.chunk_bytes_max as u64);
+                    // Encoded it stays in memory beside the block at hand, which may be a copy.
+                    let both = part.meta.encoded_bytes.saturating_add(part.meta.decoded_bytes);
+                    let small = part.meta.encoded_bytes <= WHOLE_BYTES_MAX && both <= self.chunk_bytes_max as u64;
                     let whole =
                         if small { Some(self.read(part, None, 0..part.meta.encoded_bytes).await?) } else { None };
                     let bytes = self.read(part, whole.as_ref(), part.meta.tail_range()?).await?;

@@ -147,6 +147,9 @@ impl<T: Time> Machine<T> {
                 Written::Conflict { unseen } => {
                     committer.lapses_next_ms = 0; // whoever was to be removed still stands
                     doubtful |= unseen;
+                    if retry.is_over() {
+                        return Err(overtaken(doubtful));
+                    }
                     self.catch_up(&mut retry).await?;
                     fresh = true;
                 }
@@ -187,6 +190,16 @@ impl<T: Time> Machine<T> {
         }
         Ok(changes)
     }
+}
+
+/// The error of a commit whose every try met another's entry.
+fn overtaken(doubtful: bool) -> Error {
+    Error::unavailable(match doubtful {
+        true => "other commits came first until the deadline; it may have happened",
+        false => {
+            "other commits came first until the deadline; it did not happen: try again, with fewer writers at once"
+        }
+    })
 }
 
 fn fail_all<T: Time>(group: Group<T>, error: Error) {

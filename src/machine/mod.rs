@@ -104,7 +104,8 @@ impl<T: Time> Machine<T> {
     /// committed or its reply stands on a fresh state.
     ///
     /// Cancelling before the first poll leaves nothing; after it the command is carried to its end by the runtime.
-    /// An `Unavailable` error means that the command may have taken effect.
+    /// An `Unavailable` error means that the command may have taken effect, unless it says that it did not. It comes at
+    /// `Config::commit_deadline` at the latest, also where every try lost to another writer.
     pub async fn apply<R, F>(self: &Arc<Self>, decide: F) -> Result<Applied<R>, Error>
     where
         R: Send + 'static,

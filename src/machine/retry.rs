@@ -27,6 +27,11 @@ impl<'a> Retry<'a> {
         self.deadline.min(Instant::now() + limit)
     }
 
+    /// Whether the deadline has passed.
+    pub fn is_over(&self) -> bool {
+        Instant::now() >= self.deadline
+    }
+
     /// Waits before another try; `false` where the deadline leaves no time for one.
     pub async fn pause(&mut self) -> bool {
         let pause = self.pause.mul_f64(0.5 + 0.5 * self.context.entropy.fraction());

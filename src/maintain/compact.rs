@@ -16,6 +16,7 @@ use crate::part::{EncodeOptions, EncodedPart, MergeStep, SortedPartWriter};
 use crate::state::transition::{Replacement, replace};
 use crate::state::{Batch, CodecNames, Description, Location, Part, Run, State, glb};
 
+use super::fit::{Fitting, fit};
 use super::plan::{Plan, next_merge};
 
 /// Merges the batches that the policy names; whether it changed anything, or others did meanwhile.
@@ -23,33 +24,75 @@ pub(super) async fn compact<K: Data, V: Data, T: Time, D: Diff>(
     machine: &Arc<Machine<T>>,
     state: &State<T>,
 ) -> Result<bool, Error> {
-    let Some(Plan { inputs, to_objects }) = next_merge(state, &machine.context().config) else {
+    let config = &machine.context().config;
+    let Some(Plan { mut inputs, to_objects }) = next_merge(state, config) else {
         return Ok(false);
     };
     if state.codecs.as_deref().is_some_and(|names| *names != CodecNames::of::<K, V, T, D>()) {
         return Ok(false); // not ours to decode
     }
-    let [Some(first), Some(last)] = [inputs.first(), inputs.last()] else {
-        return Ok(false);
-    };
-    let desc =
-        Description { lower: first.desc.lower.clone(), upper: last.desc.upper.clone(), since: state.since.clone() };
+    let mut worked = false;
+    let mut from = 0;
+    // Where not all fit into memory: one group after the other, and then groups of what they came to.
+    loop {
+        let fitting = fit(&inputs[from..], &state.since, config.compaction_bytes_max);
+        let replaced = from + fitting.start..from + fitting.start + fitting.inputs.len();
+        let output = match merge_fitting::<K, V, T, D>(machine, fitting, to_objects).await? {
+            Merged::Replaced(output) => output,
+            Merged::Refused => return Ok(worked),
+            Merged::Overtaken => return Ok(true),
+        };
+        worked = true;
+        from = if output.runs.len() > 1 { replaced.start } else { replaced.start + 1 };
+        inputs.splice(replaced, [output]);
+        let runs = |batches: &[Arc<Batch<T>>]| batches.iter().map(|batch| batch.runs.len()).sum::<usize>();
+        if runs(&inputs) < 2 {
+            return Ok(true);
+        }
+        if runs(&inputs[from..]) < 2 {
+            from = 0;
+        }
+    }
+}
+
+/// What became of a merge.
+enum Merged<T: Time> {
+    /// This stands in the place of its inputs.
+    Replaced(Arc<Batch<T>>),
+    /// The inputs are in use elsewhere, or changed: it was in vain.
+    Refused,
+    /// It failed because the inputs are gone: somebody else merged them.
+    Overtaken,
+}
+
+async fn merge_fitting<K: Data, V: Data, T: Time, D: Diff>(
+    machine: &Arc<Machine<T>>,
+    fitting: Fitting<T>,
+    to_objects: bool,
+) -> Result<Merged<T>, Error> {
     let mut run = Vec::new();
-    if let Err(error) = merge_batches::<K, V, T, D>(machine, state, &inputs, to_objects, &mut run).await {
+    let merged = merge_runs::<K, V, T, D>(machine, &fitting, to_objects, &mut run).await;
+    let Fitting { inputs, kept, since, .. } = fitting;
+    if let Err(error) = merged {
         remove(machine, &run).await?;
         // Nobody holds the inputs for us. If another process has merged them, they are gone, and so is the work.
         machine.refresh().await?;
-        return if stand(&machine.state(), &inputs) { Err(error) } else { Ok(true) };
+        return if stand(&machine.state(), &inputs) { Err(error) } else { Ok(Merged::Overtaken) };
     }
+    let [Some(first), Some(last)] = [inputs.first(), inputs.last()] else {
+        return Ok(Merged::Refused);
+    };
+    let desc = Description { lower: first.desc.lower.clone(), upper: last.desc.upper.clone(), since };
     let written = run.clone();
-    let runs = if run.is_empty() { Vec::new() } else { vec![run] };
+    let runs = Some(run).filter(|run| !run.is_empty()).into_iter().chain(kept).collect();
+    let output = Arc::new(Batch { desc, runs });
     let blob_age_max_ms = machine.context().blob_age_max_ms();
-    let replacement = Replacement { inputs, output: Arc::new(Batch { desc, runs }), blob_age_max_ms };
+    let replacement = Replacement { inputs, output: Arc::clone(&output), blob_age_max_ms };
     let applied = machine.apply(move |state, now_ms| replace(state, now_ms, &replacement)).await?;
     if !applied.reply && !applied.doubtful {
         remove(machine, &written).await?;
     }
-    Ok(applied.reply)
+    Ok(if applied.reply { Merged::Replaced(output) } else { Merged::Refused })
 }
 
 /// Removes the objects of parts that were never offered, or were refused.
@@ -64,27 +107,21 @@ fn stand<T: Time>(state: &State<T>, inputs: &[Arc<Batch<T>>]) -> bool {
     needed.is_subset(&known)
 }
 
-/// Merges batches into the parts of one run. On an error, `output` has the parts that were stored.
-async fn merge_batches<K: Data, V: Data, T: Time, D: Diff>(
+/// Merges runs into the parts of one. On an error, `output` has the parts that were stored.
+async fn merge_runs<K: Data, V: Data, T: Time, D: Diff>(
     machine: &Arc<Machine<T>>,
-    state: &State<T>,
-    inputs: &[Arc<Batch<T>>],
+    fitting: &Fitting<T>,
     to_objects: bool,
     output: &mut Run<T>,
 ) -> Result<(), Error> {
     let context = machine.context();
-    let mut descs = Vec::new();
-    let mut readers = Vec::new();
-    for batch in inputs {
-        for run in &batch.runs {
-            readers.push(RunReader::new(Arc::clone(context), machine.shard(), run.iter().cloned()));
-            descs.push(batch.desc.clone());
-        }
-    }
+    let reader = |run: &Run<T>| RunReader::new(Arc::clone(context), machine.shard(), run.iter().cloned());
+    let readers = fitting.merged.iter().map(|(_, run)| reader(run)).collect();
+    let descs: Vec<_> = fitting.merged.iter().map(|(desc, _)| desc.clone()).collect();
     // On this runtime, not the one that commits and fetches for others.
     let (bytes_max, runtime) = (context.config.compaction_bytes_max, context.upkeep.clone());
     let mut merge = MergeRuns::<K, V, T, D>::new(readers, bytes_max, runtime);
-    let floor = glb(&state.since);
+    let floor = glb(&fitting.since);
     let inline_bytes_max = if to_objects { 0 } else { context.config.inline_part_bytes_max };
     let mut writer = new_writer(context)?;
     loop {

@@ -1,16 +1,21 @@
 //! What commits leave to be done: rollups, compaction, deletions. One task per shard, off the write path.
 //!
-//! The machine says when there may be work; the task does it in steps and stops with the client. Any number of processes
-//! may maintain one shard: each step ends in a commit that can be refused, and a refused step wastes its own work only.
+//! The machine says when there may be work; the task does it in steps and stops with the client. A [`Maintainer`] says so
+//! for what other processes did. Any number of processes may maintain one shard: each step ends in a commit that can be
+//! refused, and a refused step wastes its own work only.
 //!
 //! Always, for a deletion: first the object, then its record in the state, then the log. An object that was offered in a
 //! commit of unknown outcome is not deleted.
 
 mod compact;
+mod fit;
 mod leaks;
+mod maintainer;
 mod plan;
 mod rollup;
 mod sweep;
+
+pub use maintainer::Maintainer;
 
 use std::sync::{Arc, Weak};
 

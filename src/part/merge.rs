@@ -2,7 +2,8 @@
 //!
 //! Always: rows come out in the order of (key, value, time), each of these once, none with a diff of zero; inputs that are
 //! not sorted by (key, value) are refused as corrupt, not merged into something wrong. Memory is one chunk per input, one
-//! more for the group at hand, and the times and diffs of that group, a group being the updates of one (key, value).
+//! more for the group at hand, and the times and diffs of that group, a group being the updates of one (key, value): at
+//! most twice as many as are left of them when summed, and a chunk's.
 //!
 //! Not here: where chunks come from. [`Merge::step`] says which input needs one and the caller fetches it as it likes.
 
@@ -27,6 +28,10 @@ pub enum MergeStep<B = ()> {
     Done,
 }
 
+/// A row that was changed very often, and whose times are all moved to one, must not take memory for each change. With
+/// fewer updates than this summing them early saves nothing worth it.
+const UPDATES_MAX_MIN: usize = 8_192;
+
 /// A merge in progress.
 #[derive(Debug)]
 pub struct Merge<K: Data, V: Data, T: Time, D: Diff> {
@@ -38,6 +43,8 @@ pub struct Merge<K: Data, V: Data, T: Time, D: Diff> {
     group: Option<Group<K, V, T, D>>,
     /// The group's updates with their times mapped.
     updates: Vec<(T, D)>,
+    /// With so many of them they are summed before more are taken.
+    updates_max: usize,
     /// Once the group is complete: how many of `updates`, now consolidated, were emitted.
     emitted: Option<usize>,
 }
@@ -117,6 +124,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Merge<K, V, T, D> {
             stale: false,
             group: None,
             updates: Vec::new(),
+            updates_max: UPDATES_MAX_MIN,
             emitted: None,
         }
     }
@@ -200,6 +208,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Merge<K, V, T, D> {
             self.emitted = None;
             self.group = None;
             self.updates.clear();
+            self.updates_max = UPDATES_MAX_MIN;
         }
         ControlFlow::Continue(())
     }
@@ -246,6 +255,11 @@ impl<K: Data, V: Data, T: Time, D: Diff> Merge<K, V, T, D> {
     #[inline]
     fn absorb(&mut self, index: usize, map_time: &mut impl FnMut(usize, T) -> Option<T>) -> Result<(), Error> {
         self.stale = true;
+        if self.updates.len() >= self.updates_max {
+            consolidate(&mut self.updates);
+            // Twice what is left: so summing costs no more than a second sort of all.
+            self.updates_max = (2 * self.updates.len()).max(UPDATES_MAX_MIN);
+        }
         let input = &mut self.inputs[index];
         let Some(chunk) = &input.chunk else {
             return Ok(());

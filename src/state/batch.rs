@@ -119,6 +119,23 @@ impl<T: Time> Batch<T> {
         self.parts().fold(0, |sum, part| sum.saturating_add(part.meta.rows))
     }
 
+    /// The sum of all diffs, if they are integers; see [`State::counts_rows`](super::State::counts_rows). It wraps.
+    pub fn diffs(&self) -> i64 {
+        self.parts().fold(0, |sum, part| sum.wrapping_add(i64::from_le_bytes(part.meta.diff_sum)))
+    }
+
+    /// Whether nothing in it can be merged any more: it is one run, and all its rows are at one time.
+    pub fn is_settled(&self) -> bool {
+        let [run] = self.runs.as_slice() else {
+            return self.is_empty();
+        };
+        let time = run.first().and_then(|part| part.meta.time_upper.first());
+        run.iter().all(|Part { meta, .. }| {
+            let lower = meta.time_lower.elements();
+            lower.len() == 1 && meta.time_upper.as_slice() == lower && lower.first() == time
+        })
+    }
+
     /// Encoded bytes.
     pub fn bytes(&self) -> u64 {
         self.parts().fold(0, |sum, part| sum.saturating_add(part.meta.encoded_bytes))

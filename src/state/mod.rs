@@ -26,7 +26,7 @@ pub use batch::{Batch, Description, Location, Part, Run, is_stale};
 pub use change::{Change, CodecNames, Entry, RollupRef};
 pub use frontier::{advance_frontier, below, glb, join_time, passed};
 pub use holders::{CriticalReader, LeasedReader, WriterRecord};
-pub use upkeep::rollup_interval;
+pub use upkeep::{collapses, rollup_interval};
 
 use crate::codec::Time;
 use crate::ids::{CriticalReaderId, LeasedReaderId, SeqNo, ShardId, Token, WriterId};
@@ -71,6 +71,8 @@ pub struct Totals {
     pub parts: u64,
     /// Rows, before consolidation across parts.
     pub rows: u64,
+    /// Diffs, as [`Batch::diffs`] adds them up.
+    pub diffs: i64,
     /// Encoded bytes of all parts.
     pub bytes: u64,
     /// Encoded bytes of the parts that are inline.
@@ -93,6 +95,7 @@ impl Totals {
             self.inline_bytes = self.inline_bytes.wrapping_add(part.inline_bytes());
             self.inline_parts = self.inline_parts.wrapping_add(u64::from(part.blob().is_none()));
         }
+        self.diffs = self.diffs.wrapping_add(batch.diffs());
         self.object_batches += u64::from(batch.has_object());
     }
 
@@ -104,6 +107,7 @@ impl Totals {
             self.inline_bytes = self.inline_bytes.wrapping_sub(part.inline_bytes());
             self.inline_parts = self.inline_parts.wrapping_sub(u64::from(part.blob().is_none()));
         }
+        self.diffs = self.diffs.wrapping_sub(batch.diffs());
         self.object_batches -= u64::from(batch.has_object());
     }
 }

@@ -14,7 +14,7 @@ use timely_persist::store::{
     CountingLog, CountingStore, Fault, Faults, FaultyLog, FaultyStore, LogCounts, ObjectLog, Operation,
     OperationCounts, Rule, keys,
 };
-use timely_persist::{Client, Config, Shard, ShardId, WriteHandle};
+use timely_persist::{Client, Config, Consensus, Shard, ShardId, WriteHandle};
 
 pub type Row = ((String, u64), u64, i64);
 pub type Strings = Shard<String, u64, u64, i64>;
@@ -81,11 +81,16 @@ impl Stage {
     }
 
     pub async fn process(&self, config: Config) -> Process {
+        let store: Arc<dyn ObjectStore> = self.store.clone();
+        self.process_on(Arc::new(ObjectLog::new(store)), config).await
+    }
+
+    /// The same on this log: processes that share one are woken by each other's commits.
+    pub async fn process_on(&self, log: Arc<dyn Consensus>, config: Config) -> Process {
         let (log_faults, object_faults) = (Faults::scripted(), Faults::scripted());
         let clock = Arc::new(ManualClock(AtomicU64::new(1_000_000)));
         let store: Arc<dyn ObjectStore> = self.store.clone();
-        let log = FaultyLog::new(Arc::new(ObjectLog::new(Arc::clone(&store))), log_faults.clone());
-        let log = CountingLog::new(Arc::new(log));
+        let log = CountingLog::new(Arc::new(FaultyLog::new(log, log_faults.clone())));
         let objects = CountingStore::new(Arc::new(FaultyStore::new(store, object_faults.clone())));
         let builder = Client::builder(Arc::new(objects.clone())).consensus(Arc::new(log.clone())).config(config);
         let builder = builder.clock(clock.clone()).runtime(tokio::runtime::Handle::current());

@@ -7,7 +7,7 @@ use timely_persist::{Appended, Config, ErrorKind};
 
 use crate::stage::{FOREVER, Process, Stage, at, quiet, row, within};
 
-async fn append_each(process: &Process, from: u64, to: u64) {
+pub async fn append_each(process: &Process, from: u64, to: u64) {
     let mut writer = process.writer().await;
     for time in from..to {
         let appended = writer.compare_and_append(vec![row("a", time, time, 1)], at(time), at(time + 1)).await.unwrap();
@@ -15,7 +15,7 @@ async fn append_each(process: &Process, from: u64, to: u64) {
     }
 }
 
-fn compacting() -> Config {
+pub fn compacting() -> Config {
     let mut config = quiet();
     config.compact = true;
     config.compaction_fan_in = 2;
@@ -144,4 +144,55 @@ async fn an_interrupted_sweep_leaves_its_record() {
     within(process.shard.settle()).await.unwrap();
     assert_eq!(process.shard.inspect().await.unwrap().garbage, 0);
     assert_eq!(stage.parts().await.len(), 1);
+}
+
+/// No answer until the deadline: a compaction may be in the log. It leaks, or is in use; it is not removed.
+#[tokio::test(start_paused = true)]
+async fn a_compaction_whose_fate_is_never_learned_leaks() {
+    for lands in [true, false] {
+        let stage = Stage::new();
+        append_each(&stage.process(quiet()).await, 0, 4).await;
+        let process = stage.process(compacting()).await;
+        process.shard.inspect().await.unwrap();
+        let fault = if lands { Fault::FailAfter } else { Fault::FailBefore };
+        process.log_faults.add(Rule::every(Operation::LogCompareAndSet, fault));
+        process.log_faults.add(Rule::every(Operation::LogScan, Fault::FailBefore));
+        let error = within(process.shard.settle()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert_eq!(stage.parts().await.len(), 4 + 1, "landed: {lands}");
+        assert_eq!(process.objects.counts().deletes, 0, "landed: {lands}");
+        let fresh = stage.process(quiet()).await;
+        assert_eq!(fresh.shard.inspect().await.unwrap().parts, if lands { 1 } else { 4 });
+        let expected: Vec<_> = (0..4).map(|time| row("a", time, 3, 1)).collect();
+        assert_eq!(fresh.contents(3).await, expected, "landed: {lands}");
+    }
+}
+
+/// The log goes only as far as a rollup stands in for it: one that is written, and that the log itself names.
+#[tokio::test(start_paused = true)]
+async fn the_log_is_not_truncated_before_its_rollup_is_there() {
+    for (what, on_store, operation) in
+        [("not written", true, Operation::Put), ("not committed", false, Operation::LogCompareAndSet)]
+    {
+        let stage = Stage::new();
+        let mut limits = quiet();
+        limits.maintain = false;
+        append_each(&stage.process(limits).await, 0, 9).await;
+        let mut config = quiet();
+        config.rollup_interval = 3;
+        let process = stage.process(config).await;
+        process.shard.inspect().await.unwrap();
+        let faults = if on_store { &process.object_faults } else { &process.log_faults };
+        faults.add(Rule::every(operation, Fault::FailBefore));
+        let error = within(process.shard.settle()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{what}");
+        assert_eq!(process.log.counts().entries_truncated, 0, "{what}");
+        let expected: Vec<_> = (0..9).map(|time| row("a", time, 8, 1)).collect();
+        assert_eq!(stage.process(quiet()).await.contents(8).await, expected, "{what}");
+
+        faults.clear();
+        within(process.shard.settle()).await.unwrap();
+        assert!(process.log.counts().entries_truncated >= 9, "{what}");
+        assert_eq!(stage.process(quiet()).await.contents(8).await, expected, "{what}");
+    }
 }

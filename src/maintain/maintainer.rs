@@ -1,0 +1,105 @@
+//! Maintaining a shard that others write: for a process that does nothing else.
+//!
+//! The task of [`Maintenance`](super::Maintenance) works when commits of its own process leave something to be done. A
+//! [`Maintainer`] wakes it for everybody's: it follows the log, begins with what is there, and looks now and then for
+//! what no commit tells of: readers that lapsed while nobody writes, and objects that no state knows.
+
+use std::sync::Arc;
+
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use crate::codec::Time;
+use crate::error::Error;
+use crate::machine::{KeepAlive, Machine};
+use crate::state::Decision;
+
+use super::leaks;
+
+/// Keeps a shard maintained, whoever writes to it, until it is dropped: from `Shard::maintain`.
+///
+/// It merges batches, writes rollups, truncates the log, removes readers that lapsed, and deletes what nobody refers to,
+/// also what processes left that are gone. Any number of processes may do so for one shard: each step ends in a commit
+/// that can be refused, so of several that do the same one is of use, and the others waste that step.
+///
+/// While the shard changes it costs one read of the log per wake-up, or one in `Config::watch_fallback` without wake-ups,
+/// beside the upkeep; and a listing of the shard's objects in `Config::leak_sweep_interval`. Storage that does not answer
+/// is asked again for as long as it takes; `Shard::settle` tells what is wrong with it.
+///
+/// ```no_run
+/// use timely_persist::{Client, Error, ShardId};
+///
+/// async fn maintain(url: &str, shard: ShardId) -> Result<(), Error> {
+///     let client = Client::open(url).await?;
+///     let _maintainer = client.shard::<String, u64, u64, i64>(shard).maintain().await?;
+///     std::future::pending().await // until the process is stopped
+/// }
+/// ```
+#[must_use = "the shard is maintained until this is dropped"]
+pub struct Maintainer {
+    task: AbortHandle,
+    _client: KeepAlive,
+}
+
+impl Maintainer {
+    /// Begins with the state that the machine knows.
+    pub fn start<T: Time>(machine: Arc<Machine<T>>, client: KeepAlive) -> Self {
+        let context = Arc::clone(machine.context());
+        let watching = context.within(async move { watch(&machine).await });
+        let task = context.upkeep.spawn(async move {
+            let _ = watching.await; // until the client ends
+        });
+        Self { task: task.abort_handle(), _client: client }
+    }
+}
+
+impl Drop for Maintainer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl std::fmt::Debug for Maintainer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Maintainer").finish_non_exhaustive()
+    }
+}
+
+/// Asks for upkeep whenever a change of the log may have left some.
+async fn watch<T: Time>(machine: &Arc<Machine<T>>) -> Result<(), Error> {
+    let config = &machine.context().config;
+    let _follow = machine.follow();
+    let (mut known, mut round, mut leaks_next) = (None, Instant::now(), Instant::now());
+    loop {
+        tokio::select! {
+            biased; // no dice: a simulation replays
+            seqno = machine.wait_for(|state| Some(state.seqno).filter(|seqno| known != Some(*seqno))) => {
+                known = Some(seqno?);
+            }
+            () = tokio::time::sleep_until(round) => {
+                round = Instant::now() + config.heartbeat_interval;
+                if let Err(error) = make_round(machine, &mut leaks_next).await {
+                    tracing::warn!(shard = %machine.shard(), %error, "upkeep failed, trying again in the next round");
+                }
+            }
+        }
+        if machine.state().has_upkeep(config) {
+            machine.request_upkeep();
+        }
+    }
+}
+
+/// Looks for what no commit tells of.
+async fn make_round<T: Time>(machine: &Arc<Machine<T>>, leaks_next: &mut Instant) -> Result<(), Error> {
+    let context = machine.context();
+    let (state, now_ms) = (machine.state(), context.clock.wall_ms());
+    if state.readers.values().any(|reader| reader.lapsed(now_ms)) {
+        // Every commit removes the lapsed: one that wants nothing else will do.
+        machine.apply(|_state, _now_ms| Decision::Reply(())).await?;
+    }
+    if *leaks_next <= Instant::now() {
+        while leaks::sweep(machine).await? > 0 {}
+        *leaks_next = Instant::now() + context.config.leak_sweep_interval;
+    }
+    Ok(())
+}

@@ -1,0 +1,111 @@
+//! What a thousand shards cost while nothing happens.
+//!
+//! Jitter is held at its middle, so that the numbers are exact: they are the average of any fleet.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::memory::InMemory;
+use timely_persist::clock::{Clock, Entropy};
+use timely_persist::store::{CountingLog, CountingStore, ObjectLog};
+use timely_persist::{Client, Config, ShardId};
+use tokio::time::Instant;
+
+use crate::logs::Seeded;
+use crate::{Cost, Rows, append, at};
+
+const SHARDS: u64 = 1_000;
+
+/// Between two renewals: a quarter of the lease of 15 minutes, and of that three quarters.
+const RENEWAL: Duration = Duration::from_millis(168_750);
+
+/// What is looked at: four renewals, so 11¼ minutes.
+const SPAN: Duration = RENEWAL.saturating_mul(4);
+
+/// Wall time that goes with tokio's.
+#[derive(Debug)]
+struct PausedClock(Instant);
+
+impl Clock for PausedClock {
+    fn wall_ms(&self) -> u64 {
+        1_000_000 + self.0.elapsed().as_millis() as u64
+    }
+}
+
+#[derive(Debug)]
+struct MiddleJitter(Seeded);
+
+impl Entropy for MiddleJitter {
+    fn bits(&self) -> u128 {
+        self.0.bits()
+    }
+
+    fn fraction(&self) -> f64 {
+        0.5
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Handles {
+    Writers,
+    Readers,
+    WaitingReaders,
+}
+
+/// Four renewals of a thousand shards that one process has open like this.
+async fn idle(handles: Handles) -> Cost {
+    let requests = CountingStore::new(Arc::new(InMemory::new()));
+    let log = CountingLog::new(Arc::new(ObjectLog::new(Arc::new(requests.clone()))));
+    let builder = Client::builder(Arc::new(requests.clone())).consensus(Arc::new(log.clone()));
+    let builder = builder.clock(Arc::new(PausedClock(Instant::now()))).entropy(Arc::new(MiddleJitter(Seeded::new(1))));
+    let client = builder.config(Config::default()).runtime(tokio::runtime::Handle::current()).open().await.unwrap();
+    let (mut writers, mut readers, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
+    for number in 0..SHARDS {
+        let shard: Rows = client.shard(ShardId::from_u128(1 + u128::from(number)));
+        let mut writer = shard.open_writer("idle").await.unwrap();
+        append(&mut writer, 0, 1).await;
+        writers.push(writer);
+        if handles != Handles::Writers {
+            readers.push(shard.open_reader("idle").await.unwrap());
+        }
+        if handles == Handles::WaitingReaders {
+            let listen = shard.open_reader("waiting").await.unwrap().listen(at(0)).await.unwrap();
+            waiting.push(tokio::spawn(async move {
+                let mut listen = listen;
+                loop {
+                    listen.fetch_next().await.unwrap();
+                }
+            }));
+        }
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let before = (log.counts(), requests.counts());
+    tokio::time::sleep(SPAN).await;
+    let after = (log.counts(), requests.counts());
+    waiting.iter().for_each(|task: &tokio::task::JoinHandle<()>| task.abort());
+    Cost::between(before, after)
+}
+
+#[tokio::test(start_paused = true)]
+async fn shards_that_are_only_written_cost_nothing_while_idle() {
+    assert_eq!(idle(Handles::Writers).await.requests.operations(), 0);
+}
+
+/// 356 renewals in a minute, one for all readers of a shard in this process: an entry, and a look at the boundary.
+#[tokio::test(start_paused = true)]
+async fn idle_readers_cost_their_renewals() {
+    let cost = idle(Handles::Readers).await;
+    assert_eq!((cost.commits, cost.scans, cost.heads), (4 * SHARDS, 0, 0));
+    assert_eq!((cost.requests.creates, cost.requests.lists), (4 * SHARDS, 4 * SHARDS));
+    assert_eq!(cost.requests.operations(), 2 * 4 * SHARDS);
+}
+
+/// Besides, whoever waits for updates looks for them every 13 seconds where no wake-up tells of them: 12 times between two
+/// renewals, so 4,267 times in a minute, each with a request for the next entry and a look at the boundary.
+#[tokio::test(start_paused = true)]
+async fn readers_that_wait_also_look_every_thirteen_seconds() {
+    let cost = idle(Handles::WaitingReaders).await;
+    let looks = 4 * 12 * SHARDS;
+    assert_eq!((cost.commits, cost.scans, cost.heads, cost.entries_read), (4 * SHARDS, looks, 0, 0));
+    assert_eq!(cost.requests.operations(), 2 * (4 * SHARDS + looks));
+}
