@@ -110,6 +110,9 @@ pub struct Config {
 
     /// Bytes of parts that all sources of a client may have in flight together, decoded size. Default 64 MiB.
     pub inflight_bytes_max: usize,
+    /// Requests for parts that a client has under way at once; `inflight_bytes_max` bounds their bytes. Default 256: 5,500
+    /// requests per second, what a bucket answers to one prefix, at 45 ms each. A fetch beyond it waits its turn.
+    pub fetches_max: usize,
     /// Parts that one reader step leases at most. Default 1,024.
     pub listen_parts_max: usize,
     /// The memory of a cursor, in bytes of decoded blocks. Default 64 MiB: above it a cursor reads smaller blocks.
@@ -157,6 +160,7 @@ impl Default for Config {
             compaction_bytes_max: 64 * MIB,
             compaction_threads: 1,
             inflight_bytes_max: 64 * MIB,
+            fetches_max: 256,
             listen_parts_max: 1_024,
             cursor_bytes_max: 64 * MIB,
             filter_audit_one_in: 1_000,

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use object_store::ObjectStore;
 use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::Semaphore;
 
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::config::Config;
@@ -132,6 +133,7 @@ impl ClientBuilder {
             (None, None) => Arc::new(ObjectLog::new(Arc::clone(&self.store))),
         };
         let context = Arc::new(Context {
+            fetches: Semaphore::new(self.config.fetches_max.clamp(1, Semaphore::MAX_PERMITS)),
             consensus,
             store: self.store,
             config: self.config,

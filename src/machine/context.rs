@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, Weak};
 
 use object_store::ObjectStore;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::clock::{Clock, Entropy};
 use crate::config::Config;
@@ -98,6 +98,8 @@ pub struct Context {
     pub pulse: Handle,
     /// Until when it may be used.
     pub life: Life,
+    /// Requests for parts that may still be begun: [`Config::fetches_max`] less those under way.
+    pub fetches: Semaphore,
 }
 
 /// Names the store, and no credentials.

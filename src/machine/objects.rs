@@ -15,7 +15,8 @@ use crate::store::keys;
 use super::{Context, Retry};
 
 impl Context {
-    /// The bytes of an object in this range; `None` where there is no such object.
+    /// The bytes of an object in this range; `None` where there is no such object. Of such requests a client has
+    /// `Config::fetches_max` under way at once: this one waits for its turn first, and its deadline begins behind that.
     ///
     /// Cancelling leaves nothing.
     pub async fn read_blob(
@@ -25,6 +26,7 @@ impl Context {
         range: std::ops::Range<u64>,
     ) -> Result<Option<Bytes>, Error> {
         let path = keys::blob(shard, name);
+        let _turn = self.fetches.acquire().await; // never closed
         // A range that the object does not have is no answer of a store's own kind: each says it in other words.
         let get = || async {
             match self.store.get_range(&path, range.clone()).await {

@@ -4,6 +4,7 @@
 //! it protects); snapshot at `as_of` and what a listen from there shows add up to the history at every later time; a
 //! read that the cached state can answer asks the log nothing. Writing knows nothing of this layer, nor the other way.
 
+mod ahead;
 mod critical;
 mod cursor;
 mod fetched;
