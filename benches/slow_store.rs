@@ -18,7 +18,8 @@ use timely_persist::{Appended, Client, Config, Shard, ShardId};
 use timely_persist_operators::PersistSource;
 
 /// The sizes of parts, and how many of each.
-const CASES: [(&str, usize, u64); 3] = [("10 KiB", 10 << 10, 20_000), ("256 KiB", 256 << 10, 2_000), ("12 MiB", 12 << 20, 48)];
+const CASES: [(&str, usize, u64); 3] =
+    [("10 KiB", 10 << 10, 20_000), ("256 KiB", 256 << 10, 2_000), ("12 MiB", 12 << 20, 48)];
 
 /// The bytes of one row's value.
 const VALUE_BYTES: usize = 1 << 10;

@@ -4,6 +4,7 @@
 //! reader may keep, a copy of some of its rows at a time: then the block is read again for the next ones. So any number of
 //! runs can be read side by side within a bound, at the price of reading more often.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
@@ -15,27 +16,40 @@ use crate::machine::Context;
 use crate::part::{BlockInfo, Chunk};
 use crate::state::Part;
 
-use super::spans::{Span, Spans, block_bytes, read};
+use super::spans::{PartSpans, Span, WHOLE_BYTES_MAX, block_bytes, is_whole, part_bytes, read};
 use super::task::Task;
 use super::whole::naming;
-
-/// What comes of reading a span: it, and what reads the next one.
-type Read<T> = (Spans<T>, Result<Option<Span<T>>, Error>);
 
 /// Reads the parts of one run in order.
 #[derive(Debug)]
 pub struct RunReader<T: Time> {
     context: Arc<Context>,
     shard: ShardId,
-    /// What reads the next span; `None` while that is being read ahead.
-    spans: Option<Spans<T>>,
-    ahead: Option<Task<Read<T>>>,
-    /// Where spans are read ahead, if they are.
+    /// What nothing was asked of yet.
+    waiting: VecDeque<Part<T>>,
+    /// The part that is read span by span, unless that happens ahead.
+    part: Option<PartSpans<T>>,
+    /// What is read before it is wanted.
+    ahead: VecDeque<Ahead<T>>,
+    /// Where it is, if it is.
     runtime: Option<Handle>,
     open: Option<Open<T>>,
     is_inline: bool,
+    /// Whether the runtime ended under it.
+    stopped: bool,
     /// The memory that what it gives out may take at a time.
     chunk_bytes_max: usize,
+    /// The memory that may be asked for with one request.
+    span_bytes_max: u64,
+}
+
+/// The next span of a part, on its way.
+#[derive(Debug)]
+struct Ahead<T: Time> {
+    bytes: u64,
+    /// Whether the part has no other span.
+    whole: bool,
+    read: Task<(PartSpans<T>, Result<Option<Span<T>>, Error>)>,
 }
 
 /// A span in the middle of being read.
@@ -49,11 +63,22 @@ struct Open<T: Time> {
 }
 
 impl<T: Time> RunReader<T> {
-    /// A reader of these parts, which together are sorted. Block by block, unless [`RunReader::within`] allows more.
+    /// A reader of these parts, which together are sorted.
     pub fn new(context: Arc<Context>, shard: ShardId, parts: impl IntoIterator<Item = Part<T>>) -> Self {
-        let spans = Spans::new(Arc::clone(&context), shard, parts.into_iter().collect());
-        let (is_inline, chunk_bytes_max) = (spans.is_inline(), usize::MAX);
-        Self { context, shard, spans: Some(spans), ahead: None, runtime: None, open: None, is_inline, chunk_bytes_max }
+        let waiting: VecDeque<_> = parts.into_iter().collect();
+        Self {
+            context,
+            shard,
+            is_inline: waiting.iter().all(|part| part.blob().is_none()),
+            waiting,
+            part: None,
+            ahead: VecDeque::new(),
+            runtime: None,
+            open: None,
+            stopped: false,
+            chunk_bytes_max: usize::MAX,
+            span_bytes_max: WHOLE_BYTES_MAX,
+        }
     }
 
     /// Whether all its parts lie in the state, so that reading takes no memory.
@@ -63,24 +88,20 @@ impl<T: Time> RunReader<T> {
 
     /// Whether its first rows are one request away.
     pub fn begins_whole(&self) -> bool {
-        self.spans.as_ref().is_some_and(Spans::next_is_whole)
+        self.waiting.front().is_some_and(|part| is_whole(part, self.span_bytes_max))
     }
 
-    /// The same reader, which gives out no more than `chunk_bytes_max` at a time, unless a single row has more.
+    /// The same reader, which gives out no more than these bytes at a time, unless a single row has more.
     pub fn within(mut self, chunk_bytes_max: usize) -> Self {
         self.chunk_bytes_max = chunk_bytes_max.max(1);
-        if let Some(spans) = &mut self.spans {
-            spans.bytes_max = self.chunk_bytes_max as u64;
-        }
+        self.span_bytes_max = self.span_bytes_max.min(self.chunk_bytes_max as u64);
         self
     }
 
-    /// The same reader, which asks for up to `span_bytes_max` with one request, and for the next ones before they are
-    /// wanted: up to two such spans are in memory.
+    /// The same reader, which asks for up to `span_bytes_max` with one request and has as much asked for before it is
+    /// wanted: twice that is in memory.
     pub fn ahead(mut self, span_bytes_max: usize, runtime: Handle) -> Self {
-        if let Some(spans) = &mut self.spans {
-            spans.bytes_max = span_bytes_max as u64;
-        }
+        self.span_bytes_max = span_bytes_max as u64;
         self.runtime = Some(runtime);
         self
     }
@@ -93,10 +114,10 @@ impl<T: Time> RunReader<T> {
             if self.open.is_none() {
                 let Some(span) = self.next_span().await? else { return Ok(None) };
                 self.open = Some(Open { block: span.blocks.start, span, rows: 0 });
-                self.read_ahead();
             }
             let Some(open) = &mut self.open else { continue };
-            let Some(info) = open.span.tail.blocks().get(open.block).filter(|_| open.block < open.span.blocks.end) else {
+            let Some(info) = open.span.tail.blocks().get(open.block).filter(|_| open.block < open.span.blocks.end)
+            else {
                 self.open = None;
                 continue;
             };
@@ -124,26 +145,75 @@ impl<T: Time> RunReader<T> {
     }
 
     async fn next_span(&mut self) -> Result<Option<Span<T>>, Error> {
-        if let Some(ahead) = &mut self.ahead {
-            let joined = ahead.join().await;
-            self.ahead = None;
-            let (spans, span) = joined?;
-            self.spans = Some(spans);
-            return span;
+        loop {
+            if self.stopped {
+                return Err(Error::unavailable("reading a run was stopped").of_shard(self.shard));
+            }
+            if let Some(part) = &mut self.part {
+                let span = part.next().await?;
+                if let Some(part) = self.part.take_if(|part| self.runtime.is_some() || part.is_finished()) {
+                    self.go_on(part);
+                }
+                if span.is_some() {
+                    return Ok(span);
+                }
+                continue;
+            }
+            self.read_ahead();
+            if let Some(first) = self.ahead.front_mut() {
+                let joined = first.read.join().await;
+                self.ahead.pop_front();
+                let (part, span) = joined.inspect_err(|_| self.stopped = true)?;
+                match span {
+                    Err(_) => self.part = Some(part), // it may be asked again
+                    Ok(None) => continue,
+                    Ok(Some(_)) => self.go_on(part),
+                }
+                return span;
+            }
+            let Some(part) = self.waiting.pop_front() else { return Ok(None) };
+            self.part = Some(self.spans(part));
         }
-        let stopped = || Error::unavailable("reading a run was stopped").of_shard(self.shard);
-        self.spans.as_mut().ok_or_else(stopped)?.next().await
     }
 
-    /// Begins to read the next span, if there is one.
-    fn read_ahead(&mut self) {
-        let Some(runtime) = &self.runtime else { return };
-        let Some(mut spans) = self.spans.take_if(|spans| !spans.is_empty()) else { return };
-        self.ahead = Some(Task::start(runtime, async move {
-            let span = spans.next().await;
-            (spans, span)
-        }));
+    /// Begins to read what follows a span of this part.
+    fn go_on(&mut self, part: PartSpans<T>) {
+        if let Some(runtime) = self.runtime.as_ref().filter(|_| !part.is_finished()) {
+            self.ahead.push_front(Ahead { bytes: self.span_bytes_max, whole: false, read: start(runtime, part) });
+        }
+        self.read_ahead();
     }
+
+    /// Begins to read the next parts, as far as a span's bytes go.
+    fn read_ahead(&mut self) {
+        let Some(runtime) = self.runtime.clone() else { return };
+        let mut bytes: u64 = self.ahead.iter().map(|ahead| ahead.bytes).sum();
+        while self.ahead.back().is_none_or(|last| last.whole)
+            && let Some(next) = self.waiting.front()
+        {
+            let whole = is_whole(next, self.span_bytes_max);
+            let next_bytes = part_bytes(next).min(self.span_bytes_max);
+            bytes = bytes.saturating_add(next_bytes);
+            if !self.ahead.is_empty() && bytes > self.span_bytes_max {
+                return;
+            }
+            if let Some(part) = self.waiting.pop_front() {
+                let read = start(&runtime, self.spans(part));
+                self.ahead.push_back(Ahead { bytes: next_bytes, whole, read });
+            }
+        }
+    }
+
+    fn spans(&self, part: Part<T>) -> PartSpans<T> {
+        PartSpans::new(Arc::clone(&self.context), self.shard, part, self.span_bytes_max)
+    }
+}
+
+fn start<T: Time>(runtime: &Handle, mut part: PartSpans<T>) -> Task<(PartSpans<T>, Result<Option<Span<T>>, Error>)> {
+    Task::start(runtime, async move {
+        let span = part.next().await;
+        (part, span)
+    })
 }
 
 /// How many rows of a block take about so many bytes; at least one.

@@ -1,9 +1,8 @@
-//! The objects of a sorted run, a stretch of each at a time.
+//! An object, a stretch of blocks at a time.
 //!
 //! Always: a stretch is as long as the reader allows, so that a slow store is asked seldom for much instead of often for
 //! little; and never shorter than a block, which cannot be decoded in pieces.
 
-use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -21,16 +20,17 @@ use super::whole::naming;
 /// Parts up to this size, in bytes, are read with one request: about what a request costs in transfer.
 pub const WHOLE_BYTES_MAX: u64 = 256 << 10;
 
-/// Gives the parts of a run as spans, in order.
+/// Gives one part as spans, in order.
 #[derive(Debug)]
-pub(super) struct Spans<T: Time> {
+pub(super) struct PartSpans<T: Time> {
     context: Arc<Context>,
     shard: ShardId,
-    parts: VecDeque<Part<T>>,
-    /// The first part's footer and the block to be read next, once something of it was read.
-    open: Option<(Arc<PartTail>, usize)>,
+    part: Part<T>,
     /// The memory that a span should take at most, decoded or not.
-    pub(super) bytes_max: u64,
+    bytes_max: u64,
+    tail: Option<Arc<PartTail>>,
+    /// The block to be read next.
+    block: usize,
 }
 
 /// Adjacent blocks of one part.
@@ -46,60 +46,46 @@ pub(super) struct Span<T: Time> {
     pub(super) bytes: Option<Bytes>,
 }
 
-impl<T: Time> Spans<T> {
-    pub(super) fn new(context: Arc<Context>, shard: ShardId, parts: VecDeque<Part<T>>) -> Self {
-        Self { context, shard, parts, open: None, bytes_max: 0 }
-    }
-
-    /// Whether all that is left lies in the state, so that reading takes no memory.
-    pub(super) fn is_inline(&self) -> bool {
-        self.parts.iter().all(|part| part.blob().is_none())
+impl<T: Time> PartSpans<T> {
+    pub(super) fn new(context: Arc<Context>, shard: ShardId, part: Part<T>, bytes_max: u64) -> Self {
+        Self { context, shard, part, bytes_max, tail: None, block: 0 }
     }
 
     /// Whether nothing is left.
-    pub(super) fn is_empty(&self) -> bool {
-        self.parts.is_empty()
-    }
-
-    /// Whether the next part is read with one request.
-    pub(super) fn next_is_whole(&self) -> bool {
-        let Some(part) = self.parts.front() else { return false };
-        let meta = &part.meta;
-        part.blob().is_none()
-            || meta.encoded_bytes <= WHOLE_BYTES_MAX.min(self.bytes_max)
-            || meta.encoded_bytes.max(meta.decoded_bytes) <= self.bytes_max
+    pub(super) fn is_finished(&self) -> bool {
+        self.tail.as_ref().is_some_and(|tail| self.block >= tail.blocks().len())
     }
 
     /// The next span; `None` at the end. One request for a part that fits, otherwise one for its footer and one for each
     /// span. Cancelling leaves nothing undone that cannot be asked for again.
     pub(super) async fn next(&mut self) -> Result<Option<Span<T>>, Error> {
-        let Some(part) = self.parts.front().cloned() else { return Ok(None) };
-        let parse = |bytes| PartTail::parse(bytes, &part.meta).map_err(|error| naming(error, self.shard, &part));
-        let (tail, first) = match &self.open {
-            Some((tail, first)) => (Arc::clone(tail), *first),
-            None if self.next_is_whole() => {
-                let bytes = self.read(&part, 0..part.meta.encoded_bytes).await?;
-                let tail = slice(&bytes, part.meta.tail_range()?).ok_or_else(|| missing(self.shard, &part))?;
-                let tail = Arc::new(parse(tail)?);
-                self.parts.pop_front();
-                return Ok(Some(Span { blocks: 0..tail.blocks().len(), tail, part, start: 0, bytes: Some(bytes) }));
+        let meta = &self.part.meta;
+        let tail = match &self.tail {
+            Some(tail) => Arc::clone(tail),
+            None if is_whole(&self.part, self.bytes_max) => {
+                let bytes = self.read(0..meta.encoded_bytes).await?;
+                let tail = slice(&bytes, meta.tail_range()?).ok_or_else(|| missing(self.shard, &self.part))?;
+                let tail = self.parse(tail)?;
+                self.block = tail.blocks().len();
+                return Ok(Some(self.span(tail, 0..self.block, 0, bytes)));
             }
-            None => {
-                let tail = Arc::new(parse(self.read(&part, part.meta.tail_range()?).await?)?);
-                self.open = Some((Arc::clone(&tail), 0));
-                (tail, 0)
-            }
+            None => self.parse(self.read(meta.tail_range()?).await?)?,
         };
-        let blocks = first..first + self.blocks_within(tail.blocks().get(first..).unwrap_or_default());
+        let Some(rest) = tail.blocks().get(self.block..).filter(|rest| !rest.is_empty()) else { return Ok(None) };
+        let blocks = self.block..self.block + self.blocks_within(rest);
         let range = range(&tail, &blocks);
-        let bytes = self.read(&part, range.clone()).await?;
-        if blocks.end < tail.blocks().len() {
-            self.open = Some((Arc::clone(&tail), blocks.end));
-        } else {
-            self.open = None;
-            self.parts.pop_front();
-        }
-        Ok(Some(Span { part, tail, blocks, start: range.start, bytes: Some(bytes) }))
+        let bytes = self.read(range.clone()).await?;
+        self.block = blocks.end;
+        Ok(Some(self.span(tail, blocks, range.start, bytes)))
+    }
+
+    fn span(&self, tail: Arc<PartTail>, blocks: Range<usize>, start: u64, bytes: Bytes) -> Span<T> {
+        Span { part: self.part.clone(), tail, blocks, start, bytes: Some(bytes) }
+    }
+
+    fn parse(&mut self, bytes: Bytes) -> Result<Arc<PartTail>, Error> {
+        let tail = PartTail::parse(bytes, &self.part.meta).map_err(|error| naming(error, self.shard, &self.part))?;
+        Ok(Arc::clone(self.tail.insert(Arc::new(tail))))
     }
 
     /// How many of these blocks fit in a span; at least one.
@@ -112,8 +98,8 @@ impl<T: Time> Spans<T> {
         fitting.count().max(1)
     }
 
-    async fn read(&self, part: &Part<T>, range: Range<u64>) -> Result<Bytes, Error> {
-        read(&self.context, self.shard, part, range).await
+    async fn read(&self, range: Range<u64>) -> Result<Bytes, Error> {
+        read(&self.context, self.shard, &self.part, range).await
     }
 }
 
@@ -123,6 +109,17 @@ impl<T: Time> Span<T> {
         let range = self.tail.blocks().get(index)?.range();
         slice(self.bytes.as_ref()?, range.start.checked_sub(self.start)?..range.end.checked_sub(self.start)?)
     }
+}
+
+/// Whether a part is one span, where a span has so many bytes.
+pub(super) fn is_whole<T: Time>(part: &Part<T>, bytes_max: u64) -> bool {
+    let small = part.meta.encoded_bytes <= WHOLE_BYTES_MAX.min(bytes_max);
+    part.blob().is_none() || small || part_bytes(part) <= bytes_max
+}
+
+/// The memory that a part takes, decoded or not, beside the state.
+pub(super) fn part_bytes<T: Time>(part: &Part<T>) -> u64 {
+    part.blob().map_or(0, |_| part.meta.encoded_bytes.max(part.meta.decoded_bytes))
 }
 
 /// These bytes of a part.
