@@ -1,4 +1,5 @@
-//! Hydration from a store that takes its time: `cargo bench --bench slow_store -- [delay in ms]...`.
+//! Hydration from a store that takes its time: `cargo bench --bench slow_store -- [--directory] [delay in ms]...`. The
+//! store is memory, or a local directory (then with a tenth of the parts: they are synced one by one).
 //!
 //! A source reads the snapshot of a shard whose every request (objects and log) takes the delay. Printed per size of
 //! part and number of workers: the wall time, the requests, and the time that the requests alone would take if each
@@ -13,7 +14,7 @@ use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use object_store::throttle::{ThrottleConfig, ThrottledStore};
 use timely::progress::Antichain;
-use timely_persist::store::CountingStore;
+use timely_persist::store::{CountingStore, Directory};
 use timely_persist::{Appended, Client, Config, Shard, ShardId};
 use timely_persist_operators::PersistSource;
 
@@ -29,8 +30,14 @@ fn main() {
     let delays = if asked.is_empty() { vec![0, 30] } else { asked };
     println!("| part | parts | delay | workers | wall | requests | one by one |");
     println!("| --- | --- | --- | --- | --- | --- | --- |");
+    let directory = std::env::args().any(|text| text == "--directory").then(|| tempfile::tempdir().unwrap());
     for (name, bytes, parts) in CASES {
-        let (store, shard) = fill(bytes, parts);
+        let parts = if directory.is_some() { parts.div_ceil(10) } else { parts };
+        let store: Arc<dyn ObjectStore> = match &directory {
+            Some(directory) => Arc::new(Directory::open(directory.path().join(bytes.to_string())).unwrap()),
+            None => Arc::new(InMemory::new()),
+        };
+        let shard = fill(Arc::clone(&store), bytes, parts);
         for (&delay, workers) in delays.iter().flat_map(|delay| [1, 2].map(move |workers| (delay, workers))) {
             let delay = Duration::from_millis(delay);
             let (wall, requests) = hydrate(Arc::clone(&store), shard, parts, workers, delay);
@@ -52,10 +59,10 @@ fn block_on<F: Future>(future: F) -> F::Output {
 
 type Strings = Shard<u64, String, u64, i64>;
 
-fn fill(bytes: usize, parts: u64) -> (Arc<InMemory>, ShardId) {
-    let (store, id) = (Arc::new(InMemory::new()), ShardId::new());
+fn fill(store: Arc<dyn ObjectStore>, bytes: usize, parts: u64) -> ShardId {
+    let id = ShardId::new();
     block_on(async {
-        let client = Client::builder(Arc::clone(&store) as Arc<dyn ObjectStore>).config(config()).open().await.unwrap();
+        let client = Client::builder(store).config(config()).open().await.unwrap();
         let shard: Strings = client.shard(id);
         let mut writer = shard.open_writer("fill").await.unwrap();
         let rows = (bytes / VALUE_BYTES).saturating_sub(1).max(1) as u64;
@@ -67,14 +74,14 @@ fn fill(bytes: usize, parts: u64) -> (Arc<InMemory>, ShardId) {
         }
         client.shutdown().await.unwrap();
     });
-    (store, id)
+    id
 }
 
 fn at(time: u64) -> Antichain<u64> {
     Antichain::from_elem(time)
 }
 
-fn hydrate(store: Arc<InMemory>, id: ShardId, parts: u64, workers: usize, delay: Duration) -> (Duration, u64) {
+fn hydrate(store: Arc<dyn ObjectStore>, id: ShardId, parts: u64, workers: usize, delay: Duration) -> (Duration, u64) {
     let throttle = ThrottleConfig {
         wait_get_per_call: delay,
         wait_put_per_call: delay,

@@ -4,6 +4,8 @@
 //! one, which passes only while everybody waits.
 #![allow(clippy::unwrap_used)]
 
+#[path = "slow_stores/hedging.rs"]
+mod hedging;
 #[path = "slow_stores/rounds.rs"]
 mod rounds;
 #[path = "slow_stores/sources.rs"]

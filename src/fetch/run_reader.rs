@@ -18,7 +18,7 @@ use crate::state::Part;
 
 use super::spans::{PartSpans, Span, WHOLE_BYTES_MAX, block_bytes, is_whole, part_bytes, read};
 use super::task::Task;
-use super::whole::naming;
+use super::whole::{naming, trusted};
 
 /// Reads the parts of one run in order.
 #[derive(Debug)]
@@ -127,7 +127,7 @@ impl<T: Time> RunReader<T> {
                 None => read(&self.context, self.shard, part, info.range()).await?,
             };
             let chunk = open.span.tail.decode_block::<K, V, T, D>(open.block, bytes);
-            let chunk = chunk.map_err(|error| naming(error, self.shard, part))?;
+            let chunk = trusted(chunk, &self.context, self.shard, part).await?;
             let chunk_bytes_max = self.chunk_bytes_max;
             if part.blob().is_none() || block_bytes(info) <= chunk_bytes_max as u64 {
                 open.block += 1;

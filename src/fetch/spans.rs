@@ -15,7 +15,7 @@ use crate::machine::Context;
 use crate::part::{BlockInfo, PartTail};
 use crate::state::{Location, Part};
 
-use super::whole::naming;
+use super::whole::{naming, trusted};
 
 /// Parts up to this size, in bytes, are read with one request: about what a request costs in transfer.
 pub const WHOLE_BYTES_MAX: u64 = 256 << 10;
@@ -65,11 +65,14 @@ impl<T: Time> PartSpans<T> {
             None if is_whole(&self.part, self.bytes_max) => {
                 let bytes = self.read(0..meta.encoded_bytes).await?;
                 let tail = slice(&bytes, meta.tail_range()?).ok_or_else(|| missing(self.shard, &self.part))?;
-                let tail = self.parse(tail)?;
+                let tail = self.parse(tail).await?;
                 self.block = tail.blocks().len();
                 return Ok(Some(self.span(tail, 0..self.block, 0, bytes)));
             }
-            None => self.parse(self.read(meta.tail_range()?).await?)?,
+            None => {
+                let tail = self.read(meta.tail_range()?).await?;
+                self.parse(tail).await?
+            }
         };
         let Some(rest) = tail.blocks().get(self.block..).filter(|rest| !rest.is_empty()) else { return Ok(None) };
         let blocks = self.block..self.block + self.blocks_within(rest);
@@ -83,8 +86,9 @@ impl<T: Time> PartSpans<T> {
         Span { part: self.part.clone(), tail, blocks, start, bytes: Some(bytes) }
     }
 
-    fn parse(&mut self, bytes: Bytes) -> Result<Arc<PartTail>, Error> {
-        let tail = PartTail::parse(bytes, &self.part.meta).map_err(|error| naming(error, self.shard, &self.part))?;
+    async fn parse(&mut self, bytes: Bytes) -> Result<Arc<PartTail>, Error> {
+        let tail = PartTail::parse(bytes, &self.part.meta);
+        let tail = trusted(tail, &self.context, self.shard, &self.part).await?;
         Ok(Arc::clone(self.tail.insert(Arc::new(tail))))
     }
 
@@ -131,7 +135,7 @@ pub(super) async fn read<T: Time>(
 ) -> Result<Bytes, Error> {
     let bytes = match &part.location {
         Location::Inline(bytes) => slice(bytes, range),
-        Location::Blob(name) => context.read_blob(shard, name, range).await?,
+        Location::Blob(name) => context.read_blob(shard, name, range, part.meta.encoded_bytes).await?,
     };
     bytes.ok_or_else(|| missing(shard, part))
 }

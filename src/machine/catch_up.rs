@@ -103,11 +103,14 @@ impl<T: Time> Machine<T> {
         let Some(bytes) = self.context.read_whole_blob(self.shard, &rollup.name).await? else {
             return Ok(None);
         };
-        let state = State::decode(&bytes, self.shard).map_err(|error| error.of_object(rollup.name.clone()))?;
-        if state.seqno != rollup.seqno {
-            return Err(Error::corrupt("a rollup is of another position").of_object(rollup.name.clone()));
+        let state = State::decode(&bytes, self.shard).and_then(|state| match state.seqno == rollup.seqno {
+            true => Ok(state),
+            false => Err(Error::corrupt("a rollup is of another position")),
+        });
+        if state.is_err() {
+            self.context.distrust_blob(self.shard, &rollup.name).await;
         }
-        Ok(Some(state))
+        state.map(Some).map_err(|error| error.of_object(rollup.name.clone()))
     }
 
     /// Asks the log until it answers or the deadline has passed. Only for questions: asking twice does no harm.
