@@ -14,7 +14,7 @@ use crate::machine::{Context, Life};
 use crate::store::{Consensus, HedgingStore, ObjectCache, ObjectLog, qualify};
 
 use super::url::{self, LogPlace, Place};
-use super::{Client, InflightPool, Shared};
+use super::{Client, InflightPool, Runtimes, Shared};
 
 /// Collects what a [`Client`] is made of.
 pub struct ClientBuilder {
@@ -115,7 +115,7 @@ impl ClientBuilder {
     /// Opens the client. `Unavailable` if no threads could be started; `Invalid` for a cache directory that cannot be used.
     /// No I/O, unless the logs are in a database or there is a cache on disk.
     pub async fn open(self) -> Result<Client, Error> {
-        let mut runtimes = Vec::new();
+        let mut runtimes = Runtimes::default();
         let (runtime, upkeep, pulse) = match self.runtime {
             Some(handle) => (handle.clone(), handle.clone(), handle),
             None => {
@@ -124,7 +124,7 @@ impl ClientBuilder {
                 let upkeep = start(self.config.compaction_threads.max(1), "timely-persist-upkeep")?;
                 let pulse = start(1, "timely-persist-pulse")?;
                 let handles = (work.handle().clone(), upkeep.handle().clone(), pulse.handle().clone());
-                runtimes.extend([work, upkeep, pulse]);
+                runtimes.0.extend([work, upkeep, pulse]);
                 handles
             }
         };
