@@ -12,7 +12,8 @@ use futures::{StreamExt, stream};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use tokio_postgres::{AsyncMessage, Config, NoTls};
+use tokio_postgres::{AsyncMessage, Config};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::sessions::Sessions;
 use super::statements;
@@ -81,10 +82,16 @@ fn parse(news: &str) -> Option<(ShardId, SeqNo)> {
     Some((shard.parse().ok()?, SeqNo(seqno.parse().ok()?)))
 }
 
+/// How it is reached.
+#[derive(Clone)]
+pub(super) struct Server {
+    pub(super) config: Config,
+    pub(super) tls: MakeRustlsConnect,
+}
+
 /// Listens while somebody watches.
-#[derive(Debug)]
 pub(super) struct Listener {
-    config: Config,
+    server: Server,
     runtime: Handle,
     signals: Arc<Signals>,
     running: Mutex<Running>,
@@ -98,8 +105,8 @@ struct Running {
 
 impl Listener {
     /// Its tasks run on the current runtime.
-    pub(super) fn new(config: Config, signals: Arc<Signals>) -> Self {
-        Self { config, runtime: Handle::current(), signals, running: Mutex::default() }
+    pub(super) fn new(server: Server, signals: Arc<Signals>) -> Self {
+        Self { server, runtime: Handle::current(), signals, running: Mutex::default() }
     }
 
     /// Counts a watch, and begins to listen with the first.
@@ -107,7 +114,7 @@ impl Listener {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         running.watches += 1;
         if running.task.is_none() {
-            running.task = Some(self.runtime.spawn(listen(self.config.clone(), Arc::clone(&self.signals))));
+            running.task = Some(self.runtime.spawn(listen(self.server.clone(), Arc::clone(&self.signals))));
         }
     }
 
@@ -133,10 +140,10 @@ impl Drop for Listener {
 }
 
 /// Listens until it is stopped, again and again.
-async fn listen(config: Config, signals: Arc<Signals>) {
+async fn listen(server: Server, signals: Arc<Signals>) {
     let mut wait = LISTEN_BACKOFF_MIN;
     loop {
-        match listen_once(&config, &signals).await {
+        match listen_once(&server, &signals).await {
             // It worked for a while.
             Ok(()) => wait = LISTEN_BACKOFF_MIN,
             Err(error) => tracing::warn!(%error, "cannot listen for commits of other processes"),
@@ -147,8 +154,8 @@ async fn listen(config: Config, signals: Arc<Signals>) {
 }
 
 /// Listens on one connection until it ends. An error means that it never came to that.
-async fn listen_once(config: &Config, signals: &Signals) -> Result<(), tokio_postgres::Error> {
-    let (client, mut connection) = config.connect(NoTls).await?;
+async fn listen_once(server: &Server, signals: &Signals) -> Result<(), tokio_postgres::Error> {
+    let (client, mut connection) = server.config.connect(server.tls.clone()).await?;
     let mut messages = stream::poll_fn(|context| connection.poll_message(context));
     {
         // The connection makes progress only while its messages are polled.
