@@ -25,7 +25,7 @@ pub use ids::{CriticalReaderId, LeaseId, LeasedReaderId, ParseIdError, SeqNo, Sh
 pub use machine::Health;
 pub use part::{ColumnStats, PartStats, StatValue};
 pub use read::{
-    Cursor, ExchangeablePart, FetchedPart, LeasedPart, Listen, ListenEvent, PartFetcher, PartRef, PartsStats,
+    Cursor, ExchangeablePart, FetchedPart, LeasedPart, Listen, ListenEvent, PartFetcher, PartRef, PartsStats, Pin,
     ReadHandle, SinceDowngrade, SinceHandle, Subscribe,
 };
 pub use store::Consensus;

@@ -26,11 +26,11 @@ pub struct MergeRuns<K: Data, V: Data, T: Time, D: Diff> {
 }
 
 /// What comes of reading a run: its next chunk, and the reader again.
-type Read<K, V, T, D> = (RunReader<T>, Result<Option<Chunk<K, V, T, D>>, Error>);
+type Read<K, V, T, D> = (Box<RunReader<T>>, Result<Option<Chunk<K, V, T, D>>, Error>);
 
 #[derive(Debug)]
 enum Run<K: Data, V: Data, T: Time, D: Diff> {
-    Idle(RunReader<T>),
+    Idle(Box<RunReader<T>>),
     Reading(Task<Read<K, V, T, D>>),
     Ended,
 }
@@ -50,7 +50,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> MergeRuns<K, V, T, D> {
         let merge = Merge::new(runs.len());
         let runs = runs.into_iter().map(|run| {
             if run.is_inline() {
-                return Run::Idle(run);
+                return Run::Idle(Box::new(run));
             }
             let run = run.within(if ahead { each / 2 } else { each });
             let run = match span_bytes_max {
@@ -58,7 +58,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> MergeRuns<K, V, T, D> {
                 None => run,
             };
             // Without room to read ahead there is room for the first chunks all the same.
-            if ahead || run.begins_whole() { read(run, &runtime) } else { Run::Idle(run) }
+            let begins = ahead || run.begins_whole();
+            if begins { read(Box::new(run), &runtime) } else { Run::Idle(Box::new(run)) }
         });
         Self { runs: runs.collect(), merge, runtime, ahead }
     }
@@ -104,7 +105,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> MergeRuns<K, V, T, D> {
     }
 }
 
-fn read<K: Data, V: Data, T: Time, D: Diff>(mut reader: RunReader<T>, runtime: &Handle) -> Run<K, V, T, D> {
+fn read<K: Data, V: Data, T: Time, D: Diff>(mut reader: Box<RunReader<T>>, runtime: &Handle) -> Run<K, V, T, D> {
     Run::Reading(Task::start(runtime, async move {
         let chunk = reader.next().await;
         (reader, chunk)

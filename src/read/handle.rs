@@ -19,7 +19,7 @@ use super::ahead::FetchAhead;
 use super::cursor::{Cursor, is_wrongly_discarded};
 use super::leased::Reading;
 use super::ledger::Ledger;
-use super::{LeasedPart, Listen, PartFetcher, Roster, Subscribe};
+use super::{LeasedPart, Listen, PartFetcher, Pin, Roster, Subscribe};
 
 /// Reads a shard at times beyond its since, which it keeps from being merged away.
 ///
@@ -256,6 +256,16 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
     /// Gives back the lease of a part that was exchanged. `Invalid` if it is not out.
     pub fn return_lease(&self, id: LeaseId) -> Result<(), Error> {
         self.ledger.give_back(id)
+    }
+
+    /// Keeps all objects: while the [`Pin`] lives, none is deleted that the shard's state refers to now or comes to refer to.
+    /// For whoever copies the shard's log and then its objects, a backup above all: the copies fit. What is compacted
+    /// meanwhile stays on disk, too, so it is not for long. No I/O.
+    ///
+    /// `LeaseExpired` if the reader was lost; [`Pin::check`], asked afterwards, says the same if it is lost meanwhile.
+    pub fn pin(&self) -> Result<Pin<T>, Error> {
+        let number = self.ledger.take(|_state, leasing| leasing.lease_all())?;
+        Ok(Pin::new(&self.ledger, number))
     }
 
     /// Fetches what this reader leases.

@@ -20,6 +20,6 @@ pub use cursor::Cursor;
 pub use fetched::FetchedPart;
 pub use fetcher::PartFetcher;
 pub use handle::{PartsStats, ReadHandle};
-pub use leased::{ExchangeablePart, LeasedPart, PartRef};
+pub use leased::{ExchangeablePart, LeasedPart, PartRef, Pin};
 pub use listen::{Listen, ListenEvent, Subscribe};
 pub(crate) use roster::Roster;

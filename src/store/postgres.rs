@@ -125,7 +125,10 @@ impl PostgresLog {
         let signals = Arc::<Signals>::default();
         Ok(Self {
             announcer: Announcer::start(Arc::clone(&sessions)),
-            listener: Arc::new(Listener::new(Server { config, tls }, Arc::clone(&signals))),
+            listener: Arc::new(Listener::new(
+                Server { config, tls, limit: options.connect_timeout + options.statement_timeout },
+                Arc::clone(&signals),
+            )),
             sessions,
             signals,
             server,

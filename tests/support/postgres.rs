@@ -127,11 +127,19 @@ impl Server {
         self.run("pg_ctl", |command| command.args(["stop", "-w", "-m", "immediate", "-D"]).arg(&data));
     }
 
+    /// Stops it in good order, which sessions need not wait for.
+    #[allow(dead_code)] // not every test needs it
+    pub fn stop(&self) {
+        let data = self.data();
+        self.run("pg_ctl", |command| command.args(["stop", "-w", "-m", "fast", "-D"]).arg(&data));
+    }
+
     fn data(&self) -> PathBuf {
         self.directory.path().join("data")
     }
 
-    fn run<'a>(&self, program: &str, arguments: impl FnOnce(&'a mut Command) -> &'a mut Command) {
+    /// Runs a program of the server's, which must succeed.
+    pub fn run<'a>(&self, program: &str, arguments: impl FnOnce(&'a mut Command) -> &'a mut Command) {
         let output = self.output(program, arguments);
         assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
     }
