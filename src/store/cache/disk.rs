@@ -16,10 +16,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use moka::notification::RemovalCause;
 use moka::sync::Cache;
-use object_store::path::Path;
-use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
+use xxhash_rust::xxh3::xxh3_64;
 
-use super::Key;
+use super::{Entries, Key, object_number};
 use crate::error::Error;
 
 /// Processes that may share one directory: each has a slot, and what is in it stays when the process is gone.
@@ -49,6 +48,7 @@ pub(super) struct DiskCache {
     folder: PathBuf,
     /// The files that are there, by the number that each is called after.
     files: Cache<u128, Kept>,
+    by_object: Arc<Entries>,
     /// So that two who write one entry do not share an unfinished file.
     next: AtomicU64,
     /// Held for as long as this lives.
@@ -59,7 +59,7 @@ pub(super) struct DiskCache {
 #[derive(Clone, Debug)]
 struct Kept {
     bytes: u64,
-    /// A hash of the object's name.
+    /// The object's number.
     object: u64,
 }
 
@@ -73,16 +73,17 @@ impl DiskCache {
         let (folder, lock) = take_slot(directory).map_err(unusable)?.ok_or_else(|| {
             Error::invalid(format!("{CACHE_SLOTS_MAX} processes use the cache directory {}", directory.display()))
         })?;
-        let place = folder.clone();
-        let removed = move |number: Arc<u128>, _: Kept, cause: RemovalCause| {
+        let by_object = Arc::<Entries>::default();
+        let (place, known) = (folder.clone(), Arc::clone(&by_object));
+        let removed = move |number: Arc<u128>, kept: Kept, cause: RemovalCause| {
             if cause != RemovalCause::Replaced {
+                known.remove(kept.object, *number);
                 remove(&place.join(file_name(*number)));
             }
         };
         let weigh = |_: &u128, kept: &Kept| u32::try_from(kept.bytes + FILE_BYTES).unwrap_or(u32::MAX);
-        let files = Cache::builder().max_capacity(bytes_max).weigher(weigh).eviction_listener(removed);
-        let files = files.support_invalidation_closures().build();
-        let disk = Self { folder, files, next: AtomicU64::new(0), _lock: lock };
+        let files = Cache::builder().max_capacity(bytes_max).weigher(weigh).eviction_listener(removed).build();
+        let disk = Self { folder, files, by_object, next: AtomicU64::new(0), _lock: lock };
         disk.find().map_err(unusable)?;
         Ok(disk)
     }
@@ -96,7 +97,7 @@ impl DiskCache {
                 remove(&path);
             } else if is(KEPT) {
                 match (number(&path), read_head(&path)) {
-                    (Some(number), Ok(kept)) => self.files.insert(number, kept),
+                    (Some(number), Ok(kept)) => self.insert(number, kept),
                     _ => remove(&path),
                 }
             }
@@ -105,14 +106,18 @@ impl DiskCache {
         Ok(())
     }
 
+    fn insert(&self, number: u128, kept: Kept) {
+        self.by_object.add(kept.object, number);
+        self.files.insert(number, kept);
+    }
+
     pub(super) fn bytes(&self) -> u64 {
         self.files.weighted_size()
     }
 
     /// What is kept under this key.
     pub(super) fn get(&self, key: &Key) -> Option<Bytes> {
-        let name = key_bytes(key);
-        let number = xxh3_128(&name);
+        let (name, number) = (key.bytes(), key.number());
         self.files.get(&number)?;
         let found = fs::read(self.folder.join(file_name(number))).ok().and_then(|file| check(file, &name));
         if found.is_none() {
@@ -124,22 +129,21 @@ impl DiskCache {
 
     /// Keeps these bytes, if the disk lets us.
     pub(super) fn put(&self, key: &Key, bytes: &Bytes) {
-        let name = key_bytes(key);
-        let number = xxh3_128(&name);
+        let (name, number) = (key.bytes(), key.number());
         match self.write(number, &name, bytes) {
             Ok(bytes) => {
-                self.files.insert(number, Kept { bytes, object: object_hash(&key.object) });
+                self.insert(number, Kept { bytes, object: object_number(&key.object) });
                 self.files.run_pending_tasks(); // what is too much goes now, not some time
             }
             Err(error) => tracing::warn!(%error, object = %key.object, "the cache could not keep an object on disk"),
         }
     }
 
-    /// Removes all files of an object.
-    pub(super) fn forget(&self, object: &Path) {
-        let hash = object_hash(object);
-        // The cache can do this: it was built so.
-        let _ = self.files.invalidate_entries_if(move |_, kept| kept.object == hash);
+    /// Removes all files of the object of this number.
+    pub(super) fn forget(&self, object: u64) {
+        for number in self.by_object.of(object) {
+            self.files.invalidate(&number);
+        }
         self.files.run_pending_tasks();
     }
 
@@ -185,19 +189,6 @@ fn number(path: &FilePath) -> Option<u128> {
 /// The file is gone, or whoever looks at it next finds it damaged.
 fn remove(path: &FilePath) {
     let _ = fs::remove_file(path);
-}
-
-/// A key as bytes: its range, and the object's name.
-fn key_bytes(key: &Key) -> Vec<u8> {
-    let range = key.range.clone().unwrap_or(u64::MAX..u64::MAX); // no object has that one
-    let mut bytes = Vec::from(range.start.to_le_bytes());
-    bytes.extend(range.end.to_le_bytes());
-    bytes.extend(key.object.as_ref().as_bytes());
-    bytes
-}
-
-fn object_hash(object: &Path) -> u64 {
-    xxh3_64(object.as_ref().as_bytes())
 }
 
 fn checksum(name: &[u8], bytes: &[u8]) -> u64 {
