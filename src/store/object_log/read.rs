@@ -75,7 +75,7 @@ async fn probe(
     let mut next = Some(first.0);
     while let Some(start) = next {
         // What is known to be there and one more; otherwise 1, 1, 2, 4, ...: as many as were found so far.
-        let known = usize::try_from((newest_seen.0 + 1).saturating_sub(start)).unwrap_or(usize::MAX);
+        let known = usize::try_from(newest_seen.0.saturating_add(1).saturating_sub(start)).unwrap_or(usize::MAX);
         let window = match known {
             0 => entries.len().clamp(1, SCAN_FETCHES_MAX),
             known => known.saturating_add(1).min(SCAN_KNOWN_FETCHES_MAX),
