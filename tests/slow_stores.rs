@@ -19,7 +19,7 @@ use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use object_store::throttle::{ThrottleConfig, ThrottledStore};
 use timely::progress::Antichain;
-use timely_persist::store::CountingStore;
+use timely_persist::store::{CountingStore, ObjectLog};
 use timely_persist::{Appended, Client, Config, ListenEvent, Shard, ShardId};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
@@ -188,6 +188,36 @@ async fn a_cursor_reads_a_run_in_spans_and_ahead() {
     let shard: Strings = client(Arc::new(slow.clone()), limits).await.shard(id);
     let reader = shard.open_reader("test").await.unwrap();
     assert_eq!(reader.snapshot_and_fetch(at(0)).await.unwrap().len(), 40_000);
+}
+
+/// Compaction asks for the beginnings of all its inputs at once, and stores a part while it merges the next.
+#[tokio::test(start_paused = true)]
+async fn a_compaction_takes_a_round_trip_to_read_one_to_store_and_one_to_delete() {
+    const BATCHES: u64 = 8;
+    let (store, log) = (Arc::new(InMemory::new()), Arc::new(InMemory::new()));
+    let open = async |store: Arc<dyn ObjectStore>, config: Config| {
+        let log = Arc::new(ObjectLog::new(log.clone()));
+        let client = Client::builder(store).consensus(log).config(config).runtime(Handle::current());
+        client.open().await.unwrap()
+    };
+    let id = ShardId::new();
+    let shard: Strings = open(store.clone(), config()).await.shard(id);
+    let mut writer = shard.open_writer("fill").await.unwrap();
+    for time in 0..BATCHES {
+        let part = (0..50).map(|row| ((format!("{row:08}"), time), time, 1));
+        assert_eq!(writer.compare_and_append(part, at(time), at(time + 1)).await.unwrap(), Appended::Committed);
+    }
+    let mut merging = config();
+    (merging.compact, merging.compaction_fan_in) = (true, BATCHES as usize);
+    let slow = slow(store);
+    let shard: Strings = open(Arc::new(slow.clone()), merging).await.shard(id);
+    shard.open_writer("know it").await.unwrap();
+    let (settled, taken) = rounds(shard.settle()).await;
+    settled.unwrap();
+    assert_eq!(taken, 3);
+    let counts = slow.counts();
+    assert_eq!((counts.gets, counts.puts, counts.deletes), (BATCHES, 1, BATCHES), "{counts:?}");
+    assert_eq!(shard.inspect().await.unwrap().parts, 1);
 }
 
 /// Opening a shard that others wrote, in a process that knows nothing of it, and reading all of it.
