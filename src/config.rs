@@ -3,6 +3,7 @@
 //! A [`Config`] is read once, when the client opens; nothing changes under a running dataflow. Fields are plain values:
 //! start from `Config::default()` and set what differs.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How parts are compressed when they are written. Readers read every kind.
@@ -115,6 +116,23 @@ pub struct Config {
 
     /// Bytes of parts that all sources of a client may have in flight together, decoded size. Default 64 MiB.
     pub inflight_bytes_max: usize,
+    /// Requests for parts that a client has under way at once; `inflight_bytes_max` bounds their bytes. Default 256: 5,500
+    /// requests per second, what a bucket answers to one prefix, at 45 ms each. A fetch beyond it waits its turn.
+    pub fetches_max: usize,
+    /// A second request is sent for an object, or a range of one, of which not all is there after this time; what comes
+    /// first is taken. Default none: a directory has no use for it, and for a bucket it depends on the distance. About
+    /// three times what most requests take is a good value. A read that is asked twice may take twice the memory.
+    pub hedge_delay: Option<Duration>,
+    /// The share of requests for objects that may be asked a second time, from 0 to 1. Default 0.05: one in twenty is more
+    /// than are slow for a reason of their own; where all are slow, asking twice makes them slower.
+    pub hedge_budget: f64,
+    /// What a cache of objects may keep in memory, in bytes. Default 0: no cache. It comes on top of `inflight_bytes_max`.
+    pub cache_memory_bytes_max: usize,
+    /// A local directory for a cache of objects on disk. Default none: no such cache. Processes may share it: each keeps a
+    /// folder of its own there, and takes over one that another left.
+    pub cache_directory: Option<PathBuf>,
+    /// What each process may keep in `cache_directory`, in bytes. Default 10 GiB.
+    pub cache_disk_bytes_max: u64,
     /// Parts that one reader step leases at most. Default 1,024.
     pub listen_parts_max: usize,
     /// The memory of a cursor, in bytes of decoded blocks. Default 64 MiB: above it a cursor reads smaller blocks.
@@ -163,6 +181,12 @@ impl Default for Config {
             compaction_bytes_max: 64 * MIB,
             compaction_threads: 1,
             inflight_bytes_max: 64 * MIB,
+            fetches_max: 256,
+            hedge_delay: None,
+            hedge_budget: 0.05,
+            cache_memory_bytes_max: 0,
+            cache_directory: None,
+            cache_disk_bytes_max: 10 << 30,
             listen_parts_max: 1_024,
             cursor_bytes_max: 64 * MIB,
             filter_audit_one_in: 1_000,

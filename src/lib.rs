@@ -26,7 +26,7 @@ pub use machine::Health;
 pub use maintain::Maintainer;
 pub use part::{ColumnStats, PartStats, StatValue};
 pub use read::{
-    Cursor, ExchangeablePart, FetchedPart, LeasedPart, Listen, ListenEvent, PartFetcher, PartRef, PartsStats,
+    Cursor, ExchangeablePart, FetchedPart, LeasedPart, Listen, ListenEvent, PartFetcher, PartRef, PartsStats, Pin,
     ReadHandle, SinceDowngrade, SinceHandle, Subscribe,
 };
 pub use store::Consensus;

@@ -131,7 +131,7 @@ async fn insist(log: Log, shard: ShardId, writer: usize, count: usize, total: Ar
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_server_killed_under_load_loses_nothing_that_was_acknowledged() {
+async fn a_server_killed_or_restarted_under_load_loses_nothing_that_was_acknowledged() {
     const WRITERS: usize = 8;
     const COMMITS: usize = 60;
     const KILLS: usize = 3;
@@ -146,7 +146,9 @@ async fn a_server_killed_under_load_loses_nothing_that_was_acknowledged() {
             tokio::task::yield_now().await;
         }
         let server = Arc::clone(&server);
-        tokio::task::spawn_blocking(move || (server.kill(), server.resume())).await.unwrap();
+        // A power cut, and a restart in good order, which tells the sessions that it ends.
+        let stop = if kill % 2 == 0 { Server::stop } else { Server::kill };
+        tokio::task::spawn_blocking(move || (stop(&server), server.resume())).await.unwrap();
     }
     let finished = tokio::time::timeout(Duration::from_secs(120), futures::future::try_join_all(writers)).await;
     let mut acknowledged = finished.expect("the writers to reconnect").unwrap().concat();
@@ -222,6 +224,45 @@ async fn what_is_wrong_with_a_connection_is_told_without_its_password() {
     }
     let log = PostgresLog::open(&server.url()).await.unwrap();
     assert!(!format!("{log:?}").contains("sesame"), "{log:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_says_nothing_is_given_up() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = silent.local_addr().unwrap().port();
+    // Connections are made, and that is all.
+    let listening = tokio::spawn(async move {
+        let mut connections = Vec::new();
+        while let Ok((connection, _)) = silent.accept().await {
+            connections.push(connection);
+        }
+    });
+    let options = PostgresOptions { connect_timeout: Duration::from_millis(50), ..PostgresOptions::default() };
+    let url = format!("postgres://tester@127.0.0.1:{port}/postgres");
+    let opening = tokio::time::timeout(Duration::from_secs(60), PostgresLog::open_with(&url, options));
+    let error = opening.await.expect("it is given up").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+    listening.abort();
+}
+
+/// Nothing that a caller gives becomes part of a statement: only one file has any, and it puts none together.
+#[test]
+fn statements_are_constants() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/postgres");
+    let files = std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path());
+    let mut statements = 0;
+    for path in files.chain([folder.with_extension("rs")]) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        if path.ends_with("statements.rs") {
+            assert!(!text.contains("format!") && !text.contains("fn ") && !text.contains("String"), "put together");
+            statements = text.matches("pub(super) const").count();
+            continue;
+        }
+        for word in ["\"SELECT ", "\"INSERT ", "\"UPDATE ", "\"DELETE ", "\"SET ", "\"LISTEN ", "\"BEGIN"] {
+            assert!(!text.contains(word), "{} has a statement of its own", path.display());
+        }
+    }
+    assert!(statements > 10, "the file of statements is not where it was");
 }
 
 #[tokio::test]

@@ -33,9 +33,6 @@ pub(crate) struct Settings<T: Time> {
     pub(crate) retry_pause_max: Duration,
 }
 
-/// Fetches under way at once on each worker, unless said otherwise: one decodes while the others wait for storage.
-pub(crate) const FETCHES_MAX: usize = 4;
-
 /// What waits at once for the leader's operator to hear it. More would only wait there.
 pub(crate) const LETTERS_MAX: usize = 4;
 
@@ -52,7 +49,7 @@ impl<T: Time> Settings<T> {
             until: Antichain::new(),
             snapshot: true,
             inflight_bytes_max: config.inflight_bytes_max as u64,
-            fetches_max: FETCHES_MAX,
+            fetches_max: config.fetches_max.max(1),
             audit_one_in: config.filter_audit_one_in,
             retry_pause_min: config.retry_pause_min,
             retry_pause_max: config.retry_pause_max,

@@ -105,7 +105,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> PersistSource<K, V, T, D> {
         self
     }
 
-    /// Fetches under way at once, on each worker; at least 1. Default 4.
+    /// Fetches under way at once, on each worker; at least 1. Default: `Config::fetches_max`, which also bounds all of
+    /// this process together. What a fetch takes in memory is bounded by [`max_inflight_bytes`](Self::max_inflight_bytes).
     pub fn fetch_concurrency(mut self, fetches: usize) -> Self {
         self.settings.fetches_max = fetches.max(1);
         self

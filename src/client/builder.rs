@@ -5,15 +5,16 @@ use std::sync::{Arc, Mutex};
 
 use object_store::ObjectStore;
 use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::Semaphore;
 
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::config::Config;
 use crate::error::Error;
 use crate::machine::{Context, Life};
-use crate::store::{Consensus, ObjectLog, qualify};
+use crate::store::{Consensus, HedgingStore, ObjectCache, ObjectLog, qualify};
 
 use super::url::{self, LogPlace, Place};
-use super::{Client, InflightPool, Shared};
+use super::{Client, InflightPool, Runtimes, Shared};
 
 /// Collects what a [`Client`] is made of.
 pub struct ClientBuilder {
@@ -111,9 +112,10 @@ impl ClientBuilder {
         self
     }
 
-    /// Opens the client. `Unavailable` if no threads could be started. No I/O, unless the logs are in a database.
+    /// Opens the client. `Unavailable` if no threads could be started; `Invalid` for a cache directory that cannot be used.
+    /// No I/O, unless the logs are in a database or there is a cache on disk.
     pub async fn open(self) -> Result<Client, Error> {
-        let mut runtimes = Vec::new();
+        let mut runtimes = Runtimes::default();
         let (runtime, upkeep, pulse) = match self.runtime {
             Some(handle) => (handle.clone(), handle.clone(), handle),
             None => {
@@ -122,7 +124,7 @@ impl ClientBuilder {
                 let upkeep = start(self.config.compaction_threads.max(1), "timely-persist-upkeep")?;
                 let pulse = start(1, "timely-persist-pulse")?;
                 let handles = (work.handle().clone(), upkeep.handle().clone(), pulse.handle().clone());
-                runtimes.extend([work, upkeep, pulse]);
+                runtimes.0.extend([work, upkeep, pulse]);
                 handles
             }
         };
@@ -131,9 +133,17 @@ impl ClientBuilder {
             (None, Some(consensus)) => consensus,
             (None, None) => Arc::new(ObjectLog::new(Arc::clone(&self.store))),
         };
+        let cache = open_cache(&runtime, &self.config).await?;
+        // Behind the log was made: what is in that may change.
+        let store = match self.config.hedge_delay {
+            Some(delay) => Arc::new(HedgingStore::new(self.store, delay, self.config.hedge_budget)),
+            None => self.store,
+        };
         let context = Arc::new(Context {
+            cache,
+            fetches: Semaphore::new(self.config.fetches_max.clamp(1, Semaphore::MAX_PERMITS)),
             consensus,
-            store: self.store,
+            store,
             config: self.config,
             clock: self.clock,
             entropy: self.entropy,
@@ -161,6 +171,16 @@ async fn open_database(runtime: &Handle, url: String) -> Result<Arc<dyn Consensu
 #[cfg(not(feature = "postgres"))]
 async fn open_database(_runtime: &Handle, _url: String) -> Result<Arc<dyn Consensus>, Error> {
     Err(Error::invalid("this build has no PostgreSQL: use the feature postgres of this crate"))
+}
+
+/// Opens the cache that the configuration asks for, where blocking for a disk holds nobody up.
+async fn open_cache(runtime: &Handle, config: &Config) -> Result<Option<ObjectCache>, Error> {
+    if config.cache_directory.is_none() {
+        return ObjectCache::open(config);
+    }
+    let config = config.clone();
+    let opening = runtime.spawn_blocking(move || ObjectCache::open(&config));
+    opening.await.map_err(|error| Error::unavailable("opening the cache was stopped").because(error))?
 }
 
 fn start(threads: usize, name: &str) -> Result<Runtime, Error> {

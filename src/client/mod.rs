@@ -37,8 +37,20 @@ struct Shared {
     context: Arc<Context>,
     shards: Mutex<HashMap<ShardId, Arc<dyn Any + Send + Sync>>>,
     /// Runtimes that this client made, to be stopped with it.
-    runtimes: Mutex<Vec<Runtime>>,
+    runtimes: Mutex<Runtimes>,
     inflight: InflightPool,
+}
+
+/// Runtimes of a client's own. Dropped, they end without waiting for what they do.
+#[derive(Default)]
+struct Runtimes(Vec<Runtime>);
+
+impl Drop for Runtimes {
+    fn drop(&mut self) {
+        for runtime in self.0.drain(..) {
+            runtime.shutdown_background(); // may be dropped inside another runtime, where waiting is not allowed
+        }
+    }
 }
 
 /// What the handles of one process on one shard share.
@@ -66,7 +78,7 @@ impl Client {
         };
         let _ = context.within(notes).await; // it was shut down before
         self.shared.stop();
-        let runtimes: Vec<Runtime> = lock(&self.shared.runtimes).drain(..).collect();
+        let runtimes = std::mem::take(&mut lock(&self.shared.runtimes).0);
         // Waiting for a runtime blocks: on a thread of its own.
         let (sender, receiver) = tokio::sync::oneshot::channel();
         let stop = move || {
@@ -139,9 +151,6 @@ impl Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         self.stop();
-        for runtime in lock(&self.runtimes).drain(..) {
-            runtime.shutdown_background(); // may be dropped inside another runtime, where waiting is not allowed
-        }
     }
 }
 

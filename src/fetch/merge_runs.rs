@@ -1,19 +1,19 @@
 //! Merging sorted runs that are read as it goes: what a cursor and a compaction do.
 //!
 //! Always: the memory of what was read and not merged yet stays within the bound given, however many runs there are. Of
-//! each run one chunk is being merged and, where the bound allows for it, one more is on its way: read and decoded by
-//! the runtime while the caller's thread merges.
+//! each run one chunk is being merged and, where the bound allows for it, more is on its way: read and decoded by the
+//! runtime while the caller's thread merges. The more room there is, the more is asked of the store at once, so that one
+//! that takes its time is asked early and seldom.
 
 use std::ops::ControlFlow;
 
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
 
 use crate::codec::{Data, Diff, Time};
 use crate::error::Error;
 use crate::part::{Chunk, Merge, MergeStep};
 
-use super::RunReader;
+use super::{RunReader, Task};
 
 /// A merge of runs.
 #[derive(Debug)]
@@ -26,23 +26,13 @@ pub struct MergeRuns<K: Data, V: Data, T: Time, D: Diff> {
 }
 
 /// What comes of reading a run: its next chunk, and the reader again.
-type Read<K, V, T, D> = (RunReader<T>, Result<Option<Chunk<K, V, T, D>>, Error>);
+type Read<K, V, T, D> = (Box<RunReader<T>>, Result<Option<Chunk<K, V, T, D>>, Error>);
 
 #[derive(Debug)]
 enum Run<K: Data, V: Data, T: Time, D: Diff> {
-    Idle(RunReader<T>),
-    Reading(Reading<Read<K, V, T, D>>),
+    Idle(Box<RunReader<T>>),
+    Reading(Task<Read<K, V, T, D>>),
     Ended,
-}
-
-/// A task that stops when nobody waits for it any more.
-#[derive(Debug)]
-struct Reading<R>(JoinHandle<R>);
-
-impl<R> Drop for Reading<R> {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 impl<K: Data, V: Data, T: Time, D: Diff> MergeRuns<K, V, T, D> {
@@ -54,10 +44,23 @@ impl<K: Data, V: Data, T: Time, D: Diff> MergeRuns<K, V, T, D> {
         let each = bytes_max / (outside + 2);
         let largest = runs.iter().map(RunReader::block_bytes).max().unwrap_or_default();
         let ahead = each as u64 >= largest.decoded.saturating_add(largest.decoding);
-        let chunk_bytes_max = if ahead { each / 2 } else { each };
+        // One span is read, one decoded, and the last rows of a third may still be merged; or, of compressed ones, two and
+        // two decoded blocks.
+        let span_bytes_max = Some(each / 4).filter(|bytes| *bytes as u64 >= largest.decoded);
         let merge = Merge::new(runs.len());
-        let runs = runs.into_iter().map(|run| run.within(chunk_bytes_max));
-        let runs = runs.map(|run| if ahead && !run.is_inline() { read(run, &runtime) } else { Run::Idle(run) });
+        let runs = runs.into_iter().map(|run| {
+            if run.is_inline() {
+                return Run::Idle(Box::new(run));
+            }
+            let run = run.within(if ahead { each / 2 } else { each });
+            let run = match span_bytes_max {
+                Some(bytes) => run.ahead(bytes, runtime.clone()),
+                None => run,
+            };
+            // Without room to read ahead there is room for the first chunks all the same.
+            let begins = ahead || run.begins_whole();
+            if begins { read(Box::new(run), &runtime) } else { Run::Idle(Box::new(run)) }
+        });
         Self { runs: runs.collect(), merge, runtime, ahead }
     }
 
@@ -79,8 +82,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> MergeRuns<K, V, T, D> {
             Run::Ended => None,
             Run::Idle(reader) => reader.next().await?,
             Run::Reading(reading) => {
-                let stopped = |error| Error::unavailable("reading a run was stopped").because(error);
-                let (reader, chunk) = (&mut reading.0).await.map_err(stopped)?;
+                let (reader, chunk) = reading.join().await?;
                 *run = Run::Idle(reader);
                 chunk?
             }
@@ -103,9 +105,9 @@ impl<K: Data, V: Data, T: Time, D: Diff> MergeRuns<K, V, T, D> {
     }
 }
 
-fn read<K: Data, V: Data, T: Time, D: Diff>(mut reader: RunReader<T>, runtime: &Handle) -> Run<K, V, T, D> {
-    Run::Reading(Reading(runtime.spawn(async move {
+fn read<K: Data, V: Data, T: Time, D: Diff>(mut reader: Box<RunReader<T>>, runtime: &Handle) -> Run<K, V, T, D> {
+    Run::Reading(Task::start(runtime, async move {
         let chunk = reader.next().await;
         (reader, chunk)
-    })))
+    }))
 }

@@ -6,10 +6,13 @@
 
 mod merge_runs;
 mod run_reader;
+mod spans;
+mod task;
 mod whole;
 mod window;
 
 pub use merge_runs::MergeRuns;
 pub use run_reader::{BlockBytes, RunReader};
+pub use task::Task;
 pub use whole::fetch_part;
 pub use window::{Plan, Window};

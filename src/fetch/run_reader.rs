@@ -1,26 +1,24 @@
 //! Reading a sorted run block by block.
 //!
-//! Always: one block in memory, and of a block that is larger than the reader may keep, a copy of some of its rows at a
-//! time: then the block is read again for the next ones. So any number of runs can be read side by side within a bound,
-//! at the price of reading more often.
+//! Always: the spans of blocks that were asked for, one block of them decoded, and of a block that is larger than the
+//! reader may keep, a copy of some of its rows at a time: then the block is read again for the next ones. So any number of
+//! runs can be read side by side within a bound, at the price of reading more often.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use tokio::runtime::Handle;
 
 use crate::codec::{Data, Diff, Time};
 use crate::error::Error;
 use crate::ids::ShardId;
 use crate::machine::Context;
-use crate::part::{BlockInfo, Chunk, EncodeOptions, PartTail};
-use crate::state::{Location, Part};
+use crate::part::{BlockInfo, Chunk, EncodeOptions};
+use crate::state::Part;
 
-use super::whole::naming;
-
-/// Parts up to this size, in bytes, are read with one request: about what a request costs in transfer.
-pub const WHOLE_BYTES_MAX: u64 = 256 << 10;
+use super::spans::{PartSpans, Span, WHOLE_BYTES_MAX, block_bytes, is_whole, part_bytes, read};
+use super::task::Task;
+use super::whole::{naming, trusted};
 
 /// The memory that reading a run takes, in bytes: what its largest block takes, and while it is decoded.
 ///
@@ -53,19 +51,38 @@ impl BlockBytes {
 pub struct RunReader<T: Time> {
     context: Arc<Context>,
     shard: ShardId,
-    parts: VecDeque<Part<T>>,
-    open: Option<Open>,
+    /// What nothing was asked of yet.
+    waiting: VecDeque<Part<T>>,
+    /// The part that is read span by span, unless that happens ahead.
+    part: Option<PartSpans<T>>,
+    /// What is read before it is wanted.
+    ahead: VecDeque<Ahead<T>>,
+    /// Where it is, if it is.
+    runtime: Option<Handle>,
+    open: Option<Open<T>>,
+    is_inline: bool,
+    /// Whether the runtime ended under it.
+    stopped: bool,
     /// The memory that what it gives out may take at a time.
     chunk_bytes_max: usize,
+    /// The memory that may be asked for with one request.
+    span_bytes_max: u64,
 }
 
-/// A part in the middle of being read.
+/// The next span of a part, on its way.
 #[derive(Debug)]
-struct Open {
-    tail: PartTail,
-    /// The whole part, if it is small enough that one request for all of it is the least.
-    whole: Option<Bytes>,
-    /// The block to be read next.
+struct Ahead<T: Time> {
+    bytes: u64,
+    /// Whether the part has no other span.
+    whole: bool,
+    read: Task<(PartSpans<T>, Result<Option<Span<T>>, Error>)>,
+}
+
+/// A span in the middle of being read.
+#[derive(Debug)]
+struct Open<T: Time> {
+    span: Span<T>,
+    /// The block to be given out next.
     block: usize,
     /// The rows of it that were given out before.
     rows: usize,
@@ -74,80 +91,160 @@ struct Open {
 impl<T: Time> RunReader<T> {
     /// A reader of these parts, which together are sorted.
     pub fn new(context: Arc<Context>, shard: ShardId, parts: impl IntoIterator<Item = Part<T>>) -> Self {
-        Self { context, shard, parts: parts.into_iter().collect(), open: None, chunk_bytes_max: usize::MAX }
+        let waiting: VecDeque<_> = parts.into_iter().collect();
+        Self {
+            context,
+            shard,
+            is_inline: waiting.iter().all(|part| part.blob().is_none()),
+            waiting,
+            part: None,
+            ahead: VecDeque::new(),
+            runtime: None,
+            open: None,
+            stopped: false,
+            chunk_bytes_max: usize::MAX,
+            span_bytes_max: WHOLE_BYTES_MAX,
+        }
     }
 
     /// Whether all its parts lie in the state, so that reading takes no memory.
     pub fn is_inline(&self) -> bool {
-        self.parts.iter().all(|part| part.blob().is_none())
+        self.is_inline
     }
 
-    /// The memory that reading it takes.
+    /// The memory that reading it takes, if it has not begun.
     pub fn block_bytes(&self) -> BlockBytes {
-        BlockBytes::of(&self.parts)
+        BlockBytes::of(&self.waiting)
+    }
+
+    /// Whether its first rows are one request away.
+    pub fn begins_whole(&self) -> bool {
+        self.waiting.front().is_some_and(|part| is_whole(part, self.span_bytes_max))
     }
 
     /// The same reader, which gives out no more than these bytes at a time, unless a single row has more.
     pub fn within(mut self, chunk_bytes_max: usize) -> Self {
         self.chunk_bytes_max = chunk_bytes_max.max(1);
+        self.span_bytes_max = self.span_bytes_max.min(self.chunk_bytes_max as u64);
         self
     }
 
-    /// The next rows; `None` at the end. One request for a part of up to [`WHOLE_BYTES_MAX`]; for a larger one, one for its
-    /// footer and one for each block (for each time a block is read). Cancelling leaves nothing undone that cannot be asked for again.
-    pub async fn next<K: Data, V: Data, D: Diff>(&mut self) -> Result<Option<Chunk<K, V, T, D>>, Error> {
-        while let Some(part) = self.parts.front() {
-            let open = match self.open.take() {
-                Some(open) => open,
-                None => {
-                    // Encoded it stays in memory beside the block at hand, which may be a copy.
-                    let both = part.meta.encoded_bytes.saturating_add(part.meta.decoded_bytes);
-                    let small = part.meta.encoded_bytes <= WHOLE_BYTES_MAX && both <= self.chunk_bytes_max as u64;
-                    let whole =
-                        if small { Some(self.read(part, None, 0..part.meta.encoded_bytes).await?) } else { None };
-                    let bytes = self.read(part, whole.as_ref(), part.meta.tail_range()?).await?;
-                    let tail = PartTail::parse(bytes, &part.meta).map_err(|error| naming(error, self.shard, part))?;
-                    Open { tail, whole, block: 0, rows: 0 }
-                }
-            };
-            let open = self.open.insert(open);
-            let Some(block) = open.tail.blocks().get(open.block).cloned() else {
-                self.open = None;
-                self.parts.pop_front();
-                continue;
-            };
-            let in_memory = open.whole.clone();
-            let whole = part.blob().is_none() || block_bytes(&block) <= self.chunk_bytes_max as u64;
-            let bytes = self.read(part, in_memory.as_ref(), block.range()).await?;
-            let Some(open) = &mut self.open else {
-                continue;
-            };
-            let chunk = open.tail.decode_block::<K, V, T, D>(open.block, bytes);
-            let chunk = chunk.map_err(|error| naming(error, self.shard, part))?;
-            if whole {
-                open.block += 1;
-                return Ok(Some(chunk));
-            }
-            let end = chunk.len().min(open.rows + rows_within(&chunk, &block, self.chunk_bytes_max));
-            let some = chunk.copy(open.rows..end).map_err(|error| naming(error, self.shard, part))?;
-            (open.block, open.rows) = if end == chunk.len() { (open.block + 1, 0) } else { (open.block, end) };
-            return Ok(Some(some));
-        }
-        Ok(None)
+    /// The same reader, which asks for up to `span_bytes_max` with one request and has as much asked for before it is
+    /// wanted: twice that is in memory.
+    pub fn ahead(mut self, span_bytes_max: usize, runtime: Handle) -> Self {
+        self.span_bytes_max = span_bytes_max as u64;
+        self.runtime = Some(runtime);
+        self
     }
 
-    async fn read(&self, part: &Part<T>, whole: Option<&Bytes>, range: Range<u64>) -> Result<Bytes, Error> {
-        let bytes = match (&part.location, whole) {
-            (Location::Inline(bytes), _) | (_, Some(bytes)) => slice(bytes, range),
-            (Location::Blob(name), None) => self.context.read_blob(self.shard, name, range).await?,
-        };
-        bytes.ok_or_else(|| naming(Error::corrupt("the object is missing"), self.shard, part))
+    /// The next rows; `None` at the end. One request for a part that fits in a span; for a larger one, one for its footer
+    /// and one for each span (for each time a block is read). Cancelling leaves nothing undone that cannot be asked for
+    /// again.
+    pub async fn next<K: Data, V: Data, D: Diff>(&mut self) -> Result<Option<Chunk<K, V, T, D>>, Error> {
+        loop {
+            if self.open.is_none() {
+                let Some(span) = self.next_span().await? else { return Ok(None) };
+                self.open = Some(Open { block: span.blocks.start, span, rows: 0 });
+            }
+            let Some(open) = &mut self.open else { continue };
+            let Some(info) = open.span.tail.blocks().get(open.block).filter(|_| open.block < open.span.blocks.end)
+            else {
+                self.open = None;
+                continue;
+            };
+            let part = &open.span.part;
+            let bytes = match open.span.block(open.block) {
+                Some(bytes) => bytes,
+                None => read(&self.context, self.shard, part, info.range()).await?,
+            };
+            let chunk = open.span.tail.decode_block::<K, V, T, D>(open.block, bytes);
+            let chunk = trusted(chunk, &self.context, self.shard, part).await?;
+            let chunk_bytes_max = self.chunk_bytes_max;
+            if part.blob().is_none() || block_bytes(info) <= chunk_bytes_max as u64 {
+                open.block += 1;
+                if open.block == open.span.blocks.end {
+                    self.open = None; // its bytes go with the chunk
+                }
+                return Ok(Some(chunk));
+            }
+            let end = chunk.len().min(open.rows + rows_within(&chunk, info, chunk_bytes_max));
+            let some = chunk.copy(open.rows..end).map_err(|error| naming(error, self.shard, part))?;
+            (open.block, open.rows) = if end == chunk.len() { (open.block + 1, 0) } else { (open.block, end) };
+            open.span.bytes.take_if(|bytes| bytes.len() > chunk_bytes_max);
+            return Ok(Some(some));
+        }
+    }
+
+    async fn next_span(&mut self) -> Result<Option<Span<T>>, Error> {
+        loop {
+            if self.stopped {
+                return Err(Error::unavailable("reading a run was stopped").of_shard(self.shard));
+            }
+            if let Some(part) = &mut self.part {
+                let span = part.next().await?;
+                if let Some(part) = self.part.take_if(|part| self.runtime.is_some() || part.is_finished()) {
+                    self.go_on(part);
+                }
+                if span.is_some() {
+                    return Ok(span);
+                }
+                continue;
+            }
+            self.read_ahead();
+            if let Some(first) = self.ahead.front_mut() {
+                let joined = first.read.join().await;
+                self.ahead.pop_front();
+                let (part, span) = joined.inspect_err(|_| self.stopped = true)?;
+                match span {
+                    Err(_) => self.part = Some(part), // it may be asked again
+                    Ok(None) => continue,
+                    Ok(Some(_)) => self.go_on(part),
+                }
+                return span;
+            }
+            let Some(part) = self.waiting.pop_front() else { return Ok(None) };
+            self.part = Some(self.spans(part));
+        }
+    }
+
+    /// Begins to read what follows a span of this part.
+    fn go_on(&mut self, part: PartSpans<T>) {
+        if let Some(runtime) = self.runtime.as_ref().filter(|_| !part.is_finished()) {
+            self.ahead.push_front(Ahead { bytes: self.span_bytes_max, whole: false, read: start(runtime, part) });
+        }
+        self.read_ahead();
+    }
+
+    /// Begins to read the next parts, as far as a span's bytes go.
+    fn read_ahead(&mut self) {
+        let Some(runtime) = self.runtime.clone() else { return };
+        let mut bytes: u64 = self.ahead.iter().map(|ahead| ahead.bytes).sum();
+        while self.ahead.back().is_none_or(|last| last.whole)
+            && let Some(next) = self.waiting.front()
+        {
+            let whole = is_whole(next, self.span_bytes_max);
+            let next_bytes = part_bytes(next).min(self.span_bytes_max);
+            bytes = bytes.saturating_add(next_bytes);
+            if !self.ahead.is_empty() && bytes > self.span_bytes_max {
+                return;
+            }
+            if let Some(part) = self.waiting.pop_front() {
+                let read = start(&runtime, self.spans(part));
+                self.ahead.push_back(Ahead { bytes: next_bytes, whole, read });
+            }
+        }
+    }
+
+    fn spans(&self, part: Part<T>) -> PartSpans<T> {
+        PartSpans::new(Arc::clone(&self.context), self.shard, part, self.span_bytes_max)
     }
 }
 
-/// The memory that a block takes, decoded or not.
-fn block_bytes(block: &BlockInfo) -> u64 {
-    block.decoded_bytes.max(block.len)
+fn start<T: Time>(runtime: &Handle, mut part: PartSpans<T>) -> Task<(PartSpans<T>, Result<Option<Span<T>>, Error>)> {
+    Task::start(runtime, async move {
+        let span = part.next().await;
+        (part, span)
+    })
 }
 
 /// How many rows of a block take about so many bytes; at least one.
@@ -158,9 +255,4 @@ fn rows_within<K: Data, V: Data, T: Time, D: Diff>(
 ) -> usize {
     let row_bytes = block_bytes(block).div_ceil(chunk.len().max(1) as u64).max(1);
     usize::try_from(bytes_max as u64 / row_bytes).unwrap_or(usize::MAX).max(1)
-}
-
-fn slice(bytes: &Bytes, range: Range<u64>) -> Option<Bytes> {
-    let (start, end) = (usize::try_from(range.start).ok()?, usize::try_from(range.end).ok()?);
-    (start <= end && end <= bytes.len()).then(|| bytes.slice(start..end))
 }

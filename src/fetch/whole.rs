@@ -19,17 +19,31 @@ pub async fn fetch_part<K: Data, V: Data, T: Time, D: Diff>(
     part: &Part<T>,
 ) -> Result<Vec<Chunk<K, V, T, D>>, Error> {
     let bytes = part_bytes(context, shard, part).await?;
-    decode_part(bytes, &part.meta).map_err(|error| naming(error, shard, part))
+    trusted(decode_part(bytes, &part.meta), context, shard, part).await
+}
+
+/// What was made of a part's bytes. An error names the part, and no cache keeps the bytes any longer.
+pub(super) async fn trusted<R, T: Time>(
+    made: Result<R, Error>,
+    context: &Context,
+    shard: ShardId,
+    part: &Part<T>,
+) -> Result<R, Error> {
+    if let (Err(_), Some(name)) = (&made, part.blob()) {
+        context.distrust_blob(shard, name).await;
+    }
+    made.map_err(|error| naming(error, shard, part))
 }
 
 async fn part_bytes<T: Time>(context: &Context, shard: ShardId, part: &Part<T>) -> Result<Bytes, Error> {
     match &part.location {
         Location::Inline(bytes) => Ok(bytes.clone()),
         // By range, not whole: the length is known, so the bytes arrive in one buffer of the right size.
-        Location::Blob(name) => match context.read_blob(shard, name, 0..part.meta.encoded_bytes).await? {
-            Some(bytes) => Ok(bytes),
-            None => Err(naming(Error::corrupt("the object is missing"), shard, part)),
-        },
+        Location::Blob(name) => {
+            let length = part.meta.encoded_bytes;
+            let found = context.read_blob(shard, name, 0..length, length).await?;
+            found.ok_or_else(|| naming(Error::corrupt("the object is missing"), shard, part))
+        }
     }
 }
 

@@ -32,17 +32,19 @@ impl<T: Time> Machine<T> {
 
     /// Reads the log to its head. The caller has the committer's lock.
     pub(super) async fn catch_up(&self, retry: &mut Retry<'_>) -> Result<(), Error> {
+        let mut scanned = None;
         if self.state.borrow().seqno == SeqNo::ZERO {
             let Some(head) = self.ask(retry, || self.context.consensus.head(self.shard)).await? else {
                 return Ok(());
             };
-            self.start_from(head, retry).await?;
+            scanned = self.start_from(head, retry).await?;
         }
-        let limit = self.context.config.scan_entries_max;
         loop {
             let known = self.state();
-            let entries =
-                self.ask(retry, || self.context.consensus.scan(self.shard, known.seqno.next(), limit)).await?;
+            let entries = match scanned.take() {
+                Some(entries) => entries,
+                None => self.scan(known.seqno, retry).await?,
+            };
             let Some(first) = entries.first() else {
                 return Ok(());
             };
@@ -51,10 +53,10 @@ impl<T: Time> Machine<T> {
                 let Some(head) = self.ask(retry, || self.context.consensus.head(self.shard)).await? else {
                     return Err(Error::corrupt("the log has entries but no head"));
                 };
-                self.start_from(head, retry).await?;
+                scanned = self.start_from(head, retry).await?;
                 continue;
             }
-            let full = entries.len() >= limit;
+            let full = entries.len() >= self.context.config.scan_entries_max;
             let mut state = State::clone(&known);
             for entry in &entries {
                 apply(&mut state, entry)?;
@@ -66,19 +68,27 @@ impl<T: Time> Machine<T> {
         }
     }
 
-    /// Installs the newest rollup that the log's head names, or the first entries where there is none yet.
-    async fn start_from(&self, mut head: LogEntry, retry: &mut Retry<'_>) -> Result<(), Error> {
+    /// Entries behind a position.
+    async fn scan(&self, behind: SeqNo, retry: &mut Retry<'_>) -> Result<Vec<LogEntry>, Error> {
+        let limit = self.context.config.scan_entries_max;
+        self.ask(retry, || self.context.consensus.scan(self.shard, behind.next(), limit)).await
+    }
+
+    /// Installs the newest rollup that the log's head names, and gives the entries behind it, read meanwhile. `None` where
+    /// there is no rollup yet: the log begins at its beginning.
+    async fn start_from(&self, mut head: LogEntry, retry: &mut Retry<'_>) -> Result<Option<Vec<LogEntry>>, Error> {
         loop {
             let entry: Entry<T> = decode(&head)?;
             let Some(rollup) = entry.rollup else {
                 return match self.state.borrow().seqno {
-                    SeqNo::ZERO => Ok(()), // the log begins at its beginning
+                    SeqNo::ZERO => Ok(None),
                     _ => Err(Error::corrupt("the log was truncated without a rollup")),
                 };
             };
-            if let Some(state) = self.read_rollup(&rollup).await? {
+            let (read, scanned) = futures::join!(self.read_rollup(&rollup), self.scan(rollup.seqno, retry));
+            if let Some(state) = read? {
                 self.install(state);
-                return Ok(());
+                return scanned.map(Some);
             }
             // A newer rollup has replaced it since the head was read: its entry is in the log now.
             let newer = self.ask(retry, || self.context.consensus.head(self.shard)).await?;
@@ -93,11 +103,14 @@ impl<T: Time> Machine<T> {
         let Some(bytes) = self.context.read_whole_blob(self.shard, &rollup.name).await? else {
             return Ok(None);
         };
-        let state = State::decode(&bytes, self.shard).map_err(|error| error.of_object(rollup.name.clone()))?;
-        if state.seqno != rollup.seqno {
-            return Err(Error::corrupt("a rollup is of another position").of_object(rollup.name.clone()));
+        let state = State::decode(&bytes, self.shard).and_then(|state| match state.seqno == rollup.seqno {
+            true => Ok(state),
+            false => Err(Error::corrupt("a rollup is of another position")),
+        });
+        if state.is_err() {
+            self.context.distrust_blob(self.shard, &rollup.name).await;
         }
-        Ok(Some(state))
+        state.map(Some).map_err(|error| error.of_object(rollup.name.clone()))
     }
 
     /// Asks the log until it answers or the deadline has passed. Only for questions: asking twice does no harm.

@@ -6,13 +6,13 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, Weak};
 
 use object_store::ObjectStore;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::clock::{Clock, Entropy};
 use crate::config::Config;
 use crate::error::Error;
 use crate::ids::blob_name;
-use crate::store::Consensus;
+use crate::store::{Consensus, ObjectCache};
 
 use super::carried::{Carried, Within};
 
@@ -98,6 +98,10 @@ pub struct Context {
     pub pulse: Handle,
     /// Until when it may be used.
     pub life: Life,
+    /// What was read of objects before, if that is kept.
+    pub cache: Option<ObjectCache>,
+    /// Requests for parts that may still be begun: [`Config::fetches_max`] less those under way.
+    pub fetches: Semaphore,
 }
 
 /// Names the store, and no credentials.

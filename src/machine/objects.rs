@@ -15,7 +15,10 @@ use crate::store::keys;
 use super::{Context, Retry};
 
 impl Context {
-    /// The bytes of an object in this range; `None` where there is no such object.
+    /// The bytes of an object in this range; `None` where there is no such object. Of such requests a client has
+    /// `Config::fetches_max` under way at once: this one waits for its turn first, and its deadline begins behind that.
+    ///
+    /// `length` says how many bytes the object has. What a cache keeps of it is not asked for; what is read is kept there.
     ///
     /// Cancelling leaves nothing.
     pub async fn read_blob(
@@ -23,8 +26,30 @@ impl Context {
         shard: ShardId,
         name: &str,
         range: std::ops::Range<u64>,
+        length: u64,
     ) -> Result<Option<Bytes>, Error> {
         let path = keys::blob(shard, name);
+        let Some(cache) = &self.cache else {
+            return self.read_range(shard, name, range).await;
+        };
+        if let Some(bytes) = cache.get(&path, Some(range.clone()), Some(length)).await {
+            return Ok(Some(bytes));
+        }
+        let read = self.read_range(shard, name, range.clone()).await?;
+        if let Some(bytes) = &read {
+            cache.put(&path, Some(range), bytes.clone()).await;
+        }
+        Ok(read)
+    }
+
+    async fn read_range(
+        &self,
+        shard: ShardId,
+        name: &str,
+        range: std::ops::Range<u64>,
+    ) -> Result<Option<Bytes>, Error> {
+        let path = keys::blob(shard, name);
+        let _turn = self.fetches.acquire().await; // never closed
         // A range that the object does not have is no answer of a store's own kind: each says it in other words.
         let get = || async {
             match self.store.get_range(&path, range.clone()).await {
@@ -52,10 +77,27 @@ impl Context {
     /// Cancelling leaves nothing.
     pub async fn read_whole_blob(&self, shard: ShardId, name: &str) -> Result<Option<Bytes>, Error> {
         let path = keys::blob(shard, name);
+        if let Some(cache) = &self.cache
+            && let Some(bytes) = cache.get(&path, None, None).await
+        {
+            return Ok(Some(bytes));
+        }
         match self.persist(|| async { self.store.get(&path).await?.bytes().await }).await {
-            Ok(bytes) => Ok(Some(bytes)),
+            Ok(bytes) => {
+                if let Some(cache) = &self.cache {
+                    cache.put(&path, None, bytes.clone()).await;
+                }
+                Ok(Some(bytes))
+            }
             Err(Tried::Failed(object_store::Error::NotFound { .. })) => Ok(None),
             Err(tried) => Err(tried.into_error("could not be read", shard, &path)),
+        }
+    }
+
+    /// Says that what was read of an object is not what was written: a cache reads it again the next time.
+    pub async fn distrust_blob(&self, shard: ShardId, name: &str) {
+        if let Some(cache) = &self.cache {
+            cache.forget(&keys::blob(shard, name)).await;
         }
     }
 
@@ -86,6 +128,9 @@ impl Context {
     /// Cancelling, and an error, leave the object there or not.
     pub async fn delete_blob(&self, shard: ShardId, name: &str) -> Result<(), Error> {
         let path = keys::blob(shard, name);
+        if let Some(cache) = &self.cache {
+            cache.forget(&path).await;
+        }
         match self.persist(|| self.store.delete(&path)).await {
             Ok(()) | Err(Tried::Failed(object_store::Error::NotFound { .. })) => Ok(()),
             Err(tried) => Err(tried.into_error("could not be deleted", shard, &path)),

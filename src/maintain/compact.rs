@@ -1,6 +1,6 @@
 //! Compaction: adjacent batches become one, sorted, with old times merged into the since.
 //!
-//! The merge streams: one block per input run and one part of output in memory. Times at or below the greatest lower
+//! The merge streams: some blocks per input run and two parts of output in memory, one of them being stored. Times at or below the greatest lower
 //! bound of the since are moved to it and nothing else is touched, so no update ever crosses a listener's position (see
 //! `read::listen`).
 
@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::codec::{Data, Diff, Time};
 use crate::error::Error;
-use crate::fetch::{MergeRuns, RunReader};
+use crate::fetch::{MergeRuns, RunReader, Task};
 use crate::machine::{Context, Machine};
 use crate::part::{EncodeOptions, EncodedPart, MergeStep, SortedPartWriter};
 use crate::state::transition::{Replacement, replace};
@@ -123,17 +123,31 @@ async fn merge_runs<K: Data, V: Data, T: Time, D: Diff>(
     let mut merge = MergeRuns::<K, V, T, D>::new(readers, bytes_max, runtime);
     let floor = glb(&fitting.since);
     let inline_bytes_max = if to_objects { 0 } else { context.config.inline_part_bytes_max };
-    let mut writer = new_writer(context)?;
+    let mut storing = Storing { machine, inline_bytes_max, under_way: None };
+    let merged = merge_into(&mut merge, &descs, floor.as_ref(), &mut storing, output).await;
+    // Also after an error, so that it is known what to remove.
+    let stored = storing.end(output).await;
+    merged.and(stored)
+}
+
+async fn merge_into<K: Data, V: Data, T: Time, D: Diff>(
+    merge: &mut MergeRuns<K, V, T, D>,
+    descs: &[Description<T>],
+    floor: Option<&T>,
+    storing: &mut Storing<'_, T>,
+    output: &mut Run<T>,
+) -> Result<(), Error> {
+    let context = Arc::clone(storing.machine.context());
+    let mut writer = new_writer(&context)?;
     loop {
-        match merge_step(&mut merge, &mut writer, &descs, floor.as_ref(), context.config.part_bytes_max)? {
+        match merge_step(merge, &mut writer, descs, floor, context.config.part_bytes_max)? {
             MergeStep::NeedChunk(input) => merge.supply(input).await?,
             MergeStep::Paused(()) => {
-                let full = std::mem::replace(&mut writer, new_writer(context)?);
-                output.extend(store(context, machine, full.finish()?, inline_bytes_max).await?);
+                let full = std::mem::replace(&mut writer, new_writer(&context)?);
+                storing.next(output, full.finish()?).await?;
             }
             MergeStep::Done => {
-                output.extend(store(context, machine, writer.finish()?, inline_bytes_max).await?);
-                return Ok(());
+                return storing.next(output, writer.finish()?).await;
             }
         }
     }
@@ -172,19 +186,41 @@ fn merge_step<K: Data, V: Data, T: Time, D: Diff>(
     })
 }
 
-async fn store<T: Time>(
-    context: &Arc<Context>,
-    machine: &Arc<Machine<T>>,
-    encoded: Option<EncodedPart<T>>,
+/// Stores the parts of a run, one while the next is being merged.
+struct Storing<'a, T: Time> {
+    machine: &'a Arc<Machine<T>>,
     inline_bytes_max: usize,
-) -> Result<Option<Part<T>>, Error> {
-    let Some(encoded) = encoded else {
-        return Ok(None);
-    };
-    if encoded.bytes.len() <= inline_bytes_max {
-        return Ok(Some(Part { location: Location::Inline(encoded.bytes), meta: encoded.meta }));
+    /// The part under way, and whatever stores it.
+    under_way: Option<(Part<T>, Task<Result<(), Error>>)>,
+}
+
+impl<T: Time> Storing<'_, T> {
+    /// Begins with a part, after the one before it is stored.
+    async fn next(&mut self, output: &mut Run<T>, encoded: Option<EncodedPart<T>>) -> Result<(), Error> {
+        self.end(output).await?;
+        let Some(EncodedPart { bytes, meta, .. }) = encoded else {
+            return Ok(());
+        };
+        if bytes.len() <= self.inline_bytes_max {
+            output.push(Part { location: Location::Inline(bytes), meta });
+            return Ok(());
+        }
+        let (context, shard) = (Arc::clone(self.machine.context()), self.machine.shard());
+        let name = context.part_name();
+        let part = Part { location: Location::Blob(name.clone()), meta };
+        // Not on this runtime, whose thread is busy merging.
+        let runtime = context.runtime.clone();
+        let write = async move { context.write_blob(shard, &name, bytes).await };
+        self.under_way = Some((part, Task::start(&runtime, write)));
+        Ok(())
     }
-    let name = context.part_name();
-    context.write_blob(machine.shard(), &name, encoded.bytes).await?;
-    Ok(Some(Part { location: Location::Blob(name), meta: encoded.meta }))
+
+    /// Waits for the part under way. On an error it may be stored or not: a sweep finds it.
+    async fn end(&mut self, output: &mut Run<T>) -> Result<(), Error> {
+        if let Some((part, mut write)) = self.under_way.take() {
+            write.join().await??;
+            output.push(part);
+        }
+        Ok(())
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::codec::{Data, Diff, Time};
 use crate::error::{EncodedFrontier, Error, ErrorKind};
 use crate::fetch::{Plan, fetch_part};
-use crate::machine::{KeepAlive, Machine};
+use crate::machine::{Context, KeepAlive, Machine};
 
 use super::leased::PartRef;
 use super::{FetchedPart, PartRef as PublicPartRef};
@@ -37,6 +37,10 @@ impl<K: Data, V: Data, T: Time, D: Diff> PartFetcher<K, V, T, D> {
         let part: PartRef<T> = part.into();
         let context = Arc::clone(self.machine.context());
         context.within(self.fetch_ref(part)).await
+    }
+
+    pub(super) fn context(&self) -> &Arc<Context> {
+        self.machine.context()
     }
 
     async fn fetch_ref(&self, part: PartRef<T>) -> Result<FetchedPart<K, V, T, D>, Error> {

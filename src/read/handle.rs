@@ -15,10 +15,11 @@ use crate::part::PartStats;
 use crate::state::transition::too_early;
 use crate::state::{CodecNames, Part, State, passed};
 
+use super::ahead::FetchAhead;
 use super::cursor::{Cursor, is_wrongly_discarded};
 use super::leased::Reading;
 use super::ledger::Ledger;
-use super::{LeasedPart, Listen, PartFetcher, Roster, Subscribe};
+use super::{LeasedPart, Listen, PartFetcher, Pin, Roster, Subscribe};
 
 /// Reads a shard at times beyond its since, which it keeps from being merged away.
 ///
@@ -209,17 +210,16 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
         Ok(rows)
     }
 
-    /// The shard's contents at `as_of`, row by row, not consolidated: one part in memory at a time. Errors as in
+    /// The shard's contents at `as_of`, row by row, not consolidated: parts are fetched ahead within
+    /// `Config::inflight_bytes_max`, in order. Errors as in
     /// [`ReadHandle::snapshot`] and `PartFetcher::fetch`; an error ends the stream. Dropping it leaves nothing.
     pub async fn snapshot_and_stream(
         &self,
         as_of: Antichain<T>,
     ) -> Result<impl Stream<Item = Result<((K, V), T, D), Error>> + use<K, V, T, D>, Error> {
-        let parts = self.snapshot(as_of).await?;
-        let fetcher = self.fetcher();
-        let fetched = stream::iter(parts).then(move |part| {
-            let fetcher = fetcher.clone();
-            async move { fetcher.fetch(part).await }
+        let fetching = FetchAhead::new(self.fetcher(), self.snapshot(as_of).await?);
+        let fetched = stream::try_unfold(fetching, |mut fetching| async move {
+            Ok(fetching.next().await?.map(|part| (part, fetching)))
         });
         let rows = fetched.map_ok(|part| stream::iter(owned_rows(part)).map(Ok)).try_flatten();
         let ended = std::cell::Cell::new(false);
@@ -256,6 +256,16 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
     /// Gives back the lease of a part that was exchanged. `Invalid` if it is not out.
     pub fn return_lease(&self, id: LeaseId) -> Result<(), Error> {
         self.ledger.give_back(id)
+    }
+
+    /// Keeps all objects: while the [`Pin`] lives, none is deleted that the shard's state refers to now or comes to refer to.
+    /// For whoever copies the shard's log and then its objects, a backup above all: the copies fit. What is compacted
+    /// meanwhile stays on disk, too, so it is not for long. No I/O.
+    ///
+    /// `LeaseExpired` if the reader was lost; [`Pin::check`], asked afterwards, says the same if it is lost meanwhile.
+    pub fn pin(&self) -> Result<Pin<T>, Error> {
+        let number = self.ledger.take(|_state, leasing| leasing.lease_all())?;
+        Ok(Pin::new(&self.ledger, number))
     }
 
     /// Fetches what this reader leases.
@@ -295,9 +305,6 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
         machine.context().within(machine.wait_for(find)).await
     }
 }
-
-/// Parts that are fetched at once where all rows are wanted in memory anyway.
-pub(super) const FETCHES_MAX: usize = 4;
 
 fn owned_rows<K: Data, V: Data, T: Time, D: Diff>(
     part: super::FetchedPart<K, V, T, D>,

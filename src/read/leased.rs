@@ -57,6 +57,24 @@ impl<T: Time> Drop for Lease<T> {
     }
 }
 
+/// Keeps every object that a state of the shard refers to, from the moment it was taken on: see `ReadHandle::pin`. Dropping
+/// it lets go.
+///
+/// The reader stays registered for as long as it lives, also when the handle is gone.
+#[derive(Debug)]
+pub struct Pin<T: Time>(Lease<T>);
+
+impl<T: Time> Pin<T> {
+    pub(crate) fn new(ledger: &Arc<Ledger<T>>, number: u64) -> Self {
+        Self(Lease { ledger: Arc::clone(ledger), number, exchanged: AtomicBool::new(false) })
+    }
+
+    /// `LeaseExpired` if the reader was lost: then objects may be gone that this should have kept.
+    pub fn check(&self) -> Result<(), Error> {
+        self.0.ledger.check()
+    }
+}
+
 /// A part that its reader holds for whoever has this value. Dropping it gives the lease back.
 ///
 /// The reader stays registered for as long as one of its leased parts lives, also when its handle is gone.

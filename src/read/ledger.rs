@@ -43,7 +43,17 @@ struct Page<T> {
 
 struct Leased {
     seqno: SeqNo,
-    blob: Option<String>,
+    what: What,
+}
+
+/// What a lease is of.
+enum What {
+    /// An object.
+    Blob(String),
+    /// A part that lies in the state.
+    Inline,
+    /// Everything that a state from the lease's SeqNo on refers to.
+    All,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -62,9 +72,18 @@ pub(crate) struct Leasing<'a, T> {
 impl<T> Leasing<'_, T> {
     /// Leases one part.
     pub(crate) fn lease(&mut self, blob: Option<&str>) -> u64 {
+        self.lease_what(blob.map_or(What::Inline, |name| What::Blob(name.to_owned())))
+    }
+
+    /// Leases whatever a state from here on refers to.
+    pub(crate) fn lease_all(&mut self) -> u64 {
+        self.lease_what(What::All)
+    }
+
+    fn lease_what(&mut self, what: What) -> u64 {
         let number = self.page.next;
         self.page.next += 1;
-        self.page.leases.insert(number, Leased { seqno: self.seqno, blob: blob.map(str::to_owned) });
+        self.page.leases.insert(number, Leased { seqno: self.seqno, what });
         *self.page.per_seqno.entry(self.seqno).or_default() += 1;
         number
     }
@@ -265,8 +284,12 @@ impl<T> Page<T> {
         }
         self.per_seqno.clear();
         for leased in self.leases.values_mut() {
-            let end = leased.blob.as_deref().and_then(|blob| died.get(blob)).map(|seqno| seqno.previous());
-            leased.seqno = leased.seqno.max(end.unwrap_or(state.seqno));
+            let end = match &leased.what {
+                What::All => leased.seqno,
+                What::Inline => state.seqno,
+                What::Blob(name) => died.get(name.as_str()).map_or(state.seqno, |seqno| seqno.previous()),
+            };
+            leased.seqno = leased.seqno.max(end);
             *self.per_seqno.entry(leased.seqno).or_default() += 1;
         }
     }

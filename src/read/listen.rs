@@ -20,7 +20,7 @@ use crate::ids::LeaseId;
 use crate::machine::{Follow, Health};
 use crate::state::{State, advance_frontier, passed};
 
-use super::handle::FETCHES_MAX;
+use super::ahead::FetchAhead;
 use super::leased::Reading;
 use super::{LeasedPart, PartFetcher, ReadHandle};
 
@@ -214,12 +214,12 @@ impl<K: Data, V: Data, T: Time, D: Diff> Listen<K, V, T, D> {
                 events.push(match event {
                     ListenEvent::Progress(frontier) => ListenEvent::Progress(frontier),
                     ListenEvent::Updates(parts) => {
-                        let fetching = stream::iter(parts).map(|part| fetcher.fetch(part)).buffered(FETCHES_MAX);
-                        let collect = |mut rows: Vec<_>, part: super::FetchedPart<K, V, T, D>| {
+                        let mut fetching = FetchAhead::new(fetcher.clone(), parts);
+                        let mut rows = Vec::new();
+                        while let Some(part) = fetching.next().await? {
                             rows.extend(part.rows());
-                            std::future::ready(Ok(rows))
-                        };
-                        ListenEvent::Updates(fetching.try_fold(Vec::new(), collect).await?)
+                        }
+                        ListenEvent::Updates(rows)
                     }
                 });
             }

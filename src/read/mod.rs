@@ -4,6 +4,7 @@
 //! it protects); snapshot at `as_of` and what a listen from there shows add up to the history at every later time; a
 //! read that the cached state can answer asks the log nothing. Writing knows nothing of this layer, nor the other way.
 
+mod ahead;
 mod critical;
 mod cursor;
 mod fetched;
@@ -19,6 +20,6 @@ pub use cursor::Cursor;
 pub use fetched::FetchedPart;
 pub use fetcher::PartFetcher;
 pub use handle::{PartsStats, ReadHandle};
-pub use leased::{ExchangeablePart, LeasedPart, PartRef};
+pub use leased::{ExchangeablePart, LeasedPart, PartRef, Pin};
 pub use listen::{Listen, ListenEvent, Subscribe};
 pub(crate) use roster::Roster;

@@ -1,9 +1,11 @@
 //! The two seams to storage: a log per shard ([`Consensus`]) and objects (`object_store::ObjectStore` itself).
 //!
 //! Implementations: [`ObjectLog`] keeps the log in an object store; [`Directory`] is a local directory as an object
-//! store; `PostgresLog` (feature `postgres`) keeps the log in a database. Decorators count ([`CountingStore`], [`CountingLog`]) and, for tests, let things go wrong ([`FaultyStore`],
-//! [`FaultyLog`]).
+//! store; `PostgresLog` (feature `postgres`) keeps the log in a database. Decorators count ([`CountingStore`], [`CountingLog`]),
+//! ask again where an answer is slow ([`HedgingStore`]) and, for tests, let things go wrong ([`FaultyStore`],
+//! [`FaultyLog`]). Beside them, an [`ObjectCache`] of what never changes.
 
+pub mod cache;
 pub mod consensus;
 pub mod counting_log;
 pub mod counting_store;
@@ -11,6 +13,7 @@ pub mod directory;
 pub mod faults;
 pub mod faulty_log;
 pub mod faulty_store;
+pub mod hedging_store;
 pub mod keys;
 pub mod object_log;
 #[cfg(feature = "postgres")]
@@ -18,6 +21,7 @@ pub mod postgres;
 pub mod probe;
 mod signals;
 
+pub use cache::ObjectCache;
 pub use consensus::{CompareAndSet, Consensus, LogEntry, LogError, LogWatch};
 pub use counting_log::{CountingLog, LogCounts};
 pub use counting_store::{CountingStore, OperationCounts};
@@ -25,6 +29,7 @@ pub use directory::Directory;
 pub use faults::{Fault, FaultRates, Faults, Gate, Operation, Rule};
 pub use faulty_log::FaultyLog;
 pub use faulty_store::FaultyStore;
+pub use hedging_store::HedgingStore;
 pub use object_log::ObjectLog;
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresLog;

@@ -18,7 +18,7 @@
 //! | `compare_and_set`, conflict | 1 create, 1 get, 1 list of the boundary folder |
 //! | `compare_and_set`, where it would make a gap | 2 gets (one of them head), 1 list of the boundary folder |
 //! | `scan`, nothing new | 1 get, 1 list of the boundary folder |
-//! | `scan`, n entries | n gets, up to [`SCAN_FETCHES_MAX`] gets that find nothing, 1 list of the boundary folder |
+//! | `scan`, n entries | n gets, up to [`SCAN_FETCHES_MAX`] gets that find nothing (1 where this process saw the head), 1 list of the boundary folder |
 //! | `head` | 1 list of the log folder, 1 get, 1 list of the boundary folder |
 //! | `truncate` of n entries | 1 list of each folder, n + 1 gets, 1 create, n deletes and one per older boundary marker |
 //! | `truncate` of nothing | 1 list of each folder |
@@ -45,7 +45,7 @@ mod wake_ups;
 
 pub use boundary::BOUNDARY_DIGESTS_MAX;
 pub use commit::{CREATE_ATTEMPTS_MAX, CREATE_BACKOFF};
-pub use read::{READ_ATTEMPTS_MAX, SCAN_FETCHES_MAX};
+pub use read::{READ_ATTEMPTS_MAX, SCAN_FETCHES_MAX, SCAN_KNOWN_FETCHES_MAX};
 pub use seen::SEEN_SHARDS_MAX;
 pub use wake_ups::{POLL_INTERVAL_MAX, POLL_INTERVAL_MIN};
 
@@ -100,7 +100,7 @@ impl Consensus for ObjectLog {
     }
 
     async fn scan(&self, shard: ShardId, from: SeqNo, limit: usize) -> Result<Vec<LogEntry>, LogError> {
-        let entries = read::scan(&*self.store, shard, from, limit).await?;
+        let entries = read::scan(&*self.store, shard, from, limit, self.seen.newest(shard)).await?;
         if let Some(entry) = entries.last() {
             self.seen.saw(shard, entry.seqno);
         }

@@ -1,5 +1,8 @@
 //! A log in PostgreSQL: one row per entry, one round trip per commit.
 //!
+//! Connections are encrypted as the string's `sslmode` and `sslrootcert` say, in libpq's words: `disable`, `prefer` (the
+//! default), `require`, `verify-ca`, `verify-full`; `require` alone trusts whoever answers.
+//!
 //! Blobs stay in the object store. The tables lie in a schema of their own, `timely_persist`, created at first use.
 //!
 //! # Why READ COMMITTED is enough
@@ -42,8 +45,9 @@ use crate::store::signals::{Signals, Subscription};
 mod notices;
 mod sessions;
 mod statements;
+mod tls;
 
-use notices::{Announcer, Listener};
+use notices::{Announcer, Listener, Server};
 use sessions::{Failure, Sessions};
 
 /// Digests of truncated entries that are kept per shard, so that a writer whose answer was lost can still be told
@@ -94,13 +98,16 @@ impl PostgresLog {
     /// The same, with these limits. Creates the tables if they are not there.
     ///
     /// # Errors
-    /// `Invalid` for a malformed connection string, one that asks for encryption (which is not built in), wrong
-    /// credentials, a missing database or rights, and tables of a later version; `Unavailable` for a server that does
-    /// not answer. No error holds the connection string.
+    /// `Invalid` for a malformed connection string, wrong credentials, a missing database or rights, a certificate that is
+    /// not to be trusted, a server without the encryption asked for, and tables of a later version; `Unavailable` for a
+    /// server that does not answer. No error holds the connection string.
     pub async fn open_with(url: &str, options: PostgresOptions) -> Result<Self, Error> {
-        let config = sessions::configure(url, &options)?;
+        let (url, asked) = tls::split(url);
+        let config = sessions::configure(&url, &options)?;
+        let connector = tokio::task::spawn_blocking(move || tls::connector(&asked)).await;
+        let tls = connector.map_err(|error| Error::unavailable("opening the log was stopped").because(error))??;
         let server = format!("{:?}, database {:?}", config.get_hosts(), config.get_dbname());
-        let sessions = Arc::new(Sessions::new(config.clone(), &options)?);
+        let sessions = Arc::new(Sessions::new(config.clone(), tls.clone(), &options)?);
         let failed = |failure: Failure| failure.into_error("opening the log");
         if !one(sessions.query(statements::IS_CREATED, &[]).await.map_err(failed)?).unwrap_or(false) {
             sessions.execute_batch(statements::CREATE).await.map_err(failed)?;
@@ -119,7 +126,10 @@ impl PostgresLog {
         let signals = Arc::<Signals>::default();
         Ok(Self {
             announcer: Announcer::start(Arc::clone(&sessions)),
-            listener: Arc::new(Listener::new(config, Arc::clone(&signals))),
+            listener: Arc::new(Listener::new(
+                Server { config, tls, limit: options.connect_timeout + options.statement_timeout },
+                Arc::clone(&signals),
+            )),
             sessions,
             signals,
             server,

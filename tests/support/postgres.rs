@@ -14,6 +14,13 @@ pub const PASSWORD: &str = "open sesame";
 pub struct Server {
     directory: TempDir,
     user: Option<User>,
+    /// Where it listens beside its socket, and with which certificate.
+    tls: Option<Tls>,
+}
+
+/// A server that speaks TLS. Its certificate and key lie in its directory.
+struct Tls {
+    port: u16,
 }
 
 #[derive(Clone, Copy)]
@@ -25,12 +32,41 @@ struct User {
 impl Server {
     /// Makes a database cluster and starts its server.
     pub fn start() -> Self {
+        let server = Self::create();
+        server.resume();
+        server
+    }
+
+    /// The same for a server that also listens on a port of 127.0.0.1, with this certificate and its key, in PEM form.
+    #[allow(dead_code)] // not every test needs one
+    pub fn start_with_tls(certificate: &str, key: &str) -> Self {
+        let mut server = Self::create();
+        for (name, contents) in [("server.crt", certificate), ("server.key", key)] {
+            let path = server.directory.path().join(name);
+            std::fs::write(&path, contents).unwrap();
+            std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+            if let Some(user) = server.user {
+                chown(&path, Some(user.uid), Some(user.gid)).unwrap();
+            }
+        }
+        // Somebody else may take the port before the server does: then another.
+        for _ in 0..10 {
+            let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            server.tls = Some(Tls { port });
+            if server.try_resume().status.success() {
+                return server;
+            }
+        }
+        panic!("no server starts: {}", std::fs::read_to_string(server.directory.path().join("log")).unwrap());
+    }
+
+    fn create() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let user = other_user();
         if let Some(user) = user {
             chown(directory.path(), Some(user.uid), Some(user.gid)).unwrap();
         }
-        let server = Self { directory, user };
+        let server = Self { directory, user, tls: None };
         let password = server.directory.path().join("password");
         std::fs::write(&password, PASSWORD).unwrap();
         let data = server.data();
@@ -38,8 +74,20 @@ impl Server {
             command.args(["-U", "tester", "-A", "scram-sha-256", "--no-sync", "--no-instructions", "-D"]).arg(&data);
             command.arg("--pwfile").arg(&password)
         });
-        server.resume();
         server
+    }
+
+    /// Where it is over TCP, by this name of the host, password included.
+    #[allow(dead_code)] // not every test needs one
+    pub fn url_of_port(&self, host: &str) -> String {
+        let port = self.tls.as_ref().unwrap().port;
+        format!("postgres://tester:{}@{host}:{port}/postgres", PASSWORD.replace(' ', "%20"))
+    }
+
+    /// Where its files are.
+    #[allow(dead_code)] // not every test needs one
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     /// Where it is, password included.
@@ -54,12 +102,23 @@ impl Server {
 
     /// Starts the server again, and waits until it answers.
     pub fn resume(&self) {
-        let log = self.directory.path().join("log");
-        let options = format!("-k {} -c listen_addresses=", self.directory.path().display());
+        let output = self.try_resume();
+        assert!(output.status.success(), "pg_ctl: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    fn try_resume(&self) -> Output {
+        let (log, folder) = (self.directory.path().join("log"), self.directory.path().display());
+        let options = match &self.tls {
+            None => format!("-k {folder} -c listen_addresses="),
+            Some(Tls { port }) => format!(
+                "-k {folder} -c listen_addresses=127.0.0.1 -p {port} -c ssl=on -c ssl_cert_file={folder}/server.crt \
+                 -c ssl_key_file={folder}/server.key"
+            ),
+        };
         let data = self.data();
-        self.run("pg_ctl", |command| {
+        self.output("pg_ctl", |command| {
             command.args(["start", "-w", "-o", &options, "-l"]).arg(&log).arg("-D").arg(&data)
-        });
+        })
     }
 
     /// Kills it as a power cut would, without warning.
@@ -68,11 +127,19 @@ impl Server {
         self.run("pg_ctl", |command| command.args(["stop", "-w", "-m", "immediate", "-D"]).arg(&data));
     }
 
+    /// Stops it in good order, which sessions need not wait for.
+    #[allow(dead_code)] // not every test needs it
+    pub fn stop(&self) {
+        let data = self.data();
+        self.run("pg_ctl", |command| command.args(["stop", "-w", "-m", "fast", "-D"]).arg(&data));
+    }
+
     fn data(&self) -> PathBuf {
         self.directory.path().join("data")
     }
 
-    fn run<'a>(&self, program: &str, arguments: impl FnOnce(&'a mut Command) -> &'a mut Command) {
+    /// Runs a program of the server's, which must succeed.
+    pub fn run<'a>(&self, program: &str, arguments: impl FnOnce(&'a mut Command) -> &'a mut Command) {
         let output = self.output(program, arguments);
         assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
     }

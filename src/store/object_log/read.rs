@@ -18,6 +18,10 @@ use crate::store::keys;
 /// doubles up to this; 16 keeps a bucket's latency hidden without a thousand readers being a flood.
 pub const SCAN_FETCHES_MAX: usize = 16;
 
+/// The same for entries of which this process knows that they were written, so that none is asked for in vain: those
+/// between a rollup and the head are read in a few round trips.
+pub const SCAN_KNOWN_FETCHES_MAX: usize = 64;
+
 /// How often a read starts again because a truncation overtook it. Each time means a whole truncation between two
 /// requests, so more than a few is a fault and no bad luck.
 pub const READ_ATTEMPTS_MAX: u32 = 8;
@@ -31,18 +35,19 @@ pub(super) async fn get(store: &dyn ObjectStore, shard: ShardId, seqno: SeqNo) -
     }
 }
 
-/// See [`crate::store::Consensus::scan`].
+/// See [`crate::store::Consensus::scan`]. `newest_seen` is known to have been committed.
 pub(super) async fn scan(
     store: &dyn ObjectStore,
     shard: ShardId,
     from: SeqNo,
     limit: usize,
+    newest_seen: SeqNo,
 ) -> Result<Vec<LogEntry>, LogError> {
     let failed = |error| LogError::failed(format!("scanning the log of shard {shard} from {from}")).because(error);
     let limit = limit.max(1);
     let mut first = from.max(SeqNo(1));
     for _ in 0..READ_ATTEMPTS_MAX {
-        let mut entries = probe(store, shard, first, limit).await.map_err(failed)?;
+        let mut entries = probe(store, shard, first, limit, newest_seen).await.map_err(failed)?;
         let boundary = boundary::boundary(store, shard).await.map_err(failed)?;
         if boundary <= first {
             return Ok(entries);
@@ -64,16 +69,22 @@ async fn probe(
     shard: ShardId,
     first: SeqNo,
     limit: usize,
+    newest_seen: SeqNo,
 ) -> object_store::Result<Vec<LogEntry>> {
     let mut entries: Vec<LogEntry> = Vec::new();
     let mut next = Some(first.0);
     while let Some(start) = next {
-        // 1, 1, 2, 4, ...: as many as were found so far.
-        let window = entries.len().clamp(1, SCAN_FETCHES_MAX).min(limit - entries.len());
+        // What is known to be there and one more; otherwise 1, 1, 2, 4, ...: as many as were found so far.
+        let known = usize::try_from(newest_seen.0.saturating_add(1).saturating_sub(start)).unwrap_or(usize::MAX);
+        let window = match known {
+            0 => entries.len().clamp(1, SCAN_FETCHES_MAX),
+            known => known.saturating_add(1).min(SCAN_KNOWN_FETCHES_MAX),
+        };
+        let window = window.min(limit - entries.len());
         let end = start.saturating_add(window as u64);
         let fetched: Vec<(SeqNo, Option<Bytes>)> = stream::iter((start..end).map(SeqNo))
             .map(async |seqno| get(store, shard, seqno).await.map(|data| (seqno, data)))
-            .buffered(SCAN_FETCHES_MAX)
+            .buffered(SCAN_KNOWN_FETCHES_MAX)
             .try_collect()
             .await?;
         for (seqno, data) in fetched {

@@ -12,7 +12,9 @@ use futures::{StreamExt, stream};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use tokio_postgres::{AsyncMessage, Config, NoTls};
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::{AsyncMessage, Client, Config, Connection, Socket};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::sessions::Sessions;
 use super::statements;
@@ -81,10 +83,18 @@ fn parse(news: &str) -> Option<(ShardId, SeqNo)> {
     Some((shard.parse().ok()?, SeqNo(seqno.parse().ok()?)))
 }
 
+/// How it is reached.
+#[derive(Clone)]
+pub(super) struct Server {
+    pub(super) config: Config,
+    pub(super) tls: MakeRustlsConnect,
+    /// How long it may take until a connection listens.
+    pub(super) limit: Duration,
+}
+
 /// Listens while somebody watches.
-#[derive(Debug)]
 pub(super) struct Listener {
-    config: Config,
+    server: Server,
     runtime: Handle,
     signals: Arc<Signals>,
     running: Mutex<Running>,
@@ -98,8 +108,8 @@ struct Running {
 
 impl Listener {
     /// Its tasks run on the current runtime.
-    pub(super) fn new(config: Config, signals: Arc<Signals>) -> Self {
-        Self { config, runtime: Handle::current(), signals, running: Mutex::default() }
+    pub(super) fn new(server: Server, signals: Arc<Signals>) -> Self {
+        Self { server, runtime: Handle::current(), signals, running: Mutex::default() }
     }
 
     /// Counts a watch, and begins to listen with the first.
@@ -107,7 +117,7 @@ impl Listener {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         running.watches += 1;
         if running.task.is_none() {
-            running.task = Some(self.runtime.spawn(listen(self.config.clone(), Arc::clone(&self.signals))));
+            running.task = Some(self.runtime.spawn(listen(self.server.clone(), Arc::clone(&self.signals))));
         }
     }
 
@@ -133,43 +143,47 @@ impl Drop for Listener {
 }
 
 /// Listens until it is stopped, again and again.
-async fn listen(config: Config, signals: Arc<Signals>) {
+async fn listen(server: Server, signals: Arc<Signals>) {
     let mut wait = LISTEN_BACKOFF_MIN;
     loop {
-        match listen_once(&config, &signals).await {
-            // It worked for a while.
-            Ok(()) => wait = LISTEN_BACKOFF_MIN,
-            Err(error) => tracing::warn!(%error, "cannot listen for commits of other processes"),
+        match tokio::time::timeout(server.limit, begin(&server, &signals)).await {
+            Ok(Ok((_client, mut connection))) => {
+                // Whatever was committed before is not announced to this connection.
+                signals.wake_all();
+                let mut messages = stream::poll_fn(|context| connection.poll_message(context));
+                while let Some(Ok(message)) = messages.next().await {
+                    hear(&signals, message);
+                }
+                wait = LISTEN_BACKOFF_MIN; // it worked for a while
+            }
+            Ok(Err(error)) => tracing::warn!(%error, "cannot listen for commits of other processes"),
+            Err(_elapsed) => tracing::warn!("cannot listen for commits of other processes: the server does not answer"),
         }
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(LISTEN_BACKOFF_MAX);
     }
 }
 
-/// Listens on one connection until it ends. An error means that it never came to that.
-async fn listen_once(config: &Config, signals: &Signals) -> Result<(), tokio_postgres::Error> {
-    let (client, mut connection) = config.connect(NoTls).await?;
+type Listening = (Client, Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>);
+
+/// A connection that listens, and the client that keeps it open.
+async fn begin(server: &Server, signals: &Signals) -> Result<Listening, tokio_postgres::Error> {
+    let (client, mut connection) = server.config.connect(server.tls.clone()).await?;
+    // The connection makes progress only while its messages are polled.
     let mut messages = stream::poll_fn(|context| connection.poll_message(context));
-    {
-        // The connection makes progress only while its messages are polled.
-        let mut ready = std::pin::pin!(client.batch_execute(statements::LISTEN));
-        loop {
-            tokio::select! {
-                ready = &mut ready => break ready?,
-                message = messages.next() => match message {
-                    Some(Ok(message)) => hear(signals, message),
-                    Some(Err(error)) => return Err(error),
-                    None => return Ok(()),
-                },
-            }
+    let mut ready = Box::pin(client.batch_execute(statements::LISTEN));
+    loop {
+        tokio::select! {
+            ready = &mut ready => break ready?,
+            message = messages.next() => match message {
+                Some(Ok(message)) => hear(signals, message),
+                Some(Err(error)) => return Err(error),
+                None => break ready.as_mut().await?, // it fails
+            },
         }
     }
-    // Whatever was committed before is not announced to this connection.
-    signals.wake_all();
-    while let Some(Ok(message)) = messages.next().await {
-        hear(signals, message);
-    }
-    Ok(())
+    drop((ready, messages));
+    Ok((client, connection))
 }
 
 fn hear(signals: &Signals, message: AsyncMessage) {

@@ -7,12 +7,13 @@ use std::time::Duration;
 use deadpool_postgres::{
     Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts,
 };
-use tokio_postgres::config::{SslMode, TargetSessionAttrs};
+use tokio_postgres::config::TargetSessionAttrs;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Config, NoTls, Row};
+use tokio_postgres::{Config, Row};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::{PostgresOptions, statements};
+use super::{PostgresOptions, statements, tls};
 use crate::error::{Error, ErrorKind};
 
 /// How often an idle connection is probed, so that a server that vanished is noticed.
@@ -42,9 +43,6 @@ pub(super) fn configure(url: &str, options: &PostgresOptions) -> Result<Config, 
         Error::invalid("this is no PostgreSQL connection string; it looks like postgres://user:password@host/database")
     };
     let mut config: Config = url.parse().map_err(|_| malformed())?;
-    if config.get_ssl_mode() == SslMode::Require {
-        return Err(Error::invalid("encrypted connections to PostgreSQL are not built in; remove sslmode=require"));
-    }
     config
         .connect_timeout(options.connect_timeout)
         .keepalives(true)
@@ -59,8 +57,8 @@ pub(super) fn configure(url: &str, options: &PostgresOptions) -> Result<Config, 
 }
 
 impl Sessions {
-    pub(super) fn new(config: Config, options: &PostgresOptions) -> Result<Self, Error> {
-        let manager = Manager::from_config(config, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
+    pub(super) fn new(config: Config, tls: MakeRustlsConnect, options: &PostgresOptions) -> Result<Self, Error> {
+        let manager = Manager::from_config(config, tls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
         let statement_timeout = options.statement_timeout.as_millis().to_string();
         let set_up = Hook::async_fn(move |client, _| {
             let statement_timeout = statement_timeout.clone();
@@ -137,6 +135,9 @@ impl Failure {
 
     /// What to tell a caller at open, where nothing is at stake yet.
     pub(super) fn into_error(self, doing: &'static str) -> Error {
+        if let Some(refusal) = tls::refusal(&*self.cause) {
+            return Error::invalid(refusal).because(self.cause);
+        }
         let code = self.cause.downcast_ref::<tokio_postgres::Error>().and_then(tokio_postgres::Error::code);
         let code = code.cloned().or_else(|| match self.cause.downcast_ref::<PoolError>() {
             Some(PoolError::Backend(error)) => error.code().cloned(),

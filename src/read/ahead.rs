@@ -1,0 +1,73 @@
+//! Fetching parts ahead of who takes them, in order.
+//!
+//! Always: the parts that were asked for and not let go of take `Config::inflight_bytes_max` bytes of memory at most, or
+//! are one part.
+
+use std::collections::VecDeque;
+
+use tokio::runtime::Handle;
+
+use crate::codec::{Data, Diff, Time};
+use crate::error::Error;
+use crate::fetch::Task;
+
+use super::{FetchedPart, LeasedPart, PartFetcher};
+
+/// Parts that are wanted one after the other. Dropping it ends what is under way and gives all leases back.
+pub(super) struct FetchAhead<K: Data, V: Data, T: Time, D: Diff> {
+    fetcher: PartFetcher<K, V, T, D>,
+    runtime: Handle,
+    waiting: VecDeque<LeasedPart<T>>,
+    under_way: VecDeque<UnderWay<K, V, T, D>>,
+    /// Of the part that was given out last; it counts until the next is asked for.
+    bytes_given: u64,
+    bytes_max: u64,
+    fetches_max: usize,
+}
+
+struct UnderWay<K: Data, V: Data, T: Time, D: Diff> {
+    bytes: u64,
+    fetch: Task<Result<FetchedPart<K, V, T, D>, Error>>,
+}
+
+impl<K: Data, V: Data, T: Time, D: Diff> FetchAhead<K, V, T, D> {
+    /// These parts, of which nothing is asked for yet.
+    pub(super) fn new(fetcher: PartFetcher<K, V, T, D>, parts: Vec<LeasedPart<T>>) -> Self {
+        let context = fetcher.context();
+        let (runtime, config) = (context.runtime.clone(), &context.config);
+        Self {
+            runtime,
+            waiting: parts.into(),
+            under_way: VecDeque::new(),
+            bytes_given: 0,
+            bytes_max: config.inflight_bytes_max as u64,
+            fetches_max: config.fetches_max.max(1),
+            fetcher,
+        }
+    }
+
+    /// The next part; `None` behind the last. Errors as in `PartFetcher::fetch`. Cancelling loses nothing.
+    pub(super) async fn next(&mut self) -> Result<Option<FetchedPart<K, V, T, D>>, Error> {
+        self.bytes_given = 0;
+        self.ask();
+        let Some(first) = self.under_way.front_mut() else { return Ok(None) };
+        let fetched = first.fetch.join().await;
+        self.bytes_given = self.under_way.pop_front().map_or(0, |done| done.bytes);
+        fetched?.map(Some)
+    }
+
+    /// Asks for as many parts as there is room for.
+    fn ask(&mut self) {
+        let mut bytes: u64 = self.bytes_given + self.under_way.iter().map(|fetch| fetch.bytes).sum::<u64>();
+        while self.under_way.len() < self.fetches_max
+            && let Some(next) = self.waiting.front()
+            && (bytes == 0 || bytes.saturating_add(next.bytes()) <= self.bytes_max)
+            && let Some(part) = self.waiting.pop_front()
+        {
+            bytes += part.bytes();
+            let (bytes, fetcher) = (part.bytes(), self.fetcher.clone());
+            let fetch = Task::start(&self.runtime, async move { fetcher.fetch(part).await });
+            self.under_way.push_back(UnderWay { bytes, fetch });
+        }
+    }
+}
