@@ -43,6 +43,9 @@ impl std::fmt::Debug for LogPlace {
 /// The place that `text` names, reached with these options. Makes a local directory if that is missing; no other I/O.
 pub(super) fn parse(text: &str, options: &[(String, String)], config: &Config) -> Result<Place, Error> {
     let url = Url::parse(text).map_err(|error| Error::invalid("this is no URL of a store").because(error))?;
+    if url.fragment().is_some() {
+        return Err(Error::invalid("a '#' in a store's URL is written %23"));
+    }
     if !options.is_empty() && matches!(url.scheme(), "memory" | "file") {
         return Err(Error::invalid("only buckets have options"));
     }

@@ -207,12 +207,25 @@ fn unavailable(doing: &str, error: object_store::Error) -> Error {
         Store::NotImplemented { .. } | Store::NotSupported { .. } => ErrorKind::UnsafeStore,
         // The objects themselves are accounted for, so it is the bucket that is missing.
         Store::NotFound { .. } | Store::PermissionDenied { .. } | Store::Unauthenticated { .. } => ErrorKind::Invalid,
+        other if refuses(&other.to_string()) => ErrorKind::Invalid,
         _ => ErrorKind::Unavailable,
     };
     let hint = match (&error, &kind) {
         (Store::NotFound { .. }, _) => "; is there such a bucket?",
+        (Store::Generic { .. }, ErrorKind::Invalid) => {
+            "; are its region and endpoint right, and does allow_http say true if that is meant to be http:?"
+        }
         (_, ErrorKind::Invalid) => "; are the credentials right, and allow to read, write, list and delete?",
         _ => "",
     };
     Error::new(kind, format!("the probe of the store failed at {doing}{hint}")).because(error)
+}
+
+/// Whether the words of an error, which has no more of them than these, say that the request itself is wrong: a redirect
+/// to another region, a status of 4xx that is none of those which asking later may change, or plain HTTP where that is
+/// not allowed.
+fn refuses(words: &str) -> bool {
+    let status = words.split_once("status code: ").and_then(|(_, rest)| rest.get(..3)?.parse::<u16>().ok());
+    let refused = status.is_some_and(|status| (300..500).contains(&status) && ![408, 409, 425, 429].contains(&status));
+    refused || words.contains("redirect without LOCATION") || words.contains("scheme is not allowed")
 }

@@ -5,12 +5,14 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
-use object_store::ClientOptions;
-use object_store::azure::{AzureAccessKey, AzureAuthorizer, AzureCredential};
+use object_store::aws::AmazonS3Builder;
+use object_store::azure::{AzureAccessKey, AzureAuthorizer, AzureCredential, MicrosoftAzureBuilder};
 use object_store::client::{HttpConnector, HttpRequest, HttpRequestBody, ReqwestConnector};
+use object_store::{ClientOptions, ObjectStore};
 use tempfile::TempDir;
 use timely_persist::{Client, ClientBuilder};
 
@@ -99,14 +101,40 @@ impl Server {
     }
 
     pub fn client_of(&self, url: impl Into<String>, endpoint: &str, credentials: &[(&str, &str)]) -> ClientBuilder {
-        let place: &[(&str, &str)] = match self.kind {
-            Kind::Azurite => &[("azure_endpoint", endpoint), ("allow_http", "true")],
-            Kind::Moto | Kind::S3s => {
-                &[("aws_endpoint", endpoint), ("aws_region", "us-east-1"), ("allow_http", "true")]
-            }
-        };
+        let place = self.place(endpoint);
         let options = place.iter().chain(credentials);
         options.fold(Client::at(url), |builder, (name, value)| builder.option(*name, *value))
+    }
+
+    /// The bucket itself, without this library.
+    pub fn store(&self) -> Arc<dyn ObjectStore> {
+        let endpoint = self.endpoint();
+        let options = self.place(&endpoint).into_iter().chain(self.credentials());
+        match self.kind {
+            Kind::Azurite => {
+                let builder = MicrosoftAzureBuilder::new().with_container_name(BUCKET);
+                let with = |builder: MicrosoftAzureBuilder, (name, value): (&str, &str)| {
+                    builder.with_config(name.parse().unwrap(), value)
+                };
+                Arc::new(options.fold(builder, with).build().unwrap())
+            }
+            Kind::Moto | Kind::S3s => {
+                let builder = AmazonS3Builder::new().with_bucket_name(BUCKET);
+                let with = |builder: AmazonS3Builder, (name, value): (&str, &str)| {
+                    builder.with_config(name.parse().unwrap(), value)
+                };
+                Arc::new(options.fold(builder, with).build().unwrap())
+            }
+        }
+    }
+
+    fn place<'a>(&self, endpoint: &'a str) -> Vec<(&'a str, &'a str)> {
+        match self.kind {
+            Kind::Azurite => vec![("azure_endpoint", endpoint), ("allow_http", "true")],
+            Kind::Moto | Kind::S3s => {
+                vec![("aws_endpoint", endpoint), ("aws_region", "us-east-1"), ("allow_http", "true")]
+            }
+        }
     }
 
     pub fn credentials(&self) -> [(&'static str, &'static str); 2] {
