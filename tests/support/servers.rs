@@ -5,8 +5,8 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use object_store::aws::AmazonS3Builder;
@@ -158,11 +158,13 @@ impl Server {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (found, port) = sync_channel(2);
-        listen_for_port(child.stdout.take().unwrap(), found.clone());
-        listen_for_port(child.stderr.take().unwrap(), found);
+        let said = Arc::new(Mutex::new(String::new()));
+        listen_for_port(child.stdout.take().unwrap(), found.clone(), Arc::clone(&said));
+        listen_for_port(child.stderr.take().unwrap(), found, Arc::clone(&said));
         self.process = Some(Process(child));
-        let port = port.recv_timeout(START_LIMIT);
-        self.port = port.unwrap_or_else(|_| panic!("{:?} does not say where it listens", self.kind));
+        self.port = port.recv_timeout(START_LIMIT).unwrap_or_else(|_| {
+            panic!("{:?} does not say where it listens, but: {}", self.kind, said.lock().unwrap());
+        });
     }
 
     /// Asks it to end, and waits until it has.
@@ -180,7 +182,8 @@ impl Server {
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
         match self.kind {
             Kind::Moto => {
-                (installed.join("bin/python"), words(&["-m", "moto.server", "-H", "127.0.0.1", "-p", &port]), vec![])
+                let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/s3_server.py");
+                (installed.join("bin/python"), words(&[script, &port]), vec![])
             }
             Kind::Azurite => {
                 let program = installed.join("node_modules/.bin/azurite-blob");
@@ -219,15 +222,21 @@ fn installed(kind: Kind) -> PathBuf {
     cache.expect("a home directory").join("timely-persist").join(directory)
 }
 
-/// Reads what a server says to its end, so that it never waits for a reader, and tells the first port it names.
-fn listen_for_port(output: impl Read + Send + 'static, found: SyncSender<u16>) {
+/// Reads what a server says to its end, so that it never waits for a reader, and tells the first port it names. What it says
+/// before that is kept.
+fn listen_for_port(output: impl Read + Send + 'static, found: SyncSender<u16>, said: Arc<Mutex<String>>) {
     std::thread::spawn(move || {
-        for line in BufReader::new(output).lines().map_while(Result::ok) {
+        let mut lines = BufReader::new(output).lines().map_while(Result::ok);
+        for line in lines.by_ref() {
             let port = line.split_once("http://127.0.0.1:").map(|(_, rest)| rest.split(|c: char| !c.is_ascii_digit()));
             if let Some(port) = port.and_then(|mut digits| digits.next()?.parse().ok()) {
-                let _ = found.try_send(port); // only the first counts
+                let _ = found.try_send(port); // nobody may wait any more
+                break;
             }
+            said.lock().unwrap().extend([&line, "\n"]);
         }
+        drop((found, said));
+        lines.for_each(drop);
     });
 }
 
