@@ -170,7 +170,7 @@ async fn a_wrong_region_is_named_at_open() {
 
 #[tokio::test]
 async fn a_server_that_is_down_or_hangs_is_unavailable() {
-    let mut server = Server::start(Kind::Moto).await;
+    let server = Server::start(Kind::Moto).await;
     let proxy = Proxy::before(server.port()).await;
     proxy.twist(usize::MAX, Twist::Hang, |_| true);
     let mut config = timely_persist::Config::default();

@@ -1,5 +1,5 @@
 //! The simulator's actors in real time, on real servers: two clients write, read and keep house at once, and what they saw
-//! must be what they were told, whatever the store is and wherever the log is kept.
+//! must be what they were told, whatever the store is, wherever the log is kept, and whether or not servers fail meanwhile.
 #![cfg(all(feature = "aws", feature = "azure", feature = "postgres"))]
 #![allow(clippy::unwrap_used)] // a test that panics fails
 
@@ -10,6 +10,9 @@ mod places;
 #[path = "support/postgres.rs"]
 #[allow(dead_code)] // some are for other tests
 mod postgres;
+#[path = "support/proxy.rs"]
+#[allow(dead_code)]
+mod proxy;
 #[path = "support/random.rs"]
 #[allow(dead_code)]
 mod random;
@@ -25,9 +28,10 @@ use std::time::Duration;
 
 use actors::Actor;
 use places::Place;
+use proxy::Proxy;
 use random::{Random, Story};
 use record::{Heard, Outcome, Record, Shared, Strings, at, check, seen, summed, tap, time};
-use servers::Kind;
+use servers::{Kind, Server};
 use timely_persist::{Client, Config, ShardId};
 use tokio::task::JoinSet;
 
@@ -53,9 +57,13 @@ fn shard(client: &Client) -> Strings {
     client.shard(ShardId::from_u128(1))
 }
 
+fn committed(record: &Record) -> usize {
+    record.attempts.iter().filter(|attempt| attempt.outcome == Outcome::Committed).count()
+}
+
 /// Whether enough was done.
 fn is_enough(record: &Record) -> bool {
-    let committed = record.attempts.iter().filter(|attempt| attempt.outcome == Outcome::Committed).count();
+    let committed = committed(record);
     let refused = record.attempts.iter().any(|attempt| attempt.outcome == Outcome::Refused);
     committed >= COMMITS && refused && record.snapshots.len() >= SNAPSHOTS && record.listens.len() >= LISTENS
 }
@@ -79,7 +87,13 @@ fn start(client: &Client, record: &Shared, seed: u64) -> JoinSet<()> {
 }
 
 async fn workload(name: &str, place: Place) {
-    let observer = place.client().open().await.unwrap();
+    workload_in_trouble(name, &place, &place, async |_| {}).await;
+}
+
+/// The actors are at `place`, the observer sees the same from `vantage`, and `trouble` is told what was committed so far,
+/// again and again.
+async fn workload_in_trouble(name: &str, place: &Place, vantage: &Place, mut trouble: impl AsyncFnMut(usize)) {
+    let observer = vantage.client().open().await.unwrap();
     let truth = Arc::new(Mutex::new(Heard { as_of: 0, snapshot: true, frontier: 0, rows: Vec::new() }));
     let listening = tokio::spawn(tap(shard(&observer), truth.clone()));
 
@@ -98,6 +112,8 @@ async fn workload(name: &str, place: Place) {
                     ended.unwrap(); // an actor that panicked has found something
                 }
             }
+            let committed = committed(&record.lock().unwrap());
+            trouble(committed).await;
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
@@ -121,7 +137,7 @@ async fn workload(name: &str, place: Place) {
     check(&record.lock().unwrap(), &truth.lock().unwrap());
 
     // Whoever comes later sees the same.
-    let again = place.client().open().await.unwrap();
+    let again = vantage.client().open().await.unwrap();
     let reader = shard(&again).open_reader("later").await.unwrap();
     let as_of = upper - 1;
     let shown = reader.snapshot_and_fetch(at(as_of)).await.unwrap();
@@ -157,4 +173,46 @@ async fn in_a_directory_with_logs_in_postgres() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn on_s3_with_logs_in_postgres() {
     workload("on_s3_with_logs_in_postgres", Place::bucket(Kind::Moto).await.with_postgres().await).await;
+}
+
+/// How often a server goes away while there is work.
+const OUTAGES: usize = 3;
+
+/// Whether, after so many commits, it is time for the next outage.
+fn is_due(outages: usize, committed: usize) -> bool {
+    outages < OUTAGES && committed >= (outages + 1) * COMMITS / (OUTAGES + 2)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn on_s3_that_vanishes_and_comes_back() {
+    let server = Arc::new(Server::start(Kind::Moto).await);
+    let proxy = Arc::new(Proxy::before(server.port()).await);
+    let vantage = Place::of(Arc::clone(&server));
+    let place = Place::behind(Arc::clone(&server), Arc::clone(&proxy));
+    let mut outages = 0;
+    let trouble = async |committed| {
+        if is_due(outages, committed) {
+            // Requests are cut off before and after the server did what they say.
+            proxy.blink(10).await;
+            outages += 1;
+        }
+    };
+    workload_in_trouble("on_s3_that_vanishes_and_comes_back", &place, &vantage, trouble).await;
+    assert_eq!(outages, OUTAGES);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn on_azure_that_is_stopped_and_started_again() {
+    let server = Arc::new(Server::start(Kind::Azurite).await);
+    let place = Place::of(Arc::clone(&server));
+    let mut outages = 0;
+    let trouble = async |committed| {
+        if is_due(outages, committed) {
+            let server = Arc::clone(&server);
+            tokio::task::spawn_blocking(move || (server.stop(), server.resume())).await.unwrap();
+            outages += 1;
+        }
+    };
+    workload_in_trouble("on_azure_that_is_stopped_and_started_again", &place, &place, trouble).await;
+    assert_eq!(outages, OUTAGES);
 }

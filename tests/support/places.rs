@@ -8,6 +8,7 @@ use object_store::memory::InMemory;
 use timely_persist::{Client, ClientBuilder};
 
 use crate::postgres;
+use crate::proxy::Proxy;
 use crate::servers::{Kind, Server};
 
 /// A place that any number of clients can be opened on.
@@ -38,8 +39,17 @@ impl Place {
     }
 
     pub async fn bucket(kind: Kind) -> Self {
-        let server = Arc::new(Server::start(kind).await);
-        Self::new(Arc::clone(&server), move || server.client())
+        Self::of(Arc::new(Server::start(kind).await))
+    }
+
+    /// The bucket of this server.
+    pub fn of(server: Arc<Server>) -> Self {
+        Self::new((), move || server.client())
+    }
+
+    /// The same, by way of a proxy.
+    pub fn behind(server: Arc<Server>, proxy: Arc<Proxy>) -> Self {
+        Self::new((), move || server.client_at(server.url(), proxy.port()))
     }
 
     /// The same, with its logs in a database of its own.

@@ -54,6 +54,7 @@ struct Script {
 struct Shared {
     script: Arc<Mutex<Script>>,
     twisted: Arc<watch::Sender<usize>>,
+    refused: Arc<watch::Sender<usize>>,
     connections: Arc<Mutex<JoinSet<()>>>,
     server: u16,
 }
@@ -75,7 +76,13 @@ impl Proxy {
     pub async fn before(server: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let shared = Shared { script: Arc::default(), twisted: Arc::default(), connections: Arc::default(), server };
+        let shared = Shared {
+            script: Arc::default(),
+            twisted: Arc::default(),
+            refused: Arc::default(),
+            connections: Arc::default(),
+            server,
+        };
         let accepting = tokio::spawn(accept(listener, shared.clone())).abort_handle();
         Self { port, shared, accepting }
     }
@@ -96,9 +103,15 @@ impl Proxy {
 
     /// Waits until rules were used this often since the beginning.
     pub async fn twisted(&self, times: usize) {
-        let mut twisted = self.shared.twisted.subscribe();
-        let reached = twisted.wait_for(|count| *count >= times);
-        tokio::time::timeout(Duration::from_secs(60), reached).await.expect("a request that matches").unwrap();
+        reached(&self.shared.twisted, times).await;
+    }
+
+    /// Goes down as [`Proxy::go_down`] until it has refused this many connections more, and comes up again.
+    pub async fn blink(&self, refusals: usize) {
+        let before = *self.shared.refused.borrow();
+        self.go_down();
+        reached(&self.shared.refused, before + refusals).await;
+        self.come_up();
     }
 
     /// What was asked since the last call.
@@ -117,10 +130,17 @@ impl Proxy {
     }
 }
 
+async fn reached(counter: &watch::Sender<usize>, goal: usize) {
+    let mut counter = counter.subscribe();
+    let reached = counter.wait_for(|count| *count >= goal);
+    tokio::time::timeout(Duration::from_secs(60), reached).await.expect("more requests").unwrap();
+}
+
 async fn accept(listener: TcpListener, shared: Shared) {
     loop {
         let Ok((connection, _)) = listener.accept().await else { continue };
         if shared.script.lock().unwrap().down {
+            shared.refused.send_modify(|count| *count += 1);
             continue;
         }
         let serving = serve(connection, shared.clone());

@@ -5,6 +5,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -41,14 +42,15 @@ pub enum Kind {
 /// A server with an empty bucket.
 pub struct Server {
     kind: Kind,
-    port: u16,
-    process: Option<Process>,
+    port: AtomicU16,
+    process: Mutex<Option<Process>>,
     directory: TempDir,
 }
 
 impl Server {
     pub async fn start(kind: Kind) -> Self {
-        let mut server = Self { kind, port: 0, process: None, directory: tempfile::tempdir().unwrap() };
+        let directory = tempfile::tempdir().unwrap();
+        let server = Self { kind, port: AtomicU16::new(0), process: Mutex::default(), directory };
         let server = tokio::task::spawn_blocking(move || {
             server.resume();
             server
@@ -69,11 +71,11 @@ impl Server {
 
     /// The port it listens on, the same after each start.
     pub fn port(&self) -> u16 {
-        self.port
+        self.port.load(Ordering::Relaxed)
     }
 
     pub fn endpoint(&self) -> String {
-        self.endpoint_at(self.port)
+        self.endpoint_at(self.port())
     }
 
     /// Where it is for those who reach it through another port.
@@ -145,7 +147,7 @@ impl Server {
     }
 
     /// Starts it, and waits until it listens.
-    pub fn resume(&mut self) {
+    pub fn resume(&self) {
         let (program, arguments, variables) = self.command();
         assert!(
             program.exists() && installed(self.kind).join("installed").exists(),
@@ -161,15 +163,16 @@ impl Server {
         let said = Arc::new(Mutex::new(String::new()));
         listen_for_port(child.stdout.take().unwrap(), found.clone(), Arc::clone(&said));
         listen_for_port(child.stderr.take().unwrap(), found, Arc::clone(&said));
-        self.process = Some(Process(child));
-        self.port = port.recv_timeout(START_LIMIT).unwrap_or_else(|_| {
+        *self.process.lock().unwrap() = Some(Process(child));
+        let port = port.recv_timeout(START_LIMIT).unwrap_or_else(|_| {
             panic!("{:?} does not say where it listens, but: {}", self.kind, said.lock().unwrap());
         });
+        self.port.store(port, Ordering::Relaxed);
     }
 
     /// Asks it to end, and waits until it has.
-    pub fn stop(&mut self) {
-        let Some(mut process) = self.process.take() else { return };
+    pub fn stop(&self) {
+        let Some(mut process) = self.process.lock().unwrap().take() else { return };
         let asked = Command::new("sh").arg("-c").arg(format!("kill -TERM {}", process.0.id())).status().unwrap();
         assert!(asked.success());
         process.0.wait().unwrap();
@@ -178,7 +181,7 @@ impl Server {
     fn command(&self) -> (PathBuf, Vec<String>, Vec<(&'static str, String)>) {
         let installed = installed(self.kind);
         let directory = self.directory.path().display().to_string();
-        let port = self.port.to_string();
+        let port = self.port().to_string();
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
         match self.kind {
             Kind::Moto => {
