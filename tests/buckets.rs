@@ -10,7 +10,8 @@ mod proxy;
 mod servers;
 
 use futures::TryStreamExt;
-use object_store::ObjectStore;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
 use proxy::{Proxy, Twist};
 use servers::{ACCESS_KEY, ACCOUNT, ACCOUNT_KEY, Kind, SECRET, Server};
 use timely::progress::Antichain;
@@ -104,7 +105,7 @@ async fn the_probe_passes_careful_servers_once_and_leaves_its_verdict() {
         let store = server.store();
         let verdict = probe(&*store).await.unwrap();
         assert_eq!(verdict.races as usize, ROUNDS, "{kind:?}");
-        assert_eq!(names(&*store).await, [keys::verdict().to_string()], "{kind:?}");
+        assert_eq!(names(&*store).await, [keys::verdict(&store.to_string()).to_string()], "{kind:?}");
         let counted = CountingStore::new(store);
         assert_eq!(qualify(&counted).await.unwrap(), Verdict { store: counted.to_string(), ..verdict.clone() });
         let first = counted.counts();
@@ -119,6 +120,19 @@ async fn a_server_that_lets_two_creators_win_is_refused() {
     let error = refused(server.client()).await;
     says(&error, ErrorKind::UnsafeStore, "creators win one name");
     assert_eq!(names(&*server.store()).await, [""; 0], "it leaves nothing");
+}
+
+// A backup that is restored elsewhere, a bucket that is moved: what was found out of the one server says nothing of the other.
+#[tokio::test]
+async fn a_bucket_that_was_copied_to_another_server_is_tried_out_there() {
+    let (careful, careless) = (Server::start(Kind::Moto).await, Server::start(Kind::S3s).await);
+    careful.client().open().await.unwrap();
+    let (from, to) = (careful.store(), careless.store());
+    for name in names(&*from).await {
+        let name = Path::from(name);
+        to.put(&name, from.get(&name).await.unwrap().bytes().await.unwrap().into()).await.unwrap();
+    }
+    says(&refused(careless.client()).await, ErrorKind::UnsafeStore, "creators win one name");
 }
 
 #[tokio::test]

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use object_store::ObjectStore;
+use object_store::path::Path;
+use object_store::prefix::PrefixStore;
 use url::Url;
 
 use crate::config::Config;
@@ -15,7 +17,8 @@ const SECRET_NAMES: &[&str] = &["secret", "key", "token", "sas", "password", "pr
 /// What the names of those begin with that the stores read.
 const VARIABLES: &[&str] = &["AWS_", "AZURE_", "GOOGLE_"];
 
-/// The bucket that the URL names, without its path.
+/// The part of a bucket that the URL names. Its name says the bucket, the prefix, and the server if that is not the usual
+/// one: what was found out of one store is not believed of another.
 ///
 /// The environment is read first, the options override it, and the limits of `config` override both.
 pub(super) fn open(url: &Url, options: &[(String, String)], config: &Config) -> Result<Arc<dyn ObjectStore>, Error> {
@@ -23,11 +26,13 @@ pub(super) fn open(url: &Url, options: &[(String, String)], config: &Config) -> 
     if url.password().is_some() || (!url.username().is_empty() && !container_of_account) {
         return Err(Error::invalid("credentials of a bucket stand in the environment or in options, not in its URL"));
     }
+    let prefix = Path::from_url_path(url.path().trim_matches('/'));
+    let prefix = prefix.map_err(|error| Error::invalid("the prefix in the URL is no path").because(error))?;
     let secrets = Secrets::new(secrets(options));
     let mut root = url.clone();
     root.set_path("");
     root.set_query(None);
-    let store = build(root, options, config).map_err(|refused| match refused {
+    let (store, endpoint) = build(root, options, config).map_err(|refused| match refused {
         Refused::Scheme(scheme) => Error::invalid(format!(
             "{scheme:?} is no store this client knows: use memory:, file:///path, s3://bucket/prefix, gs://…, az://… \
              (the last three need the features aws, gcp, azure of this crate)"
@@ -36,7 +41,13 @@ pub(super) fn open(url: &Url, options: &[(String, String)], config: &Config) -> 
         Refused::Store(error) => Error::invalid("the bucket cannot be opened: check its URL, options and credentials")
             .because(secrets.words(&error)),
     })?;
-    Ok(Arc::new(DiscreetStore::new(store, secrets)))
+    let server = endpoint.map(|server| format!(" at {server}")).unwrap_or_default();
+    let name = format!("{store}/{prefix}{server}");
+    let store: Arc<dyn ObjectStore> = match prefix.as_ref().is_empty() {
+        true => store,
+        false => Arc::new(PrefixStore::new(store, prefix)),
+    };
+    Ok(Arc::new(DiscreetStore::new(store, name, secrets)))
 }
 
 /// The values of options and of the environment that nobody may read.
@@ -59,8 +70,18 @@ enum Refused {
     Store(object_store::Error),
 }
 
+/// A bucket, and the server that it is on if one was named.
+type Built = (Arc<dyn ObjectStore>, Option<String>);
+
+/// The server of an endpoint: its host and port, without whatever stands before and behind them.
 #[cfg(any(feature = "aws", feature = "gcp", feature = "azure"))]
-fn build(url: Url, options: &[(String, String)], config: &Config) -> Result<Arc<dyn ObjectStore>, Refused> {
+fn server(endpoint: &str) -> Option<String> {
+    let url = Url::parse(endpoint).ok()?;
+    Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?))
+}
+
+#[cfg(any(feature = "aws", feature = "gcp", feature = "azure"))]
+fn build(url: Url, options: &[(String, String)], config: &Config) -> Result<Built, Refused> {
     use object_store::{BackoffConfig, ClientConfigKey, RetryConfig};
 
     let millis = |duration: std::time::Duration| format!("{}ms", duration.as_millis());
@@ -72,7 +93,7 @@ fn build(url: Url, options: &[(String, String)], config: &Config) -> Result<Arc<
     let retry =
         RetryConfig { backoff, max_retries: config.bucket_retries_max, retry_timeout: config.bucket_retry_limit };
     macro_rules! built {
-        ($builder:ty, $key:ty) => {{
+        ($builder:ty, $key:ty, [$($endpoint:ident),*]) => {{
             let mut builder = <$builder>::from_env().with_url(url).with_retry(retry);
             for (name, value) in options {
                 let key: $key = name.parse().map_err(|_| Refused::Option(name.clone()))?;
@@ -81,23 +102,27 @@ fn build(url: Url, options: &[(String, String)], config: &Config) -> Result<Arc<
             for (key, limit) in limits {
                 builder = builder.with_config(<$key>::Client(key), limit);
             }
-            Ok(Arc::new(builder.build().map_err(Refused::Store)?))
+            let endpoints: &[Option<String>] = &[$(builder.get_config_value(&<$key>::$endpoint)),*];
+            let endpoint = endpoints.iter().flatten().find_map(|endpoint| server(endpoint));
+            Ok((Arc::new(builder.build().map_err(Refused::Store)?), endpoint))
         }};
     }
     match url.scheme() {
         #[cfg(feature = "aws")]
-        "s3" | "s3a" => built!(object_store::aws::AmazonS3Builder, object_store::aws::AmazonS3ConfigKey),
+        "s3" | "s3a" => {
+            built!(object_store::aws::AmazonS3Builder, object_store::aws::AmazonS3ConfigKey, [S3Endpoint, Endpoint])
+        }
         #[cfg(feature = "gcp")]
-        "gs" => built!(object_store::gcp::GoogleCloudStorageBuilder, object_store::gcp::GoogleConfigKey),
+        "gs" => built!(object_store::gcp::GoogleCloudStorageBuilder, object_store::gcp::GoogleConfigKey, []),
         #[cfg(feature = "azure")]
         "az" | "azure" | "abfs" | "abfss" => {
-            built!(object_store::azure::MicrosoftAzureBuilder, object_store::azure::AzureConfigKey)
+            built!(object_store::azure::MicrosoftAzureBuilder, object_store::azure::AzureConfigKey, [Endpoint])
         }
         scheme => Err(Refused::Scheme(scheme.to_owned())),
     }
 }
 
 #[cfg(not(any(feature = "aws", feature = "gcp", feature = "azure")))]
-fn build(url: Url, _options: &[(String, String)], _config: &Config) -> Result<Arc<dyn ObjectStore>, Refused> {
+fn build(url: Url, _options: &[(String, String)], _config: &Config) -> Result<Built, Refused> {
     Err(Refused::Scheme(url.scheme().to_owned()))
 }

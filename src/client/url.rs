@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
-use object_store::prefix::PrefixStore;
 use url::Url;
 
 use super::bucket;
@@ -82,12 +81,6 @@ fn directory(url: &Url) -> Result<Place, Error> {
 
 fn in_bucket(url: &Url, options: &[(String, String)], config: &Config) -> Result<Place, Error> {
     let store = bucket::open(url, options, config)?;
-    let prefix = object_store::path::Path::from_url_path(url.path().trim_matches('/'));
-    let prefix = prefix.map_err(|error| Error::invalid("the prefix in the URL is no path").because(error))?;
-    let store: Arc<dyn ObjectStore> = match prefix.as_ref().is_empty() {
-        true => store,
-        false => Arc::new(PrefixStore::new(store, prefix)),
-    };
     let log = ObjectLog::new(Arc::clone(&store)).polling();
     Ok(Place { store, log: LogPlace::Here(Arc::new(log)), remote: true })
 }

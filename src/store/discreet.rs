@@ -123,13 +123,14 @@ fn without_markup(text: &str) -> String {
 #[derive(Clone)]
 pub struct DiscreetStore {
     store: Arc<dyn ObjectStore>,
+    name: String,
     secrets: Secrets,
 }
 
 impl DiscreetStore {
-    /// The bucket `store`, whose errors may hold these secrets.
-    pub fn new(store: Arc<dyn ObjectStore>, secrets: Secrets) -> Self {
-        Self { store, secrets }
+    /// The bucket `store`, which goes by this name, and whose errors may hold these secrets.
+    pub fn new(store: Arc<dyn ObjectStore>, name: String, secrets: Secrets) -> Self {
+        Self { store, name, secrets }
     }
 
     fn refused<R>(&self, operation: &str) -> Result<R> {
@@ -147,13 +148,13 @@ impl DiscreetStore {
 
 impl fmt::Display for DiscreetStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.store.fmt(f)
+        f.write_str(&self.name)
     }
 }
 
 impl fmt::Debug for DiscreetStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.store.fmt(f)
+        fmt::Display::fmt(self, f)
     }
 }
 

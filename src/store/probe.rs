@@ -51,7 +51,7 @@ pub struct Verdict {
 /// # Errors
 /// As [`probe`].
 pub async fn qualify(store: &dyn ObjectStore) -> Result<Verdict, Error> {
-    match read_whole(store, &keys::verdict()).await {
+    match read_whole(store, &keys::verdict(&store.to_string())).await {
         Ok(bytes) => match Verdict::decode(bytes) {
             Ok(verdict) if verdict.version >= PROBE_VERSION && verdict.store == store.to_string() => Ok(verdict),
             _ => probe(store).await,
@@ -73,7 +73,7 @@ pub async fn probe(store: &dyn ObjectStore) -> Result<Verdict, Error> {
     clean_up(store, &folder).await;
     tried.map_err(|_| Error::unavailable(format!("the probe of the store took longer than {PROBE_DEADLINE:?}")))??;
     let verdict = Verdict { version: PROBE_VERSION, store: store.to_string(), races: ROUNDS as u32 };
-    let kept = store.put(&keys::verdict(), verdict.encode_to_vec().into()).await;
+    let kept = store.put(&keys::verdict(&verdict.store), verdict.encode_to_vec().into()).await;
     kept.map_err(|error| unavailable("keeping the verdict of the probe", error))?;
     Ok(verdict)
 }
