@@ -137,10 +137,7 @@ impl DiscreetStore {
         Err(Error::NotImplemented { operation: operation.to_owned(), implementer: self.to_string() })
     }
 
-    fn each<R: 'static>(&self, answers: BoxStream<'static, Result<R>>) -> BoxStream<'static, Result<R>>
-    where
-        R: Send,
-    {
+    fn each<R: Send + 'static>(&self, answers: BoxStream<'static, Result<R>>) -> BoxStream<'static, Result<R>> {
         let secrets = self.secrets.clone();
         answers.map_err(move |error| secrets.error(error)).boxed()
     }
