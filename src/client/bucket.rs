@@ -63,10 +63,10 @@ fn secrets(options: &[(String, String)]) -> Vec<String> {
 }
 
 /// Why there is no bucket.
+#[cfg_attr(not(any(feature = "aws", feature = "gcp", feature = "azure")), allow(dead_code))]
 enum Refused {
     Scheme(String),
     Option(String),
-    #[cfg_attr(not(any(feature = "aws", feature = "gcp", feature = "azure")), expect(dead_code))]
     Store(object_store::Error),
 }
 
