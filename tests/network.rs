@@ -180,16 +180,22 @@ async fn a_commit_that_another_one_overtook_on_a_bad_line_has_lost() {
 async fn a_server_that_never_answers_is_unavailable_at_the_deadline_of_a_commit() {
     let stage = Stage::new().await;
     let mut config = config();
-    config.log_request_deadline = Duration::from_millis(100);
-    config.commit_deadline = Duration::from_millis(500);
+    config.log_request_deadline = Duration::from_millis(500);
+    config.commit_deadline = Duration::from_secs(2);
     let client = stage.client(config).await;
     let mut writer = shard(&client, ONE).open_writer("test").await.unwrap();
     stage.proxy.twist(usize::MAX, Twist::Hang, |_| true);
     let error = writer.compare_and_append(rows(0), at(0), at(1)).await.unwrap_err();
     assert_eq!((error.kind(), error.shard()), (ErrorKind::Unavailable, Some(ShardId::from_u128(ONE))), "{error:?}");
     stage.proxy.calm();
-    // The same append again takes effect once.
-    assert_eq!(writer.compare_and_append(rows(0), at(0), at(1)).await.unwrap(), Appended::Committed);
+    // The same append again takes effect once, on a machine that may be too busy for these deadlines now and then.
+    let again = loop {
+        match writer.compare_and_append(rows(0), at(0), at(1)).await {
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}"),
+            Ok(appended) => break appended,
+        }
+    };
+    assert_eq!(again, Appended::Committed);
     assert_eq!(stage.contents(ONE, 0).await, rows(0));
 }
 
@@ -197,7 +203,7 @@ async fn a_server_that_never_answers_is_unavailable_at_the_deadline_of_a_commit(
 async fn fetch_part(stage: &Stage, id: u128, times: usize, twist: Twist) -> (Result<Vec<Row>, Error>, usize) {
     let mut config = config();
     config.inline_part_bytes_max = 0;
-    config.bucket_request_deadline = Duration::from_millis(300);
+    config.bucket_request_deadline = Duration::from_secs(2); // no request that gets through takes so long
     let client = stage.client(config).await;
     let mut writer = shard(&client, id).open_writer("test").await.unwrap();
     assert_eq!(writer.compare_and_append(rows(0), at(0), at(1)).await.unwrap(), Appended::Committed);
