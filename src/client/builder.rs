@@ -148,20 +148,7 @@ impl ClientBuilder {
                 (store, Some(log), remote)
             }
         };
-        let mut runtimes = Vec::new();
-        let (runtime, upkeep, pulse) = match self.runtime {
-            Some(handle) => (handle.clone(), handle.clone(), handle),
-            None => {
-                let threads = self.config.runtime_threads.max(1);
-                let work = start(threads, "timely-persist")?;
-                let upkeep = start(self.config.compaction_threads.max(1), "timely-persist-upkeep")?;
-                let pulse = start(1, "timely-persist-pulse")?;
-                let handles = (work.handle().clone(), upkeep.handle().clone(), pulse.handle().clone());
-                runtimes.extend([work, upkeep, pulse]);
-                handles
-            }
-        };
-        let runtimes = Runtimes(runtimes);
+        let (runtimes, [runtime, upkeep, pulse]) = start_threads(self.runtime, &self.config)?;
         if remote {
             let tried = Arc::clone(&store);
             on(&runtime, async move { qualify(&*tried).await }).await?;
@@ -228,6 +215,26 @@ async fn open_database(runtime: &Handle, url: String) -> Result<Arc<dyn Consensu
 #[cfg(not(feature = "postgres"))]
 async fn open_database(_runtime: &Handle, _url: String) -> Result<Arc<dyn Consensus>, Error> {
     Err(Error::invalid("this build has no PostgreSQL: use the feature postgres of this crate"))
+}
+
+/// The threads of a client, unless a runtime is given to be used for all: for work, upkeep and the pulse.
+fn start_threads(given: Option<Handle>, config: &Config) -> Result<(Runtimes, [Handle; 3]), Error> {
+    if let Some(handle) = given {
+        return Ok((Runtimes(Vec::new()), [handle.clone(), handle.clone(), handle]));
+    }
+    let mut runtimes = Runtimes(Vec::new());
+    let mut started = |threads: usize, name| {
+        let runtime = start(threads.max(1), name)?;
+        let handle = runtime.handle().clone();
+        runtimes.0.push(runtime);
+        Ok::<Handle, Error>(handle)
+    };
+    let handles = [
+        started(config.runtime_threads, "timely-persist")?,
+        started(config.compaction_threads, "timely-persist-upkeep")?,
+        started(1, "timely-persist-pulse")?,
+    ];
+    Ok((runtimes, handles))
 }
 
 fn start(threads: usize, name: &str) -> Result<Runtime, Error> {

@@ -48,6 +48,7 @@ pub(super) fn parse(text: &str, options: &[(String, String)], config: &Config) -
     if !options.is_empty() && matches!(url.scheme(), "memory" | "file") {
         return Err(Error::invalid("only buckets have options"));
     }
+    let database = database(&url)?;
     let mut place = match url.scheme() {
         "memory" => {
             let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
@@ -57,15 +58,24 @@ pub(super) fn parse(text: &str, options: &[(String, String)], config: &Config) -
         "file" => return Err(Error::invalid("write file:///path/to/directory, an absolute path")),
         _ => in_bucket(&url, options, config)?,
     };
+    if let Some(database) = database {
+        place.log = LogPlace::Database(database);
+    }
+    Ok(place)
+}
+
+/// The database that the logs are to be kept in, if the URL names one.
+fn database(url: &Url) -> Result<Option<String>, Error> {
+    let mut database = None;
     for (key, value) in url.query_pairs() {
         match (key.as_ref(), Url::parse(&value).ok().map(|log| log.scheme().to_owned()).as_deref()) {
-            ("consensus", Some("postgres" | "postgresql")) => place.log = LogPlace::Database(value.into_owned()),
+            ("consensus", Some("postgres" | "postgresql")) => database = Some(value.into_owned()),
             ("consensus", _) => return Err(Error::invalid("the consensus of a store's URL must be postgres://…")),
             // Its name is not repeated: what looks like one may be the rest of a password with a `&` in it.
             _ => return Err(Error::invalid("a store's URL has no parameter but consensus=postgres://…")),
         }
     }
-    Ok(place)
+    Ok(database)
 }
 
 fn directory(url: &Url) -> Result<Place, Error> {
