@@ -71,6 +71,16 @@ pub struct Config {
     pub log_request_deadline: Duration,
     /// The deadline of reading or writing one object, retries included. Default 120 s.
     pub store_deadline: Duration,
+    /// The deadline of one request to a bucket, its answer included, where no shorter one cuts it off. Default 60 s: a
+    /// part of the largest size over a slow line.
+    pub bucket_request_deadline: Duration,
+    /// The longest wait for a connection to a bucket. Default 5 s.
+    pub bucket_connect_deadline: Duration,
+    /// How often one request to a bucket is sent again below the library's own retries, because the server said that it
+    /// is busy or the connection failed. Default 2: what a load balancer drops in passing.
+    pub bucket_retries_max: usize,
+    /// No request is sent again below the library's own retries later than this after it was sent first. Default 5 s.
+    pub bucket_retry_limit: Duration,
     /// The first pause between two tries; doubled each time, jittered. Default 20 ms.
     pub retry_pause_min: Duration,
     /// The longest pause between two tries. Default 2 s.
@@ -163,6 +173,10 @@ impl Default for Config {
             commit_deadline: Duration::from_secs(60),
             log_request_deadline: Duration::from_secs(10),
             store_deadline: Duration::from_secs(120),
+            bucket_request_deadline: Duration::from_secs(60),
+            bucket_connect_deadline: Duration::from_secs(5),
+            bucket_retries_max: 2,
+            bucket_retry_limit: Duration::from_secs(5),
             retry_pause_min: Duration::from_millis(20),
             retry_pause_max: Duration::from_secs(2),
             watch_fallback: Duration::from_secs(15),

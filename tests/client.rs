@@ -117,6 +117,23 @@ fn wrong_urls_are_refused() {
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
 }
 
+#[test]
+fn a_directory_is_made_for_no_url_that_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let new = format!("file://{}/new", dir.path().display());
+    for behind in ["?consensus=mysql://h/d", "?x=y", "#x", "?consensus"] {
+        let error = futures::executor::block_on(Client::open(&format!("{new}{behind}"))).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{behind}: {error}");
+    }
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+/// What fails after the client's threads were started stops them, also on a thread of another runtime.
+#[tokio::test]
+async fn a_database_that_does_not_answer_is_an_error_inside_a_runtime() {
+    is_unavailable(Client::at("memory:").database("postgres://user@127.0.0.1:1/none").open().await);
+}
+
 #[tokio::test]
 async fn two_clients_of_one_directory_share_a_shard() {
     let dir = tempfile::tempdir().unwrap();

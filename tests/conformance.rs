@@ -5,6 +5,10 @@
 mod conformance;
 #[path = "support/logs.rs"]
 mod logs;
+#[cfg(all(feature = "aws", feature = "azure"))]
+#[path = "support/servers.rs"]
+#[allow(dead_code)] // some are for other tests
+mod servers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,3 +81,16 @@ conformance_suite!(object_log_over_a_failing_store, async {
     let rates = FaultRates { fail_before: 0.03, fail_after: 0.03, ..FaultRates::default() };
     (Arc::new(Insistent(Arc::new(ObjectLog::new(flaky(memory(), rates))))) as Log, ())
 });
+
+/// On a real server, as two processes would open it.
+#[cfg(all(feature = "aws", feature = "azure"))]
+async fn bucket(kind: servers::Kind) -> (Log, servers::Server) {
+    let server = servers::Server::start(kind).await;
+    let log = || Arc::new(ObjectLog::new(server.store()).polling());
+    (Arc::new(InTurn::new([log(), log()])), server)
+}
+
+#[cfg(all(feature = "aws", feature = "azure"))]
+conformance_suite!(on_one_log object_log_on_s3, bucket(servers::Kind::Moto));
+#[cfg(all(feature = "aws", feature = "azure"))]
+conformance_suite!(on_one_log object_log_on_azure, bucket(servers::Kind::Azurite));

@@ -15,6 +15,7 @@ use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
     PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
 };
+use prost::Message;
 use timely_persist::ErrorKind;
 use timely_persist::store::probe::{self, ROUNDS};
 use timely_persist::store::{CountingStore, Directory, Fault, Faults, FaultyStore, Operation, Rule, keys, qualify};
@@ -81,7 +82,10 @@ impl ObjectStore for Careless {
     }
 
     async fn get_opts(&self, at: &Path, mut options: GetOptions) -> Result<GetResult> {
-        if self.flaw == Flaw::NothingIsMissing && self.store.head(at).await.is_err() && *at != keys::verdict() {
+        if self.flaw == Flaw::NothingIsMissing
+            && self.store.head(at).await.is_err()
+            && *at != keys::verdict(&self.to_string())
+        {
             self.store.put(&Path::from("empty"), PutPayload::default()).await?;
             return self.store.get(&Path::from("empty")).await;
         }
@@ -139,7 +143,7 @@ async fn a_careful_store_passes_and_keeps_the_verdict() {
         let verdict = qualify(&counted).await.unwrap();
         assert_eq!(verdict.races as usize, ROUNDS);
         let left: Vec<_> = names(&*store).await.into_iter().filter(|name| !before.contains(name)).collect();
-        assert_eq!(left, [keys::verdict()]);
+        assert_eq!(left, [keys::verdict(&counted.to_string())]);
         let first = counted.counts();
         assert_eq!(qualify(&counted).await.unwrap(), verdict);
         assert_eq!((counted.counts() - first).operations(), 1, "the verdict is read, nothing is raced");
@@ -153,10 +157,16 @@ async fn a_verdict_of_another_store_or_a_damaged_one_does_not_count() {
     // The objects of a careful store, copied to a careless one, verdict included.
     let careless = Careless { store: Arc::clone(&memory), flaw: Flaw::TwoWinners };
     assert_eq!(qualify(&careless).await.unwrap_err().kind(), ErrorKind::UnsafeStore);
-    memory.put(&keys::verdict(), "\u{ff}\u{ff}".into()).await.unwrap();
-    let counted = CountingStore::new(memory);
-    qualify(&counted).await.unwrap();
-    assert!(counted.counts().creates > 0);
+    // One that is damaged, and one that is another's.
+    let counted = CountingStore::new(Arc::clone(&memory) as _);
+    let place = keys::verdict(&counted.to_string());
+    let other = qualify(&memory).await.unwrap().encode_to_vec();
+    for kept in [b"\xff\xff".to_vec(), other] {
+        memory.put(&place, kept.into()).await.unwrap();
+        let before = counted.counts();
+        qualify(&counted).await.unwrap();
+        assert!((counted.counts() - before).creates > 0);
+    }
 }
 
 #[tokio::test]

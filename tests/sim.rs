@@ -11,10 +11,11 @@
 mod actors;
 #[path = "support/random.rs"]
 mod random;
+#[path = "sim/record.rs"]
+mod record;
 #[path = "support/sim_store.rs"]
 mod sim_store;
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -23,73 +24,20 @@ use futures::TryStreamExt;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use timely::PartialOrder;
-use timely::progress::Antichain;
 use timely_persist::clock::{Clock, Entropy};
 use timely_persist::store::{ObjectLog, keys};
-use timely_persist::{Client, Config, CriticalReaderId, SeqNo, Shard, ShardId};
+use timely_persist::{Client, Config, CriticalReaderId, SeqNo, ShardId};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use actors::{Actor, hear};
+use actors::Actor;
 use random::{Random, Story, seeds};
+use record::{Heard, Record, Shared, Strings, at, check, tap, time};
 use sim_store::{Crashed, SimStore, Trouble};
-
-/// Rows say by their value which attempt wrote them.
-type Row = ((String, u64), u64, i64);
-type Strings = Shard<String, u64, u64, i64>;
 
 /// How long things go wrong, in simulated time.
 const TROUBLE: Duration = Duration::from_secs(120);
 const SHARD: u128 = 1;
-
-fn at(time: u64) -> Antichain<u64> {
-    Antichain::from_elem(time)
-}
-
-/// The time of a frontier of totally ordered times.
-fn time(frontier: &Antichain<u64>) -> u64 {
-    frontier.elements().first().copied().unwrap_or(u64::MAX)
-}
-
-/// What the processes did and saw.
-#[derive(Debug)]
-struct Record {
-    story: Story,
-    attempts: Vec<Attempt>,
-    snapshots: Vec<(u64, Vec<Row>)>,
-    listens: Vec<Heard>,
-    lost: usize,
-    next_critical: u64,
-    next_value: u64,
-}
-
-/// An append as its writer saw it.
-#[derive(Debug)]
-struct Attempt {
-    rows: Vec<Row>,
-    lower: u64,
-    upper: u64,
-    /// Whether it may be there in part, because identical writers wrote the rest.
-    overlap: bool,
-    outcome: Outcome,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Outcome {
-    Unknown,
-    Committed,
-    Refused,
-}
-
-#[derive(Debug)]
-struct Heard {
-    as_of: u64,
-    snapshot: bool,
-    frontier: u64,
-    rows: Vec<Row>,
-}
-
-type Shared = Arc<Mutex<Record>>;
 
 /// A wall clock some way off the others.
 #[derive(Debug)]
@@ -171,8 +119,12 @@ impl World {
         let shard = self.client(trouble.clone(), crashed.clone()).await;
         let mut actors = JoinSet::new();
         for _ in 0..2 + self.random.below(3) {
-            let actor =
-                Actor { shard: shard.clone(), record: self.record.clone(), random: Random::new(self.random.word()) };
+            let actor = Actor {
+                shard: shard.clone(),
+                record: self.record.clone(),
+                random: Random::new(self.random.word()),
+                rest_ms_max: 2_000,
+            };
             match self.random.below(6) {
                 0 => drop(actors.spawn(actor.compete())),
                 1 => drop(actors.spawn(actor.write_identically())),
@@ -186,85 +138,11 @@ impl World {
     }
 }
 
-/// Hears everything that is ever committed, on a store without faults.
-async fn tap(shard: Strings, truth: Arc<Mutex<Heard>>) {
-    let reader = shard.open_reader("truth").await.unwrap();
-    let mut listen = reader.subscribe(at(0)).await.unwrap();
-    loop {
-        let mut step = Heard { as_of: 0, snapshot: true, frontier: truth.lock().unwrap().frontier, rows: Vec::new() };
-        hear(&mut listen, &mut step).await.unwrap();
-        let mut truth = truth.lock().unwrap();
-        truth.rows.extend(step.rows);
-        truth.frontier = step.frontier;
-    }
-}
-
-fn summed(rows: impl IntoIterator<Item = Row>) -> Vec<Row> {
-    let mut sums: BTreeMap<(u64, (String, u64)), i64> = BTreeMap::new();
-    for (row, time, diff) in rows {
-        *sums.entry((time, row)).or_default() += diff;
-    }
-    sums.into_iter().filter(|(_, diff)| *diff != 0).map(|((time, row), diff)| (row, time, diff)).collect()
-}
-
-/// The rows of the truth as a reader from `as_of` sees them.
-fn seen(truth: &[Row], as_of: u64, snapshot: bool, from: u64, to: u64) -> Vec<Row> {
-    let rows = truth.iter().filter(|(_, time, _)| (*time > as_of || snapshot) && *time >= from && *time < to);
-    summed(rows.map(|(row, time, diff)| (row.clone(), as_of.max(*time), *diff)))
-}
-
-fn check(record: &Record, truth: &Heard) {
-    let rows = summed(truth.rows.iter().cloned());
-    assert!(rows.iter().all(|(_, _, diff)| *diff == 1), "an update was doubled: {rows:?}");
-    // Each attempt is there as a whole or not at all, as its writer was told.
-    let mut intervals: BTreeMap<u64, usize> = BTreeMap::new();
-    for (number, attempt) in record.attempts.iter().enumerate() {
-        let there = attempt.rows.iter().filter(|row| rows.contains(row)).count();
-        if attempt.overlap {
-            // The times are taken by its rows, or by those of a competitor who came first.
-            assert!(attempt.outcome != Outcome::Committed || attempt.upper <= truth.frontier);
-            continue;
-        }
-        assert!(there == 0 || there == attempt.rows.len(), "attempt {number} is there in part: {attempt:?}");
-        match attempt.outcome {
-            Outcome::Committed => {
-                assert_eq!(there, attempt.rows.len(), "attempt {number} was lost: {attempt:?}");
-                assert!(attempt.upper <= truth.frontier);
-                let other = intervals.insert(attempt.lower, number);
-                assert_eq!(other, None, "two were told that they committed at {}", attempt.lower);
-            }
-            Outcome::Refused => assert!(there == 0, "attempt {number} was refused and is there"),
-            Outcome::Unknown => {}
-        }
-    }
-    let known: Vec<&Row> = record.attempts.iter().flat_map(|attempt| &attempt.rows).collect();
-    assert!(rows.iter().all(|row| known.contains(&row)), "rows out of nothing");
-    for (as_of, snapshot) in &record.snapshots {
-        assert_eq!(summed(snapshot.iter().cloned()), seen(&rows, *as_of, true, 0, as_of + 1), "snapshot at {as_of}");
-    }
-    for heard in &record.listens {
-        let shown = summed(heard.rows.iter().cloned());
-        let expected = match heard.frontier > heard.as_of {
-            true => seen(&rows, heard.as_of, heard.snapshot, 0, heard.frontier),
-            false => Vec::new(),
-        };
-        assert_eq!(shown, expected, "listener from {} up to {}", heard.as_of, heard.frontier);
-    }
-}
-
 /// One run; its story, to be compared with another of the same seed.
 async fn simulate(seed: u64) -> Vec<String> {
     let mut random = Random::new(seed);
     let command = format!("SIM_SEED={seed} cargo test --test sim");
-    let record = Record {
-        story: Story::new(command),
-        attempts: Vec::new(),
-        snapshots: Vec::new(),
-        listens: Vec::new(),
-        lost: 0,
-        next_critical: 0,
-        next_value: 0,
-    };
+    let record = Record::new(Story::new(command));
     let config = config(&mut random);
     let record = Arc::new(Mutex::new(record));
     let mut world =

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use object_store::ObjectStore;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::config::Config;
@@ -18,13 +19,22 @@ use super::{Client, InflightPool, Runtimes, Shared};
 
 /// Collects what a [`Client`] is made of.
 pub struct ClientBuilder {
-    store: Arc<dyn ObjectStore>,
+    store: Storage,
+    options: Vec<(String, String)>,
     consensus: Option<Arc<dyn Consensus>>,
     database: Option<String>,
     config: Config,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     runtime: Option<Handle>,
+}
+
+/// Where objects are to be kept.
+enum Storage {
+    /// In this store.
+    Given(Arc<dyn ObjectStore>),
+    /// In the one that this URL names.
+    Named(String),
 }
 
 impl Client {
@@ -41,25 +51,29 @@ impl Client {
     ///
     /// `Invalid` for a URL of another kind, a directory that holds something else, a bucket that is missing or that the
     /// credentials do not open, before anything is written; `UnsafeStore` for a bucket that lets two writers win;
-    /// `Unavailable` where the store does not answer. Cancelling leaves nothing, or an empty directory.
+    /// `Unavailable` where the store does not answer. No credentials are in an error. Cancelling leaves nothing, or an
+    /// empty directory.
     pub async fn open(url: &str) -> Result<Client, Error> {
-        let Place { store, log, remote } = url::parse(url)?;
-        let builder = Self::builder(Arc::clone(&store));
-        let client = match log {
-            LogPlace::Here(log) => builder.consensus(log).open().await?,
-            LogPlace::Database(url) => builder.database(url).open().await?,
-        };
-        if remote {
-            let tried = async { qualify(&*store).await };
-            client.context().within(tried).await?;
-        }
-        Ok(client)
+        Self::at(url).open().await
+    }
+
+    /// A client of the store at `url`, as [`Client::open`] takes it, with other limits, or with options for its bucket.
+    /// Nothing is looked at before [`ClientBuilder::open`].
+    pub fn at(url: impl Into<String>) -> ClientBuilder {
+        ClientBuilder::new(Storage::Named(url.into()))
     }
 
     /// A client on any object store. Its log lies in the store too, unless [`ClientBuilder::consensus`] says otherwise.
     pub fn builder(store: Arc<dyn ObjectStore>) -> ClientBuilder {
-        ClientBuilder {
+        ClientBuilder::new(Storage::Given(store))
+    }
+}
+
+impl ClientBuilder {
+    fn new(store: Storage) -> Self {
+        Self {
             store,
+            options: Vec::new(),
             consensus: None,
             database: None,
             config: Config::default(),
@@ -68,9 +82,18 @@ impl Client {
             runtime: None,
         }
     }
-}
 
-impl ClientBuilder {
+    /// An option of the bucket that the URL names, over what the environment says: the names are those of
+    /// `object_store`, such as `aws_endpoint`, `aws_secret_access_key`, `azure_storage_account_key`, `google_service_account`
+    /// or `allow_http`.
+    ///
+    /// [`ClientBuilder::open`] says `Invalid` for one that this kind of store does not have, and never repeats a value
+    /// that is secret.
+    pub fn option(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.options.push((name.into(), value.into()));
+        self
+    }
+
     /// Keeps the shards' logs there.
     pub fn consensus(mut self, consensus: Arc<dyn Consensus>) -> Self {
         self.consensus = Some(consensus);
@@ -112,32 +135,37 @@ impl ClientBuilder {
         self
     }
 
-    /// Opens the client. `Unavailable` if no threads could be started; `Invalid` for a cache directory that cannot be used.
-    /// No I/O, unless the logs are in a database or there is a cache on disk.
+    /// Opens the client. No I/O, unless the store is named by a URL, the logs are in a database or
+    /// there is a cache on disk.
+    ///
+    /// Errors as [`Client::open`] and [`ClientBuilder::database`] have them; `Unavailable` if no threads could be started;
+    /// `Invalid` for a cache directory that cannot be used.
     pub async fn open(self) -> Result<Client, Error> {
-        let mut runtimes = Runtimes::default();
-        let (runtime, upkeep, pulse) = match self.runtime {
-            Some(handle) => (handle.clone(), handle.clone(), handle),
-            None => {
-                let threads = self.config.runtime_threads.max(1);
-                let work = start(threads, "timely-persist")?;
-                let upkeep = start(self.config.compaction_threads.max(1), "timely-persist-upkeep")?;
-                let pulse = start(1, "timely-persist-pulse")?;
-                let handles = (work.handle().clone(), upkeep.handle().clone(), pulse.handle().clone());
-                runtimes.0.extend([work, upkeep, pulse]);
-                handles
+        let (store, named_log, remote) = match self.store {
+            Storage::Given(_) if !self.options.is_empty() => {
+                return Err(Error::invalid("options are for a bucket that is named by a URL"));
+            }
+            Storage::Given(store) => (store, None, false),
+            Storage::Named(url) => {
+                let Place { store, log, remote } = url::parse(&url, &self.options, &self.config)?;
+                (store, Some(log), remote)
             }
         };
-        let consensus = match (self.database, self.consensus) {
-            (Some(url), _) => open_database(&runtime, url).await?,
-            (None, Some(consensus)) => consensus,
-            (None, None) => Arc::new(ObjectLog::new(Arc::clone(&self.store))),
+        let (runtimes, [runtime, upkeep, pulse]) = start_threads(self.runtime, &self.config)?;
+        if remote {
+            let tried = Arc::clone(&store);
+            on(&runtime, async move { qualify(&*tried).await }).await?;
+        }
+        let consensus = match (self.database, self.consensus, named_log) {
+            (Some(url), _, _) | (None, None, Some(LogPlace::Database(url))) => open_database(&runtime, url).await?,
+            (None, Some(consensus), _) | (None, None, Some(LogPlace::Here(consensus))) => consensus,
+            (None, None, None) => Arc::new(ObjectLog::new(Arc::clone(&store))),
         };
         let cache = open_cache(&runtime, &self.config).await?;
         // Behind the log was made: what is in that may change.
         let store = match self.config.hedge_delay {
-            Some(delay) => Arc::new(HedgingStore::new(self.store, delay, self.config.hedge_budget)),
-            None => self.store,
+            Some(delay) => Arc::new(HedgingStore::new(store, delay, self.config.hedge_budget)),
+            None => store,
         };
         let context = Arc::new(Context {
             cache,
@@ -160,12 +188,22 @@ impl ClientBuilder {
     }
 }
 
+/// Does part of the opening on the client's runtime. Dropping it stops the work at its next await.
+async fn on<R: Send + 'static>(
+    runtime: &Handle,
+    work: impl Future<Output = Result<R, Error>> + Send + 'static,
+) -> Result<R, Error> {
+    let mut opening = JoinSet::new();
+    opening.spawn_on(work, runtime);
+    let stopped = || Error::unavailable("opening the client was stopped");
+    let opened = opening.join_next().await.ok_or_else(stopped)?;
+    opened.map_err(|error| stopped().because(error))?
+}
+
 /// The log in a database. Its tasks run on the client's runtime.
 #[cfg(feature = "postgres")]
 async fn open_database(runtime: &Handle, url: String) -> Result<Arc<dyn Consensus>, Error> {
-    let opening = runtime.spawn(async move { crate::store::PostgresLog::open(&url).await });
-    let opened = opening.await.map_err(|error| Error::unavailable("opening the log was stopped").because(error))?;
-    Ok(Arc::new(opened?))
+    Ok(Arc::new(on(runtime, async move { crate::store::PostgresLog::open(&url).await }).await?))
 }
 
 #[cfg(not(feature = "postgres"))]
@@ -183,14 +221,38 @@ async fn open_cache(runtime: &Handle, config: &Config) -> Result<Option<ObjectCa
     opening.await.map_err(|error| Error::unavailable("opening the cache was stopped").because(error))?
 }
 
+/// The threads of a client, unless a runtime is given to be used for all: for work, upkeep and the pulse.
+fn start_threads(given: Option<Handle>, config: &Config) -> Result<(Runtimes, [Handle; 3]), Error> {
+    if let Some(handle) = given {
+        return Ok((Runtimes::default(), [handle.clone(), handle.clone(), handle]));
+    }
+    let mut runtimes = Runtimes::default();
+    let mut started = |threads: usize, name| {
+        let runtime = start(threads.max(1), name)?;
+        let handle = runtime.handle().clone();
+        runtimes.0.push(runtime);
+        Ok::<Handle, Error>(handle)
+    };
+    let handles = [
+        started(config.runtime_threads, "timely-persist")?,
+        started(config.compaction_threads, "timely-persist-upkeep")?,
+        started(1, "timely-persist-pulse")?,
+    ];
+    Ok((runtimes, handles))
+}
+
 fn start(threads: usize, name: &str) -> Result<Runtime, Error> {
     let runtime = Builder::new_multi_thread().worker_threads(threads).thread_name(name).enable_all().build();
     runtime.map_err(|error| Error::unavailable("the client's threads could not be started").because(error))
 }
 
-/// Names the store, and no credentials.
+/// Names a store that was given, and no URL: that may have credentials in it.
 impl std::fmt::Debug for ClientBuilder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ClientBuilder").field("store", &self.store.to_string()).finish_non_exhaustive()
+        let mut builder = f.debug_struct("ClientBuilder");
+        if let Storage::Given(store) = &self.store {
+            builder.field("store", &store.to_string());
+        }
+        builder.finish_non_exhaustive()
     }
 }

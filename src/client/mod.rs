@@ -3,6 +3,7 @@
 //! A [`Client`] owns the runtime that does all storage work, the threads that maintain shards, and the pulse, a thread
 //! that renews leases and does nothing else. It keeps one machine per shard, shared by all handles of this process.
 
+mod bucket;
 mod budget;
 mod builder;
 mod shard;

@@ -1,14 +1,15 @@
-//! Which store a URL names. Credentials come from the environment, as `object_store` reads it, and are never repeated in
-//! an error.
+//! Which store a URL names. Credentials come from the environment, as `object_store` reads it, or from the caller's
+//! options, and are never repeated in an error.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
-use object_store::prefix::PrefixStore;
 use url::Url;
 
+use super::bucket;
+use crate::config::Config;
 use crate::error::Error;
 use crate::store::{Consensus, Directory, ObjectLog};
 
@@ -38,9 +39,16 @@ impl std::fmt::Debug for LogPlace {
     }
 }
 
-/// The place that `text` names. Makes a local directory if that is missing; no other I/O.
-pub(super) fn parse(text: &str) -> Result<Place, Error> {
+/// The place that `text` names, reached with these options. Makes a local directory if that is missing; no other I/O.
+pub(super) fn parse(text: &str, options: &[(String, String)], config: &Config) -> Result<Place, Error> {
     let url = Url::parse(text).map_err(|error| Error::invalid("this is no URL of a store").because(error))?;
+    if url.fragment().is_some() {
+        return Err(Error::invalid("a '#' in a store's URL is written %23"));
+    }
+    if !options.is_empty() && matches!(url.scheme(), "memory" | "file") {
+        return Err(Error::invalid("only buckets have options"));
+    }
+    let database = database(&url)?;
     let mut place = match url.scheme() {
         "memory" => {
             let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
@@ -48,16 +56,26 @@ pub(super) fn parse(text: &str) -> Result<Place, Error> {
         }
         "file" if text.contains(":/") => directory(&url)?,
         "file" => return Err(Error::invalid("write file:///path/to/directory, an absolute path")),
-        scheme => bucket(scheme, &url)?,
+        _ => in_bucket(&url, options, config)?,
     };
-    for (key, value) in url.query_pairs() {
-        match (key.as_ref(), Url::parse(&value).ok().map(|log| log.scheme().to_owned()).as_deref()) {
-            ("consensus", Some("postgres" | "postgresql")) => place.log = LogPlace::Database(value.into_owned()),
-            ("consensus", _) => return Err(Error::invalid("the consensus of a store's URL must be postgres://…")),
-            (key, _) => return Err(Error::invalid(format!("{key:?} is no parameter of a store's URL"))),
-        }
+    if let Some(database) = database {
+        place.log = LogPlace::Database(database);
     }
     Ok(place)
+}
+
+/// The database that the logs are to be kept in, if the URL names one.
+fn database(url: &Url) -> Result<Option<String>, Error> {
+    let mut database = None;
+    for (key, value) in url.query_pairs() {
+        match (key.as_ref(), Url::parse(&value).ok().map(|log| log.scheme().to_owned()).as_deref()) {
+            ("consensus", Some("postgres" | "postgresql")) => database = Some(value.into_owned()),
+            ("consensus", _) => return Err(Error::invalid("the consensus of a store's URL must be postgres://…")),
+            // Its name is not repeated: what looks like one may be the rest of a password with a `&` in it.
+            _ => return Err(Error::invalid("a store's URL has no parameter but consensus=postgres://…")),
+        }
+    }
+    Ok(database)
 }
 
 fn directory(url: &Url) -> Result<Place, Error> {
@@ -71,83 +89,8 @@ fn directory(url: &Url) -> Result<Place, Error> {
     Ok(Place { store, log: LogPlace::Here(Arc::new(log)), remote: false })
 }
 
-fn bucket(scheme: &str, url: &Url) -> Result<Place, Error> {
-    let store = open_bucket(scheme, url)?;
-    let prefix = object_store::path::Path::from_url_path(url.path().trim_matches('/'));
-    let prefix = prefix.map_err(|error| Error::invalid("the prefix in the URL is no path").because(error))?;
-    let store: Arc<dyn ObjectStore> = match prefix.as_ref().is_empty() {
-        true => store,
-        false => Arc::new(PrefixStore::new(store, prefix)),
-    };
+fn in_bucket(url: &Url, options: &[(String, String)], config: &Config) -> Result<Place, Error> {
+    let store = bucket::open(url, options, config)?;
     let log = ObjectLog::new(Arc::clone(&store)).polling();
     Ok(Place { store, log: LogPlace::Here(Arc::new(log)), remote: true })
-}
-
-/// The bucket that the URL names, without its path.
-fn open_bucket(scheme: &str, url: &Url) -> Result<Arc<dyn ObjectStore>, Error> {
-    let mut root = url.clone();
-    root.set_path("");
-    root.set_query(None);
-    let refused = |error| Error::invalid("the bucket cannot be opened: check its URL and credentials").because(error);
-    match scheme {
-        #[cfg(feature = "aws")]
-        "s3" | "s3a" => {
-            let builder = object_store::aws::AmazonS3Builder::from_env().with_url(root).with_retry(cloud::retries());
-            Ok(Arc::new(builder.with_client_options(cloud::requests("AWS_ALLOW_HTTP")).build().map_err(refused)?))
-        }
-        #[cfg(feature = "gcp")]
-        "gs" => {
-            let builder = object_store::gcp::GoogleCloudStorageBuilder::from_env().with_url(root);
-            let builder = builder.with_retry(cloud::retries());
-            let options = cloud::requests("GOOGLE_ALLOW_HTTP");
-            Ok(Arc::new(builder.with_client_options(options).build().map_err(refused)?))
-        }
-        #[cfg(feature = "azure")]
-        "az" | "azure" | "abfs" | "abfss" => {
-            let builder = object_store::azure::MicrosoftAzureBuilder::from_env().with_url(root);
-            let builder = builder.with_retry(cloud::retries());
-            let options = cloud::requests("AZURE_ALLOW_HTTP");
-            Ok(Arc::new(builder.with_client_options(options).build().map_err(refused)?))
-        }
-        scheme => {
-            let _ = refused;
-            let message = format!(
-                "{scheme:?} is no store this client knows: use memory:, file:///path, s3://bucket/prefix, gs://…, az://… \
-                 (the last three need the features aws, gcp, azure of this crate)"
-            );
-            Err(Error::invalid(message))
-        }
-    }
-}
-
-#[cfg(any(feature = "aws", feature = "gcp", feature = "azure"))]
-mod cloud {
-    //! How requests to a bucket are sent.
-
-    use std::time::Duration;
-
-    use object_store::{ClientOptions, RetryConfig};
-
-    /// Retries below this library, which has its own: only what a load balancer drops in passing.
-    const RETRIES_MAX: usize = 2;
-
-    /// No retry is begun later than this after the first try.
-    const RETRY_LIMIT: Duration = Duration::from_secs(5);
-
-    /// One request, answer included. The library's own deadlines cut it shorter where they must.
-    const REQUEST_LIMIT: Duration = Duration::from_secs(60);
-
-    /// The longest wait for a connection.
-    const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-
-    pub(super) fn retries() -> RetryConfig {
-        RetryConfig { max_retries: RETRIES_MAX, retry_timeout: RETRY_LIMIT, ..RetryConfig::default() }
-    }
-
-    /// Options of requests; plain HTTP only where the named variable of the environment allows it.
-    pub(super) fn requests(allow_http: &str) -> ClientOptions {
-        let allowed = std::env::var(allow_http).is_ok_and(|value| value.eq_ignore_ascii_case("true") || value == "1");
-        let options = ClientOptions::new().with_allow_http(allowed);
-        options.with_timeout(REQUEST_LIMIT).with_connect_timeout(CONNECT_LIMIT)
-    }
 }

@@ -42,9 +42,10 @@ pub fn qualification_folder() -> Path {
     Path::from("qualification")
 }
 
-/// What the last successful qualification found.
-pub fn verdict() -> Path {
-    qualification_folder().join("verdict")
+/// What the last successful qualification of the store of this name found. Objects may be reached by several names, and
+/// may be copied to another store, where nothing is known yet.
+pub fn verdict(store: &str) -> Path {
+    qualification_folder().join(format!("verdict-{:016x}", xxhash_rust::xxh3::xxh3_64(store.as_bytes())))
 }
 
 /// The folder that one qualification makes its objects in, and removes them from.

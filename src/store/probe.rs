@@ -51,7 +51,7 @@ pub struct Verdict {
 /// # Errors
 /// As [`probe`].
 pub async fn qualify(store: &dyn ObjectStore) -> Result<Verdict, Error> {
-    match read_whole(store, &keys::verdict()).await {
+    match read_whole(store, &keys::verdict(&store.to_string())).await {
         Ok(bytes) => match Verdict::decode(bytes) {
             Ok(verdict) if verdict.version >= PROBE_VERSION && verdict.store == store.to_string() => Ok(verdict),
             _ => probe(store).await,
@@ -73,7 +73,7 @@ pub async fn probe(store: &dyn ObjectStore) -> Result<Verdict, Error> {
     clean_up(store, &folder).await;
     tried.map_err(|_| Error::unavailable(format!("the probe of the store took longer than {PROBE_DEADLINE:?}")))??;
     let verdict = Verdict { version: PROBE_VERSION, store: store.to_string(), races: ROUNDS as u32 };
-    let kept = store.put(&keys::verdict(), verdict.encode_to_vec().into()).await;
+    let kept = store.put(&keys::verdict(&verdict.store), verdict.encode_to_vec().into()).await;
     kept.map_err(|error| unavailable("keeping the verdict of the probe", error))?;
     Ok(verdict)
 }
@@ -207,12 +207,25 @@ fn unavailable(doing: &str, error: object_store::Error) -> Error {
         Store::NotImplemented { .. } | Store::NotSupported { .. } => ErrorKind::UnsafeStore,
         // The objects themselves are accounted for, so it is the bucket that is missing.
         Store::NotFound { .. } | Store::PermissionDenied { .. } | Store::Unauthenticated { .. } => ErrorKind::Invalid,
+        other if refuses(&other.to_string()) => ErrorKind::Invalid,
         _ => ErrorKind::Unavailable,
     };
     let hint = match (&error, &kind) {
         (Store::NotFound { .. }, _) => "; is there such a bucket?",
+        (Store::Generic { .. }, ErrorKind::Invalid) => {
+            "; are its region and endpoint right, and does allow_http say true if that is meant to be http:?"
+        }
         (_, ErrorKind::Invalid) => "; are the credentials right, and allow to read, write, list and delete?",
         _ => "",
     };
     Error::new(kind, format!("the probe of the store failed at {doing}{hint}")).because(error)
+}
+
+/// Whether the words of an error, which has no more of them than these, say that the request itself is wrong: a redirect
+/// to another region, a status of 4xx that is none of those which asking later may change, or plain HTTP where that is
+/// not allowed.
+fn refuses(words: &str) -> bool {
+    let status = words.split_once("status code: ").and_then(|(_, rest)| rest.get(..3)?.parse::<u16>().ok());
+    let refused = status.is_some_and(|status| (300..500).contains(&status) && ![408, 409, 425, 429].contains(&status));
+    refused || words.contains("redirect without LOCATION") || words.contains("scheme is not allowed")
 }

@@ -6,13 +6,15 @@ use timely::PartialOrder;
 use timely_persist::{Appended, CriticalReaderId, ErrorKind, Listen, ListenEvent, SinceDowngrade};
 
 use crate::random::Random;
-use crate::{Attempt, Heard, Outcome, Row, Shared, Strings, at, time};
+use crate::record::{Attempt, Heard, Outcome, Row, Shared, Strings, at, time};
 
 /// Something that a process does over and over, until it crashes.
 pub struct Actor {
     pub shard: Strings,
     pub record: Shared,
     pub random: Random,
+    /// Between two things that it does.
+    pub rest_ms_max: usize,
 }
 
 /// The rows that every identical writer writes: they depend on the time only.
@@ -22,7 +24,7 @@ fn identical(time: u64) -> Row {
 
 impl Actor {
     async fn rest(&mut self) {
-        tokio::time::sleep(Duration::from_millis(self.random.below(2_000) as u64)).await;
+        tokio::time::sleep(Duration::from_millis(self.random.below(self.rest_ms_max) as u64)).await;
     }
 
     fn tell(&self, line: std::fmt::Arguments<'_>) {

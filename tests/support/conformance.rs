@@ -18,11 +18,19 @@ pub type Log = Arc<dyn Consensus>;
 #[macro_export]
 macro_rules! conformance_suite {
     ($name:ident, $make:expr) => {
-        $crate::conformance_suite!(@tests $name, $make,
+        $crate::conformance_suite!(@cases tests $name, $make, many_writers_make_one_history);
+    };
+    // One test of all, one after the other on the same log, with smaller crowds: for a slow server, of which one is enough.
+    // What it prints tells which case failed.
+    (on_one_log $name:ident, $make:expr) => {
+        $crate::conformance_suite!(@cases test $name, $make, some_writers_make_one_history);
+    };
+    (@cases $kind:ident $name:ident, $make:expr, $crowd:ident) => {
+        $crate::conformance_suite!(@$kind $name, $make,
             an_empty_log, entries_are_dense, a_stale_expectation_conflicts, gaps_are_refused,
             the_same_attempt_again_is_committed, scans_keep_to_their_limit, truncation_removes_the_oldest,
             truncation_keeps_the_head, a_truncated_position_is_not_won_again, one_winner_per_position,
-            many_writers_make_one_history, readers_follow_writers_and_truncations, shards_are_apart,
+            $crowd, readers_follow_writers_and_truncations, shards_are_apart,
             entries_of_any_size, a_commit_wakes_watches, a_cancelled_commit_can_be_settled);
     };
     (@tests $name:ident, $make:expr, $($case:ident),*) => {
@@ -34,6 +42,18 @@ macro_rules! conformance_suite {
                     let (log, _stands_on) = $make.await;
                     conformance::$case(&log).await;
                 }
+            )*
+        }
+    };
+    (@test $name:ident, $make:expr, $($case:ident),*) => {
+        #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+        async fn $name() {
+            let (log, _stands_on) = $make.await;
+            $(
+                let begun = tokio::time::Instant::now();
+                eprint!("{} ... ", stringify!($case));
+                conformance::$case(&log).await;
+                eprintln!("{:.1?}", begun.elapsed());
             )*
         }
     };
@@ -239,13 +259,20 @@ async fn write(log: Log, shard: ShardId, writer: usize, count: usize) -> Vec<Log
 }
 
 pub async fn many_writers_make_one_history(log: &Log) {
-    const WRITERS: usize = 32;
-    const COMMITS: usize = 8;
+    writers_make_one_history(log, 32, 8).await;
+}
+
+#[allow(dead_code)] // for logs on servers
+pub async fn some_writers_make_one_history(log: &Log) {
+    writers_make_one_history(log, 6, 6).await;
+}
+
+async fn writers_make_one_history(log: &Log, writers: usize, commits: usize) {
     let shard = ShardId::new();
-    let writers = (0..WRITERS).map(|writer| tokio::spawn(write(Arc::clone(log), shard, writer, COMMITS)));
-    let acknowledged = futures::future::try_join_all(writers).await.unwrap().concat();
+    let writing = (0..writers).map(|writer| tokio::spawn(write(Arc::clone(log), shard, writer, commits)));
+    let acknowledged = futures::future::try_join_all(writing).await.unwrap().concat();
     let history = scan(log, shard, 1).await;
-    assert_eq!(history.len(), WRITERS * COMMITS);
+    assert_eq!(history.len(), writers * commits);
     assert!(history.iter().zip(1..).all(|(entry, seqno)| entry.seqno == SeqNo(seqno)));
     let mut sorted = acknowledged;
     sorted.sort_by_key(|entry| entry.seqno);

@@ -1,0 +1,218 @@
+//! The simulator's actors in real time, on real servers: two clients write, read and keep house at once, and what they saw
+//! must be what they were told, whatever the store is, wherever the log is kept, and whether or not servers fail meanwhile.
+#![cfg(all(feature = "aws", feature = "azure", feature = "postgres"))]
+#![allow(clippy::unwrap_used)] // a test that panics fails
+
+#[path = "sim/actors.rs"]
+mod actors;
+#[path = "support/places.rs"]
+mod places;
+#[path = "support/postgres.rs"]
+#[allow(dead_code)] // some are for other tests
+mod postgres;
+#[path = "support/proxy.rs"]
+#[allow(dead_code)]
+mod proxy;
+#[path = "support/random.rs"]
+#[allow(dead_code)]
+mod random;
+#[path = "sim/record.rs"]
+#[allow(dead_code)]
+mod record;
+#[path = "support/servers.rs"]
+#[allow(dead_code)]
+mod servers;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use actors::Actor;
+use places::Place;
+use proxy::Proxy;
+use random::{Random, Story};
+use record::{Heard, Outcome, Record, Shared, Strings, at, check, seen, summed, tap, time};
+use servers::{Kind, Server};
+use timely_persist::{Client, Config, ShardId};
+use tokio::task::JoinSet;
+
+/// What must have been done before a workload ends.
+const COMMITS: usize = 40;
+const SNAPSHOTS: usize = 6;
+const LISTENS: usize = 3;
+
+/// A workload that takes longer has stopped somewhere.
+const LIMIT: Duration = Duration::from_secs(180);
+
+fn config(inline_part_bytes_max: usize) -> Config {
+    let mut config = Config::default();
+    config.inline_part_bytes_max = inline_part_bytes_max;
+    config.rollup_interval = 8;
+    config.compaction_fan_in = 2;
+    config.sweep_interval = Duration::from_millis(100);
+    config.watch_fallback = Duration::from_secs(1);
+    config
+}
+
+fn shard(client: &Client) -> Strings {
+    client.shard(ShardId::from_u128(1))
+}
+
+fn committed(record: &Record) -> usize {
+    record.attempts.iter().filter(|attempt| attempt.outcome == Outcome::Committed).count()
+}
+
+/// Whether enough was done.
+fn is_enough(record: &Record) -> bool {
+    let committed = committed(record);
+    let refused = record.attempts.iter().any(|attempt| attempt.outcome == Outcome::Refused);
+    committed >= COMMITS && refused && record.snapshots.len() >= SNAPSHOTS && record.listens.len() >= LISTENS
+}
+
+/// All that goes on in one client. Those who never write a thing are in the other one only.
+fn start(client: &Client, record: &Shared, seed: u64) -> JoinSet<()> {
+    let mut random = Random::new(seed);
+    let mut actor = || {
+        let random = Random::new(random.word());
+        Actor { shard: shard(client), record: record.clone(), random, rest_ms_max: 40 }
+    };
+    let mut actors = JoinSet::new();
+    actors.spawn(actor().compete());
+    actors.spawn(actor().compete());
+    actors.spawn(actor().write_identically());
+    actors.spawn(actor().stage());
+    actors.spawn(actor().snapshots());
+    actors.spawn(actor().listen());
+    actors.spawn(actor().keep());
+    actors
+}
+
+async fn workload(name: &str, place: Place) {
+    workload_in_trouble(name, &place, &place, async |_| {}).await;
+}
+
+/// The actors are at `place`, the observer sees the same from `vantage`, and `trouble` is told what was committed so far,
+/// again and again.
+async fn workload_in_trouble(name: &str, place: &Place, vantage: &Place, mut trouble: impl AsyncFnMut(usize)) {
+    let observer = vantage.client().open().await.unwrap();
+    let truth = Arc::new(Mutex::new(Heard { as_of: 0, snapshot: true, frontier: 0, rows: Vec::new() }));
+    let listening = tokio::spawn(tap(shard(&observer), truth.clone()));
+
+    let story = Story::new(format!("cargo test --test workload {name}"));
+    let record: Shared = Arc::new(Mutex::new(Record::new(story)));
+    let mut running = Vec::new();
+    for (seed, inline_part_bytes_max) in [(1, 0), (2, 8 << 10)] {
+        let client = place.client().config(config(inline_part_bytes_max)).open().await.unwrap();
+        running.push((start(&client, &record, seed), client));
+    }
+    let done = async {
+        while !is_enough(&record.lock().unwrap()) {
+            assert!(!listening.is_finished());
+            for (actors, _) in &mut running {
+                while let Some(ended) = actors.try_join_next() {
+                    ended.unwrap(); // an actor that panicked has found something
+                }
+            }
+            let committed = committed(&record.lock().unwrap());
+            trouble(committed).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, done).await.expect("enough to be done");
+    for (mut actors, client) in running {
+        actors.abort_all();
+        while let Some(ended) = actors.join_next().await {
+            assert!(!ended.is_err_and(|error| error.is_panic()), "an actor has found something");
+        }
+        client.shutdown().await.unwrap();
+    }
+    let upper = time(&shard(&observer).inspect().await.unwrap().upper);
+    let heard = async {
+        while truth.lock().unwrap().frontier < upper {
+            assert!(!listening.is_finished());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, heard).await.expect("the truth to be heard");
+    listening.abort();
+    check(&record.lock().unwrap(), &truth.lock().unwrap());
+
+    // Whoever comes later sees the same.
+    let again = vantage.client().open().await.unwrap();
+    let reader = shard(&again).open_reader("later").await.unwrap();
+    let as_of = upper - 1;
+    let shown = reader.snapshot_and_fetch(at(as_of)).await.unwrap();
+    let truth = summed(truth.lock().unwrap().rows.iter().cloned());
+    assert_eq!(summed(shown), seen(&truth, as_of, true, 0, upper), "as of {as_of}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn in_memory() {
+    workload("in_memory", Place::memory()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn in_a_directory() {
+    workload("in_a_directory", Place::directory()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn on_s3() {
+    workload("on_s3", Place::bucket(Kind::Moto).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn on_azure() {
+    workload("on_azure", Place::bucket(Kind::Azurite).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn in_a_directory_with_logs_in_postgres() {
+    workload("in_a_directory_with_logs_in_postgres", Place::directory().with_postgres().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn on_s3_with_logs_in_postgres() {
+    workload("on_s3_with_logs_in_postgres", Place::bucket(Kind::Moto).await.with_postgres().await).await;
+}
+
+/// How often a server goes away while there is work.
+const OUTAGES: usize = 3;
+
+/// Whether, after so many commits, it is time for the next outage.
+fn is_due(outages: usize, committed: usize) -> bool {
+    outages < OUTAGES && committed >= (outages + 1) * COMMITS / (OUTAGES + 2)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn on_s3_that_vanishes_and_comes_back() {
+    let server = Arc::new(Server::start(Kind::Moto).await);
+    let proxy = Arc::new(Proxy::before(server.port()).await);
+    let vantage = Place::of(Arc::clone(&server));
+    let place = Place::behind(Arc::clone(&server), Arc::clone(&proxy));
+    let mut outages = 0;
+    let trouble = async |committed| {
+        if is_due(outages, committed) {
+            // Requests are cut off before and after the server did what they say.
+            proxy.blink(10).await;
+            outages += 1;
+        }
+    };
+    workload_in_trouble("on_s3_that_vanishes_and_comes_back", &place, &vantage, trouble).await;
+    assert_eq!(outages, OUTAGES);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn on_azure_that_is_stopped_and_started_again() {
+    let server = Arc::new(Server::start(Kind::Azurite).await);
+    let place = Place::of(Arc::clone(&server));
+    let mut outages = 0;
+    let trouble = async |committed| {
+        if is_due(outages, committed) {
+            let server = Arc::clone(&server);
+            tokio::task::spawn_blocking(move || (server.stop(), server.resume())).await.unwrap();
+            outages += 1;
+        }
+    };
+    workload_in_trouble("on_azure_that_is_stopped_and_started_again", &place, &place, trouble).await;
+    assert_eq!(outages, OUTAGES);
+}
