@@ -58,6 +58,7 @@ def machine():
         "memory": first_line("/proc/meminfo", "MemTotal"),
         "rustflags": os.environ.get("RUSTFLAGS", ""),
         "load_before": os.getloadavg()[0],
+        "nice": os.nice(0),
     }
 
 

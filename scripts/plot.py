@@ -13,7 +13,7 @@ from tables import beside, machine, short
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 WIDTH, HEIGHT = 720, 400
-LEFT, RIGHT, TOP, BOTTOM = 70, 200, 50, 50
+LEFT, RIGHT, TOP, BOTTOM = 84, 200, 50, 50
 COLOURS = ["#1b6ca8", "#c8553d", "#4b7f52"]
 WORKERS = [1, 2, 4, 8]
 PERCENTS = ["p50", "p75", "p90", "p95", "p99", "p99.9"]
@@ -34,7 +34,7 @@ class Plot:
         for tick in ticks:
             y = self.y(tick)
             self.parts.append(f'<path d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}" stroke="#dddddd"/>')
-            self.text(LEFT - 8, y + 4, f"{tick:g}", anchor="end")
+            self.text(LEFT - 8, y + 4, f"{tick:,}", anchor="end")
         for index, place in enumerate(places):
             self.text(self.x(index), HEIGHT - BOTTOM + 20, str(place), anchor="middle")
         self.text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 10, x_title, anchor="middle")

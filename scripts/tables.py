@@ -25,6 +25,8 @@ def machine(figures):
     about = figures["machine"]
     memory_gb = int(about["memory"].split()[0]) // 1_000_000
     load = "at rest" if about["load_before"] < 1 else f"with a load of {about['load_before']:.1f} from other programs"
+    if about["nice"] > 0:
+        load += " that had precedence"
     return (
         f"{about['processors']} × {about['processor']}, {memory_gb} GB, {load}, {about['date']}; "
         "medians. The whole is in `docs/figures.json`."

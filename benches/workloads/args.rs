@@ -37,7 +37,8 @@ pub struct Args {
     /// Where the log lies; where the parts lie, unless given.
     #[arg(long, value_enum)]
     log: Option<Place>,
-    /// What each request to a store waits for, in milliseconds, while a hydration is measured.
+    /// What each request to a store waits for, in milliseconds; the shard that `hydrate`, `times` and `churn` read is made
+    /// without it.
     #[arg(long, default_value_t = 0)]
     pub latency_ms: u64,
     /// The bytes in memory at which a part is closed; the library's default unless given.
