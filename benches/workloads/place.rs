@@ -111,6 +111,9 @@ impl Counted {
             "blob_bytes_written": store.bytes_written as f64 / units,
             "blob_bytes_read": store.bytes_read as f64 / units,
             "log_store_operations": below.operations() as f64 / units,
+            "log_store_creates": below.creates as f64 / units,
+            "log_store_gets": (below.gets + below.heads + below.multi_range_gets) as f64 / units,
+            "log_store_lists": below.lists as f64 / units,
         });
         ops.as_object().cloned().unwrap_or_default()
     }
