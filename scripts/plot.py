@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Draws docs/figures.json: two plots in docs/, and the tables between the `figures` marks of README.md and BENCHMARKS.md.
+"""Draws docs/figures.json: two plots in docs/, and tables between the `figures` marks of README.md and BENCHMARKS.md.
 
 Standard library only. It measures nothing: scripts/figures.py does, and `make plots` runs both.
 """
@@ -52,9 +52,8 @@ class Plot:
 
     def text(self, x, y, text, anchor="start", size=13, colour="#222", more=""):
         escaped = text.replace("&", "&amp;").replace("<", "&lt;")
-        self.parts.append(
-            f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" fill="{colour}"{more}>{escaped}</text>'
-        )
+        style = f'text-anchor="{anchor}" font-size="{size}" fill="{colour}"'
+        self.parts.append(f'<text x="{x:.1f}" y="{y:.1f}" {style}{more}>{escaped}</text>')
 
     def line(self, name, values, colour, dashed=False, spreads=None):
         """`values` by place, and where known the least and the greatest of each."""

@@ -29,7 +29,8 @@ def machine(figures):
         load += " that had precedence"
     return (
         f"{about['processors']} × {about['processor']}, {memory_gb} GB, {load}, {about['date']}; "
-        "medians. The whole is in `docs/figures.json`."
+        "medians.\n"
+        "The whole is in `docs/figures.json`."
     )
 
 
@@ -101,9 +102,10 @@ def workers(results):
         row = [count]
         for command in (plain, borrowed):
             run = results[command + " --runs 3"][-1]
-            row += [million(run), digits(run["ratio_to_limit"]), digits(run["cpu_s"]), digits(run["rss_above_start_mb"])]
+            row += [million(run)] + [digits(run[name]) for name in ("ratio_to_limit", "cpu_s", "rss_above_start_mb")]
         rows.append(row)
-    heads = [f"{mode}{unit}" for mode in ("owned", "borrowed") for unit in (", M rows/s", ": ratio", ": CPU s", ": MiB")]
+    units = (", M rows/s", ": ratio", ": CPU s", ": MiB")
+    heads = [f"{mode}{unit}" for mode in ("owned", "borrowed") for unit in units]
     return table(["workers"] + heads, rows)
 
 
@@ -131,8 +133,8 @@ def times(results):
         for name in ("middle_s", "end_s", "replay_s"):
             row += [digits(run[name] / run["rows"] * 1e9), digits(grown.get(name))]
         rows.append(row)
-    heads = ["times", "batches", "parts", "open, ms", "middle, ns per row", "ratio", "end, ns per row", "ratio"]
-    return table(heads + ["each time, ns per row", "ratio"], rows)
+    heads = ["times", "batches", "parts", "open, ms", "middle, ns per row of the shard", "ratio", "end", "ratio"]
+    return table(heads + ["each time", "ratio"], rows)
 
 
 def churn(results):
