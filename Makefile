@@ -1,6 +1,6 @@
 # The commands of this repository. `make test` is what continuous integration runs.
 
-.PHONY: test setup format lint docs bench
+.PHONY: test setup format lint docs bench plots
 .NOTPARALLEL:
 
 # Warnings are errors here, not in a plain `cargo build`: a new compiler's lint must not stop a user.
@@ -30,7 +30,14 @@ docs: setup
 # The workloads of BENCHMARKS.md: make bench WORKLOAD="hydrate --workers 2". For this kind of machine's instructions, which
 # the library does not ask for, and in a directory of its own, so that other builds need not be done again.
 WORKLOAD ?= limits
-bench: export RUSTFLAGS = -Ctarget-cpu=x86-64-v3
-bench: export CARGO_TARGET_DIR = target/bench
+bench plots: export RUSTFLAGS = -Ctarget-cpu=x86-64-v3
+bench plots: export CARGO_TARGET_DIR := $(or $(BENCH_TARGET_DIR),target/bench)
 bench:
 	cargo bench --bench workloads -- $(WORKLOAD)
+
+# Builds and runs the series of benchmarks, about ten minutes on a machine with nothing else to do, and writes
+# docs/figures.json, the plots beside it, and the tables of README.md and BENCHMARKS.md.
+plots:
+	@command -v python3 >/dev/null || { echo "plots: 'python3' is missing: apt-get install python3" >&2; exit 1; }
+	python3 scripts/figures.py
+	python3 scripts/plot.py

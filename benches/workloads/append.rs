@@ -18,7 +18,8 @@ pub fn rows(time: u64) -> Vec<Row> {
     (time * ROWS..(time + 1) * ROWS).map(|i| (key_value(i), time, 1)).collect()
 }
 
-pub async fn run(args: &Args, appends: u64) -> Sample {
+pub async fn run(args: &Args) -> Sample {
+    let appends = args.appends;
     let folder = folder(args);
     let counted = Counted::open(args, folder.path()).await;
     let shard: Strings = counted.client.shard(ShardId::new());

@@ -10,9 +10,21 @@ use clap::{Parser, ValueEnum};
 pub struct Args {
     /// What to measure.
     pub workload: Workload,
-    /// Rows of the shard, in 20 batches; appends of `append` and `tail` if given there.
+    /// Rows of the shard, in 20 batches. `churn` has a tenth of them live.
     #[arg(long, default_value_t = 2_000_000)]
     pub rows: u64,
+    /// Appends of `append`, of 10 rows each.
+    #[arg(long, default_value_t = 5_000)]
+    pub appends: u64,
+    /// Distinct times of `times`, of 10 rows each.
+    #[arg(long, default_value_t = 100_000)]
+    pub times: u64,
+    /// Shards of `shards`.
+    #[arg(long, default_value_t = 1_000)]
+    pub shards: u64,
+    /// How long `shards` appends to each, once per second.
+    #[arg(long, default_value_t = 10)]
+    pub seconds: u64,
     /// Workers of the dataflow.
     #[arg(long, default_value_t = 1)]
     pub workers: usize,
@@ -25,12 +37,25 @@ pub struct Args {
     /// Where the log lies; where the parts lie, unless given.
     #[arg(long, value_enum)]
     log: Option<Place>,
+    /// What each request to a store waits for, in milliseconds; the shard that `hydrate`, `times` and `churn` read is made
+    /// without it.
+    #[arg(long, default_value_t = 0)]
+    pub latency_ms: u64,
+    /// The bytes in memory at which a part is closed; the library's default unless given.
+    #[arg(long)]
+    pub part_bytes: Option<usize>,
+    /// The bytes of parts that a source may have in flight; the library's default unless given.
+    #[arg(long)]
+    pub inflight_bytes: Option<usize>,
     /// Whether the shard is compacted.
     #[arg(long, value_enum, default_value_t = Switch::On)]
     pub compaction: Switch,
     /// How often.
     #[arg(long, default_value_t = 5)]
     pub runs: usize,
+    /// At a hundredth, a tenth and the whole of the size, with the cost per row as a ratio to the first.
+    #[arg(long)]
+    pub growth: bool,
     /// One JSON object on one line.
     #[arg(long)]
     pub json: bool,
@@ -48,6 +73,38 @@ pub struct Args {
 impl Args {
     pub fn log(&self) -> Place {
         self.log.unwrap_or(self.store)
+    }
+
+    /// The same with stores that answer at once: for making what is measured.
+    pub fn at_rest(&self) -> Self {
+        Self { latency_ms: 0, ..self.clone() }
+    }
+
+    /// The same with a `divisor`th of the work.
+    pub fn smaller(&self, divisor: u64) -> Self {
+        let part = |size: u64| (size / divisor).max(1);
+        Self {
+            rows: part(self.rows),
+            appends: part(self.appends),
+            times: part(self.times),
+            shards: part(self.shards),
+            ..self.clone()
+        }
+    }
+
+    /// What a child needs to be told, beside the workload.
+    pub fn for_child(&self) -> Vec<String> {
+        let switch = if self.compaction.is_on() { "on" } else { "off" };
+        let mut words: Vec<String> =
+            ["--mode", self.mode.name(), "--store", self.store.name()].map(str::to_owned).into();
+        words.extend(["--log", self.log().name(), "--compaction", switch].map(str::to_owned));
+        let mut number = |name: &str, value: u64| words.extend([name.to_owned(), value.to_string()]);
+        number("--rows", self.rows);
+        number("--workers", self.workers as u64);
+        number("--latency-ms", self.latency_ms);
+        self.part_bytes.iter().for_each(|bytes| number("--part-bytes", *bytes as u64));
+        self.inflight_bytes.iter().for_each(|bytes| number("--inflight-bytes", *bytes as u64));
+        words
     }
 }
 
@@ -68,6 +125,12 @@ pub enum Workload {
     Tail,
     /// The same in two processes.
     TailProcess,
+    /// A history of many distinct times, read as of the middle, of the end, and time by time.
+    Times,
+    /// Values replaced 10 times, read before and after their history may go.
+    Churn,
+    /// Many shards in one process, each appended to once per second.
+    Shards,
     /// What the machine can do.
     Limits,
 }

@@ -35,9 +35,7 @@ pub const FROM_MEMORY: &str = "from-memory";
 pub fn child(args: &Args, folder: &Path, child: &str) -> Sample {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.arg(args.workload.name()).args(["--child", child]).arg("--dir").arg(folder);
-    command.args(["--rows", &args.rows.to_string(), "--workers", &args.workers.to_string()]);
-    command.args(["--mode", args.mode.name(), "--store", args.store.name(), "--log", args.log().name()]);
-    command.args(["--compaction", if args.compaction.is_on() { "on" } else { "off" }]);
+    command.args(args.for_child());
     let output = command.stderr(std::process::Stdio::inherit()).output().unwrap();
     assert!(output.status.success(), "a run failed: {}", output.status);
     serde_json::from_slice(&output.stdout).unwrap()
@@ -52,7 +50,7 @@ pub fn run_here(args: &Args, child: &str) -> Sample {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let id: ShardId = child.parse().unwrap();
     let filled = (args.store == Place::Memory).then(|| {
-        let counted = runtime.block_on(Counted::open(args, &folder));
+        let counted = runtime.block_on(Counted::open(&args.at_rest(), &folder));
         let columns = Columns::new(args.rows);
         runtime.block_on(fill(&counted.client, id, &columns));
         counted
@@ -62,6 +60,7 @@ pub fn run_here(args: &Args, child: &str) -> Sample {
         Some(filled) => runtime.block_on(filled.again(args)),
         None => runtime.block_on(Counted::open(args, &folder)),
     };
+    let open_s = meter.wall_s();
     let before = counted.counts();
     let shard: Strings = counted.client.shard(id);
     let (workload, mode) = (args.workload, args.mode);
@@ -82,8 +81,26 @@ pub fn run_here(args: &Args, child: &str) -> Sample {
         ..Sample::default()
     };
     sample.more.insert("rss_above_start_mb".to_owned(), (sample.peak_rss_mb - sample.rss_before_mb).into());
+    sample.more.insert("open_s".to_owned(), open_s.into());
+    if args.latency_ms > 0 {
+        sample.more.extend(rounds(args, &sample, open_s));
+    }
     sums.check(Sums::expected(args.rows));
     sample
+}
+
+/// What a hydration made of the store's delay: how many delays it took, and what was under way during one on average.
+fn rounds(args: &Args, sample: &Sample, open_s: f64) -> serde_json::Map<String, serde_json::Value> {
+    let delay_s = args.latency_ms as f64 / 1e3;
+    let of = |name: &str| sample.ops.get(name).and_then(|count| count.as_f64()).unwrap_or(0.0);
+    let waits = delay_s / (sample.wall_s - open_s);
+    let figures = serde_json::json!({
+        "rounds": sample.wall_s / delay_s,
+        "open_rounds": open_s / delay_s,
+        "gets_in_flight": of("blob_gets") * waits,
+        "bytes_in_flight": of("blob_bytes_read") * waits,
+    });
+    figures.as_object().cloned().unwrap_or_default()
 }
 
 fn hydrate(worker: &mut Worker, shard: &Strings, mode: Mode) -> Sums {

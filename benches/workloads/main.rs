@@ -8,15 +8,19 @@
 
 mod append;
 mod args;
+mod churn;
 mod cursor;
 mod data;
+mod drain;
 mod hydrate;
 mod ingest;
 mod limits;
 mod place;
 mod process;
 mod report;
+mod shards;
 mod tail;
+mod times;
 
 use std::sync::Arc;
 
@@ -24,20 +28,22 @@ use clap::Parser;
 
 use args::{Args, Mode, Place, Workload};
 use data::{Columns, Sums};
-use report::{Sample, show};
+use report::{Sample, result, show};
+use serde_json::Value;
 use timely_persist::ShardId;
-
-/// Appends of `append`.
-const APPENDS: u64 = 5_000;
+use tokio::runtime::Runtime;
 
 /// Appends of `tail` and `tail-process`.
 const TAIL_APPENDS: u64 = 2_000;
+
+/// How much larger each step of `--growth` is.
+const GROWTH: u64 = 10;
 
 /// Encoded bytes of a row: key, value, two offsets, time and diff.
 const ROW_BYTES: f64 = 137.0;
 
 fn main() {
-    let mut args = Args::parse();
+    let args = Args::parse();
     if let Some(child) = &args.child {
         match args.workload {
             Workload::TailProcess => tail::write_here(&args, child, TAIL_APPENDS),
@@ -45,65 +51,78 @@ fn main() {
         }
         return;
     }
+    if !args.growth {
+        return show(&args, &measure(args.clone()));
+    }
+    let smallest = measure(args.smaller(GROWTH * GROWTH));
+    show(&args, &smallest);
+    for divisor in [GROWTH, 1] {
+        let mut result = measure(args.smaller(divisor));
+        result["growth"] = report::growth(&smallest, &result);
+        show(&args, &result);
+    }
+}
+
+/// Measures the workload, as often as asked for, and the machine's limits after it.
+fn measure(mut args: Args) -> Value {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let times = |mut run: Box<dyn FnMut() -> Sample + '_>| (0..args.runs).map(|_| run()).collect::<Vec<Sample>>();
     match args.workload {
-        Workload::Append => {
-            args.rows = APPENDS * append::ROWS;
-            let samples: Vec<Sample> = (0..args.runs).map(|_| runtime.block_on(append::run(&args, APPENDS))).collect();
-            let limits = limits::measure(&Arc::new(Columns::new(args.rows)), args.workers, None);
-            show(&args, "append", &samples, &limits, None);
-        }
-        Workload::Ingest => {
+        Workload::Hydrate | Workload::Arrange => return hydrate(&args, &runtime),
+        Workload::Ingest | Workload::Cursor => {
             let (columns, expected) = (Arc::new(Columns::new(args.rows)), Sums::expected(args.rows));
-            let runs = (0..args.runs).map(|_| runtime.block_on(ingest::run(&args, &columns, expected)));
-            let samples: Vec<Sample> = runs.collect();
-            let limits = limits::measure(&columns, args.workers, None);
-            show(&args, "ingest", &samples, &limits, Some(("owned_rows_per_s", limits.owned_rows_per_s)));
-        }
-        Workload::Cursor => {
-            let (columns, expected) = (Arc::new(Columns::new(args.rows)), Sums::expected(args.rows));
-            let samples = runtime.block_on(cursor::run(&args, &columns, expected));
-            let limits = limits::measure(&columns, args.workers, None);
-            show(&args, "cursor", &samples, &limits, Some(("owned_rows_per_s", limits.owned_rows_per_s)));
-        }
-        Workload::Limits => {
-            let columns = Arc::new(Columns::new(args.rows));
-            let sample = Sample { wall_s: 1.0, ..Sample::default() };
-            let limits = limits::measure(&columns, args.workers, None);
-            show(&args, "limits", &[sample], &limits, None);
-        }
-        Workload::Hydrate | Workload::Arrange => {
-            let columns = Arc::new(Columns::new(args.rows));
-            let folder = place::folder(&args);
-            let id = ShardId::new();
-            if args.store == Place::File {
-                runtime.block_on(async {
-                    let counted = place::Counted::open(&args, folder.path()).await;
-                    place::fill(&counted.client, id, &columns).await;
-                    counted.client.shutdown().await.unwrap();
-                });
-            }
-            let samples = hydrate::run(&args, folder.path(), id);
-            let baseline: Vec<Sample> = match args.workload {
-                Workload::Arrange => {
-                    (0..args.runs).map(|_| hydrate::child(&args, folder.path(), hydrate::FROM_MEMORY)).collect()
-                }
-                _ => Vec::new(),
+            let samples = match args.workload {
+                Workload::Ingest => times(Box::new(|| runtime.block_on(ingest::run(&args, &columns, expected)))),
+                _ => runtime.block_on(cursor::run(&args, &columns, expected)),
             };
-            let limits = limits::measure(&columns, args.workers, Some(folder.path()));
-            let from_memory_s = report::median(&baseline.iter().map(|sample| sample.wall_s).collect::<Vec<_>>());
-            let limit = match (args.workload, args.mode) {
-                (Workload::Arrange, _) => ("arranged from memory", args.rows as f64 / from_memory_s),
-                (_, Mode::Borrowed) => ("read_fresh_gb_per_s", limits.read_fresh_gb_per_s * 1e9 / ROW_BYTES),
-                _ => ("owned_rows_per_s x workers", limits.owned_rows_per_s * args.workers as f64),
-            };
-            show(&args, &args.workload.name(), &samples, &limits, Some(limit));
+            let limits = limits::measure(&columns, args.workers, None);
+            return result(&args, &samples, &limits, Some(("owned_rows_per_s", limits.owned_rows_per_s)));
+        }
+        _ => {}
+    }
+    let (rows, samples) = match args.workload {
+        Workload::Append => (args.appends * append::ROWS, times(Box::new(|| runtime.block_on(append::run(&args))))),
+        Workload::Times => (args.times * append::ROWS, times(Box::new(|| times::run(&args, &runtime)))),
+        Workload::Churn => (churn::live(&args), times(Box::new(|| churn::run(&args, &runtime)))),
+        Workload::Shards => {
+            let rows = args.shards * args.seconds * append::ROWS;
+            (rows, times(Box::new(|| shards::run(&args))))
         }
         Workload::Tail | Workload::TailProcess => {
-            args.rows = TAIL_APPENDS * append::ROWS;
-            let samples: Vec<Sample> = (0..args.runs).map(|_| tail::run(&args, TAIL_APPENDS)).collect();
-            let limits = limits::measure(&Arc::new(Columns::new(args.rows)), args.workers, None);
-            show(&args, &args.workload.name(), &samples, &limits, None);
+            (TAIL_APPENDS * append::ROWS, times(Box::new(|| tail::run(&args, TAIL_APPENDS))))
         }
+        _ => (args.rows, vec![Sample { wall_s: 1.0, ..Sample::default() }]),
+    };
+    args.rows = rows;
+    let limits = limits::measure(&Arc::new(Columns::new(rows)), args.workers, None);
+    result(&args, &samples, &limits, None)
+}
+
+fn hydrate(args: &Args, runtime: &Runtime) -> Value {
+    let columns = Arc::new(Columns::new(args.rows));
+    let folder = place::folder(args);
+    let id = ShardId::new();
+    if args.store == Place::File {
+        runtime.block_on(async {
+            let counted = place::Counted::open(&args.at_rest(), folder.path()).await;
+            place::fill(&counted.client, id, &columns).await;
+            counted.client.shutdown().await.unwrap();
+        });
     }
+    let samples = hydrate::run(args, folder.path(), id);
+    let limits = limits::measure(&columns, args.workers, Some(folder.path()));
+    let limit = match (args.workload, args.mode) {
+        (Workload::Arrange, _) => {
+            let from_memory = || hydrate::child(args, folder.path(), hydrate::FROM_MEMORY).wall_s;
+            let from_memory: Vec<f64> = (0..args.runs).map(|_| from_memory()).collect();
+            ("arranged from memory", args.rows as f64 / report::median(&from_memory))
+        }
+        (_, Mode::Borrowed) => ("read_fresh_gb_per_s", limits.read_fresh_gb_per_s * 1e9 / ROW_BYTES),
+        _ => {
+            // More workers than processors build no more rows.
+            let threads = std::thread::available_parallelism().map_or(1, |cpus| cpus.get().min(args.workers));
+            ("owned_rows_per_s x threads", limits.owned_rows_per_s * threads as f64)
+        }
+    };
+    result(args, &samples, &limits, Some(limit))
 }

@@ -1,13 +1,17 @@
 //! Stores, logs and clients, counted.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use serde_json::{Map, Value, json};
-use timely_persist::store::{CountingLog, CountingStore, Directory, LogCounts, ObjectLog, OperationCounts};
-use timely_persist::{Appended, Client, Config, Consensus, Shard, ShardId};
+use timely_persist::store::{
+    CountingLog, CountingStore, Directory, Fault, Faults, FaultyStore, LogCounts, ObjectLog, Operation,
+    OperationCounts, Rule,
+};
+use timely_persist::{Appended, Client, Config, Shard, ShardId};
 
 use crate::args::{Args, Place};
 use crate::data::{BATCHES, Columns, at};
@@ -17,10 +21,19 @@ pub type Strings = Shard<String, String, u64, i64>;
 /// A client whose requests are counted.
 pub struct Counted {
     pub client: Client,
+    places: Places,
     store: CountingStore,
     log: CountingLog,
     /// Requests of the log's own to where it lies.
     below: CountingStore,
+}
+
+/// What lies there stays when a client goes.
+#[derive(Clone)]
+struct Places {
+    store: Arc<dyn ObjectStore>,
+    log: Arc<dyn ObjectStore>,
+    directory: PathBuf,
 }
 
 /// How often what was asked.
@@ -34,34 +47,35 @@ pub struct Counts {
 impl Counted {
     /// A client on fresh memory, or on this directory.
     pub async fn open(args: &Args, folder: &Path) -> Self {
-        let directory = || Directory::open(folder.join("data")).unwrap();
+        let data = folder.join("data");
+        let directory = || Arc::new(Directory::open(&data).unwrap());
         let store: Arc<dyn ObjectStore> = match args.store {
             Place::Memory => Arc::new(InMemory::new()),
-            Place::File => Arc::new(directory()),
+            Place::File => directory(),
         };
-        let below = CountingStore::new(match (args.log(), args.store) {
+        let log: Arc<dyn ObjectStore> = match (args.log(), args.store) {
             (Place::Memory, _) => Arc::new(InMemory::new()),
             (Place::File, Place::File) => Arc::clone(&store),
-            (Place::File, Place::Memory) => Arc::new(directory()),
-        });
-        let log = ObjectLog::new(Arc::new(below.clone()));
-        let log: Arc<dyn Consensus> = match args.log() {
-            Place::Memory => Arc::new(log),
-            Place::File => Arc::new(log.watching_directory(folder.join("data"))),
+            (Place::File, Place::Memory) => directory(),
         };
-        Self::with(args, CountingStore::new(store), CountingLog::new(log), below).await
+        Self::with(args, Places { store, log, directory: data }).await
     }
 
     /// Another client on the same stores.
     pub async fn again(&self, args: &Args) -> Self {
-        Self::with(args, self.store.clone(), self.log.clone(), self.below.clone()).await
+        Self::with(args, self.places.clone()).await
     }
 
-    async fn with(args: &Args, store: CountingStore, log: CountingLog, below: CountingStore) -> Self {
-        let mut config = Config::default();
-        config.compact = args.compaction.is_on();
-        let client = Client::builder(Arc::new(store.clone())).consensus(Arc::new(log.clone())).config(config);
-        Self { client: client.open().await.unwrap(), store, log, below }
+    async fn with(args: &Args, places: Places) -> Self {
+        let store = CountingStore::new(delayed(args, &places.store));
+        let below = CountingStore::new(delayed(args, &places.log));
+        let log = ObjectLog::new(Arc::new(below.clone()));
+        let log = CountingLog::new(match args.log() {
+            Place::Memory => Arc::new(log),
+            Place::File => Arc::new(log.watching_directory(&places.directory)),
+        });
+        let client = Client::builder(Arc::new(store.clone())).consensus(Arc::new(log.clone())).config(config(args));
+        Self { client: client.open().await.unwrap(), places, store, log, below }
     }
 
     pub fn counts(&self) -> Counts {
@@ -70,6 +84,13 @@ impl Counted {
 
     pub fn bytes_written(&self) -> u64 {
         self.store.counts().bytes_written
+    }
+
+    /// All requests since `before` to the log and to the store of parts.
+    pub fn operations_since(&self, before: Counts) -> f64 {
+        let all = |log: LogCounts| log.compare_and_sets + log.scans + log.heads + log.truncates;
+        let now = self.counts();
+        ((now.store - before.store).operations() + all(now.log) - all(before.log)) as f64
     }
 
     /// What was asked since `before`, per one of `units`.
@@ -90,9 +111,33 @@ impl Counted {
             "blob_bytes_written": store.bytes_written as f64 / units,
             "blob_bytes_read": store.bytes_read as f64 / units,
             "log_store_operations": below.operations() as f64 / units,
+            "log_store_creates": below.creates as f64 / units,
+            "log_store_gets": (below.gets + below.heads + below.multi_range_gets) as f64 / units,
+            "log_store_lists": below.lists as f64 / units,
         });
         ops.as_object().cloned().unwrap_or_default()
     }
+}
+
+fn config(args: &Args) -> Config {
+    let mut config = Config::default();
+    config.compact = args.compaction.is_on();
+    config.part_bytes_max = args.part_bytes.unwrap_or(config.part_bytes_max);
+    config.inflight_bytes_max = args.inflight_bytes.unwrap_or(config.inflight_bytes_max);
+    config
+}
+
+/// The store, as far away as `--latency-ms` says.
+fn delayed(args: &Args, store: &Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore> {
+    if args.latency_ms == 0 {
+        return Arc::clone(store);
+    }
+    let (faults, delay) = (Faults::scripted(), Fault::Delay(Duration::from_millis(args.latency_ms)));
+    use Operation::{Copy, Create, Delete, Get, List, Put};
+    for operation in [Put, Create, Get, Delete, List, Copy] {
+        faults.add(Rule::every(operation, delay.clone()));
+    }
+    Arc::new(FaultyStore::new(Arc::clone(store), faults))
 }
 
 /// A folder for one shard, gone when dropped.

@@ -4,9 +4,6 @@ use std::time::Instant;
 
 const MIB: f64 = (1 << 20) as f64;
 
-/// The clock ticks of `/proc/self/stat` per second, on every Linux there is.
-const TICKS_PER_SECOND: f64 = 100.0;
-
 fn status_mb(field: &str) -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap_or_default();
@@ -19,12 +16,10 @@ pub fn rss_mb() -> f64 {
     status_mb("VmRSS")
 }
 
+/// Of all threads, those that have ended too.
 fn cpu_s() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // The command's name, in brackets, may hold spaces.
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks = |index: usize| fields.get(index).and_then(|ticks| ticks.parse::<f64>().ok()).unwrap_or(0.0);
-    (ticks(11) + ticks(12)) / TICKS_PER_SECOND
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
 /// Measures from its making on.

@@ -55,13 +55,13 @@ fn medians(maps: &[&Map<String, Value>]) -> Map<String, Value> {
         .collect()
 }
 
-/// Shows a workload's result. `limit` is what it is compared with: a name and rows per second.
-pub fn show(args: &Args, workload: &str, samples: &[Sample], limits: &Limits, limit: Option<(&str, f64)>) {
+/// A workload's result. `limit` is what it is compared with: a name and rows per second.
+pub fn result(args: &Args, samples: &[Sample], limits: &Limits, limit: Option<(&str, f64)>) -> Value {
     let of = |get: fn(&Sample) -> f64| samples.iter().map(get).collect::<Vec<_>>();
     let wall_s = of(|sample| sample.wall_s);
     let rows_per_s = args.rows as f64 / median(&wall_s);
     let mut result = json!({
-        "workload": workload,
+        "workload": args.workload.name(),
         "mode": args.mode.name(),
         "rows": args.rows,
         "workers": args.workers,
@@ -84,11 +84,43 @@ pub fn show(args: &Args, workload: &str, samples: &[Sample], limits: &Limits, li
         more.insert("idle_ops".to_owned(), idle.clone());
     }
     if let Some(object) = result.as_object_mut() {
+        if args.latency_ms > 0 {
+            object.insert("latency_ms".to_owned(), args.latency_ms.into());
+        }
         object.extend(more);
     }
+    result
+}
+
+/// The figures of `larger` as ratios to those of `smallest`: of seconds, per row; of latencies and counts per append, as
+/// they are.
+pub fn growth(smallest: &Value, larger: &Value) -> Value {
+    let Some(fields) = larger.as_object() else {
+        return Value::Null;
+    };
+    let number = |of: &Value, name: &str| match &of[name] {
+        Value::Object(spread) => spread.get("median").and_then(Value::as_f64),
+        value => value.as_f64(),
+    };
+    let rows = number(larger, "rows").zip(number(smallest, "rows")).map_or(1.0, |(larger, smallest)| larger / smallest);
+    let ratios = fields.keys().filter_map(|name| {
+        let per = match name {
+            name if name.ends_with("_per_s") => return None,
+            name if name.ends_with("_s") => rows,
+            name if name.ends_with("_us") || name.ends_with("_per_append") => 1.0,
+            _ => return None,
+        };
+        let ratio = number(larger, name)? / number(smallest, name)? / per;
+        ratio.is_finite().then(|| (name.clone(), json!(ratio)))
+    });
+    Value::Object(ratios.collect())
+}
+
+/// Shows a result to people, or to programs.
+pub fn show(args: &Args, result: &Value) {
     match args.json {
         true => println!("{result}"),
-        false => print(&result),
+        false => print(result),
     }
 }
 

@@ -27,6 +27,10 @@ const IDLE: Duration = Duration::from_secs(10);
 /// The first appends do not count: threads and allocations come to be.
 const WARM_UP: usize = 20;
 
+/// What is told of latencies.
+const PERCENTS: [(&str, f64); 7] =
+    [("p50", 50.0), ("p75", 75.0), ("p90", 90.0), ("p95", 95.0), ("p99", 99.0), ("p99.9", 99.9), ("max", 100.0)];
+
 /// Nanoseconds of a clock that all processes share.
 fn now_ns() -> u64 {
     SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64
@@ -75,7 +79,7 @@ pub fn run(args: &Args, appends: u64) -> Sample {
     let append = times.iter().skip(WARM_UP).map(|time| (time.1 - time.0) as f64 / 1e3).collect();
     for (from, latencies) in [("append", append), ("from_return", us(|time| time.1)), ("from_start", us(|time| time.0))]
     {
-        for (name, percent) in [("p50", 50.0), ("p90", 90.0), ("p99", 99.0), ("max", 100.0)] {
+        for (name, percent) in PERCENTS {
             sample.more.insert(format!("{from}_{name}_us"), percentile(&latencies, percent).into());
         }
     }
