@@ -100,12 +100,12 @@ async fn idle_readers_cost_their_renewals() {
     assert_eq!(cost.requests.operations(), 2 * 4 * SHARDS);
 }
 
-/// Besides, whoever waits for updates looks for them every 13 seconds where no wake-up tells of them: 12 times between two
-/// renewals, so 4,267 times in a minute, each with a request for the next entry and a look at the boundary.
+/// Besides, whoever waits for updates looks for them every 13 seconds where no wake-up tells of them: 51 times in the time of four
+/// renewals, so 4,571 times in a minute, each with a request for the next entry and a look at the boundary.
 #[tokio::test(start_paused = true)]
 async fn readers_that_wait_also_look_every_thirteen_seconds() {
     let cost = idle(Handles::WaitingReaders).await;
-    let looks = 4 * 12 * SHARDS;
+    let looks = 51 * SHARDS;
     assert_eq!((cost.commits, cost.scans, cost.heads, cost.entries_read), (4 * SHARDS, looks, 0, 0));
     assert_eq!(cost.requests.operations(), 2 * (4 * SHARDS + looks));
 }
