@@ -88,7 +88,9 @@ fn open_bucket(scheme: &str, url: &Url) -> Result<Arc<dyn ObjectStore>, Error> {
     let mut root = url.clone();
     root.set_path("");
     root.set_query(None);
-    let refused = |error| Error::invalid("the bucket cannot be opened: check its URL and credentials").because(error);
+    let refused = |error: object_store::Error| {
+        Error::invalid("the bucket cannot be opened: check its URL and credentials").because(error)
+    };
     match scheme {
         #[cfg(feature = "aws")]
         "s3" | "s3a" => {
