@@ -88,8 +88,9 @@ pub struct World<T: SimTime> {
 
 fn config(random: &mut Random, skewed: bool) -> Config {
     let mut config = Config::default();
-    // Objects or inline, never by way of a thread: threads do not replay.
-    config.inline_part_bytes_max = *random.pick(&[0, 800, 2_000, 8_192]);
+    // Objects or inline, never by way of a thread, which a batch of more bytes takes: threads do not replay.
+    config.inline_part_bytes_max = *random.pick(&[800, 800, 2_000, 8_192]);
+    config.part_bytes_max = *random.pick(&[1_500, 12 << 20]);
     config.inline_total_bytes_max = *random.pick(&[4_000, 1 << 20]);
     config.rollup_interval = 3 + random.below(6) as u64;
     config.compaction_fan_in = 2 + random.below(2);
