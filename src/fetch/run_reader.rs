@@ -108,7 +108,7 @@ impl<T: Time> RunReader<T> {
             (Location::Inline(bytes), _) | (_, Some(bytes)) => slice(bytes, range),
             (Location::Blob(name), None) => self.context.read_blob(self.shard, name, range).await?,
         };
-        bytes.ok_or_else(|| naming(Error::corrupt("the object is missing"), self.shard, part))
+        bytes.ok_or_else(|| naming(Error::missing(), self.shard, part))
     }
 }
 

@@ -28,7 +28,7 @@ async fn part_bytes<T: Time>(context: &Context, shard: ShardId, part: &Part<T>) 
         // By range, not whole: the length is known, so the bytes arrive in one buffer of the right size.
         Location::Blob(name) => match context.read_blob(shard, name, 0..part.meta.encoded_bytes).await? {
             Some(bytes) => Ok(bytes),
-            None => Err(naming(Error::corrupt("the object is missing"), shard, part)),
+            None => Err(naming(Error::missing(), shard, part)),
         },
     }
 }

@@ -194,6 +194,34 @@ async fn a_reader_that_lost_its_lease_hears_so_and_can_open_again() {
     assert_eq!(here.contents(5).await, rows_at(0, 6, 5));
 }
 
+/// A process that has not heard of it finds an object gone: only the log can say whether that is damage.
+#[tokio::test(start_paused = true)]
+async fn a_missing_object_is_no_damage_until_the_log_says_that_the_lease_stands() {
+    let stage = Stage::new();
+    let mut config = quiet();
+    config.cursor_bytes_max = 1 << 20; // too little for reading ahead
+    let (here, there) = (stage.process(config).await, stage.process(compacting()).await);
+    append_each(&here, 0, 4).await;
+    let reader = here.shard.open_reader("reader").await.unwrap();
+    let fetcher = here.shard.fetcher().await.unwrap();
+    let mut parts = reader.snapshot(at(3)).await.unwrap();
+    let exchanged = parts.pop().unwrap().into_exchangeable();
+    let kept = parts.pop().unwrap();
+    let mut late = reader.snapshot_cursor(at(3), |_stats| true).await.unwrap();
+    let mut cursor = reader.snapshot_cursor(at(3), |_stats| true).await.unwrap();
+    there.clock.advance(Duration::from_secs(16 * 60));
+    append_each(&there, 4, 6).await;
+    settle(&there).await;
+    here.cut_off_the_log();
+    assert_eq!(within(fetcher.fetch(&kept)).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(within(fetcher.fetch(&exchanged)).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(within(late.next()).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    here.log_faults.clear();
+    assert_lost(&within(cursor.next()).await.unwrap_err());
+    assert_lost(&within(fetcher.fetch(&exchanged)).await.unwrap_err());
+    assert_lost(&within(fetcher.fetch(&kept)).await.unwrap_err());
+}
+
 /// A reader that waits must hear that its lease was lost, not wait for what may never come.
 #[tokio::test(start_paused = true)]
 async fn a_waiting_reader_hears_that_its_lease_was_lost() {

@@ -44,7 +44,8 @@ impl<T: SimTime> World<T> {
     pub async fn clean_up(&self, observer: &Strings<T>) {
         observer.settle().await.unwrap();
         let info = observer.inspect().await.unwrap();
-        assert_eq!((info.readers, info.critical_readers, info.garbage), (0, 0, 0), "{info:?}");
+        let holds = observer.holds().await.unwrap();
+        assert_eq!((info.readers, info.critical_readers, info.garbage), (0, 0, 0), "{info:?} {holds:?}");
         self.sweep_leaks(observer).await;
         let lost = self.judge.lost();
         assert!(lost.is_empty(), "objects are left that nothing refers to: {lost:?}");
