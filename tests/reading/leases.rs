@@ -281,6 +281,21 @@ async fn a_lapsed_reader_is_expired_although_the_first_try_conflicts() {
     assert_eq!(there.shard.inspect().await.unwrap().readers, 0);
 }
 
+/// A command that changes nothing is answered on a state that is read again; so is the question who has lapsed.
+#[tokio::test(start_paused = true)]
+async fn a_lapsed_reader_is_expired_although_the_first_command_changes_nothing() {
+    let stage = Stage::new();
+    let (here, there) = (stage.process(quiet()).await, stage.process(quiet()).await);
+    append_each(&there, 0, 1).await;
+    let mut writer = there.writer().await;
+    let _reader = here.shard.open_reader("reader").await.unwrap();
+    there.clock.advance(Duration::from_secs(16 * 60));
+    // This one does not know of the reader yet.
+    writer.advance_upper(&at(1)).await.unwrap();
+    writer.advance_upper(&at(2)).await.unwrap();
+    assert_eq!(there.shard.inspect().await.unwrap().readers, 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_since_is_not_recomputed_when_readers_expire() {
     let stage = Stage::new();
