@@ -66,9 +66,8 @@ async fn the_leak_sweep_deletes_the_old_and_unknown_only() {
 #[tokio::test]
 async fn one_leak_sweep_deletes_all_that_is_lost() {
     let (clock, store, shard) = open().await;
-    let lost: Vec<_> = (0..7)
-        .map(|number| keys::blob(shard.id(), &blob_name("part", clock.wall_ms() - 2 * DAY_MS, number)))
-        .collect();
+    let lost: Vec<_> =
+        (0..7).map(|number| keys::blob(shard.id(), &blob_name("part", clock.wall_ms() - 2 * DAY_MS, number))).collect();
     for path in &lost {
         store.put(path, PutPayload::from_static(b"x")).await.unwrap();
     }

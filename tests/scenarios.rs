@@ -139,7 +139,11 @@ impl Stage {
         match transition(&draft, draft.wall_ms) {
             Decision::Reply(reply) => reply,
             Decision::Commit(changes, reply) => {
-                if stalled { self.commit_stalled(draft, changes) } else { self.commit(draft, changes) }
+                if stalled {
+                    self.commit_stalled(draft, changes)
+                } else {
+                    self.commit(draft, changes)
+                }
                 reply
             }
         }

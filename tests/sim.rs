@@ -110,8 +110,13 @@ fn a_setting_is_made_smaller_for_as_long_as_it_fails() {
 #[test]
 fn a_store_that_lies_is_found_out() {
     for (lie, found) in [(Lie::Forget, "is not there"), (Lie::Overwrite, "the position was taken before")] {
-        let failing = (0..20).map(|seed| Setting { lie: Some(lie), without: BTreeSet::from(["table".to_owned()]), ..Setting::of(seed) });
-        let mut found_out = failing.filter_map(|setting| attempt::<u64>(&setting).err().map(|failure| (setting, failure)));
+        let failing = (0..20).map(|seed| Setting {
+            lie: Some(lie),
+            without: BTreeSet::from(["table".to_owned()]),
+            ..Setting::of(seed)
+        });
+        let mut found_out =
+            failing.filter_map(|setting| attempt::<u64>(&setting).err().map(|failure| (setting, failure)));
         let (setting, failure) = found_out.next().unwrap_or_else(|| panic!("{lie} is never found out"));
         assert!(failure.message.contains(found), "{}", failure.message);
         let fails = |setting: &Setting| attempt::<u64>(setting).err().map(|failure| failure.message);

@@ -1,6 +1,8 @@
 //! Leases: what is held and how long, and what a reader hears that has lost its own.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use timely_persist::store::{Fault, Gate, Operation, Rule};
@@ -353,6 +355,40 @@ async fn all_readers_of_a_process_beat_in_one_entry() {
     let before = process.log.counts().compare_and_sets;
     tokio::time::sleep(hour).await;
     assert_eq!(process.log.counts().compare_and_sets, before, "nobody is left to beat for");
+}
+
+/// Hazard 9: a dataflow may take every thread that does storage work; leases are renewed all the same.
+#[tokio::test]
+async fn heartbeats_come_although_every_thread_is_busy() {
+    let store = Arc::new(object_store::memory::InMemory::new());
+    let mut config = quiet();
+    config.heartbeat_interval = Duration::from_millis(5);
+    let busy = Client::builder(store.clone()).config(config.clone()).open().await.unwrap();
+    let other = Client::builder(store).config(quiet()).open().await.unwrap();
+    let [here, there] = [&busy, &other].map(|client| client.shard::<String, u64, u64, i64>(ShardId::from_u128(1)));
+    let _reader = here.open_reader("reader").await.unwrap();
+    let blocked = Arc::new(AtomicUsize::new(0));
+    let mut release = Vec::new();
+    for _ in 0..config.runtime_threads {
+        let (released, wait) = std::sync::mpsc::sync_channel::<()>(0);
+        release.push(released);
+        let blocked = Arc::clone(&blocked);
+        busy.runtime().spawn(async move {
+            blocked.fetch_add(1, Ordering::SeqCst);
+            let _ = wait.recv(); // until the test ends
+        });
+    }
+    let beats = async {
+        while blocked.load(Ordering::SeqCst) < config.runtime_threads {
+            tokio::task::yield_now().await;
+        }
+        let mut heard = BTreeSet::new();
+        while heard.len() < 4 {
+            heard.insert(there.holds().await.unwrap()[0].heartbeat_ms);
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), beats).await.expect("the heartbeat stands still");
+    drop(release);
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,8 +8,20 @@ use crate::random::Random;
 
 /// What may happen in a run, and can be left out of one: faults first, then what actors do.
 pub const KINDS: [&str; 14] = [
-    "before", "after", "late", "outage", "crash", "skew", "table", "compete", "identical", "stage", "snapshot", "listen",
-    "keep", "maintain",
+    "before",
+    "after",
+    "late",
+    "outage",
+    "crash",
+    "skew",
+    "table",
+    "compete",
+    "identical",
+    "stage",
+    "snapshot",
+    "listen",
+    "keep",
+    "maintain",
 ];
 
 /// One run. Everything else follows from it.

@@ -145,3 +145,26 @@ async fn an_interrupted_sweep_leaves_its_record() {
     assert_eq!(process.shard.inspect().await.unwrap().garbage, 0);
     assert_eq!(stage.parts().await.len(), 1);
 }
+
+/// Hazard 26: a client that must not maintain writes its own rows and removes its own readers, and nothing more.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_must_not_maintain_leaves_it_to_others() {
+    let stage = Stage::new();
+    let mut config = compacting();
+    config.rollup_interval = 3;
+    let maintainer = stage.process(config.clone()).await;
+    config.maintain = false;
+    let process = stage.process(config).await;
+    append_each(&process, 0, 12).await;
+    tokio::time::sleep(FOREVER).await;
+    let info = process.shard.inspect().await.unwrap();
+    assert_eq!((info.seqno.0, info.batches, info.rollup.0), (12, 12, 0));
+    assert_eq!(process.shard.settle().await.unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!((stage.blobs().await.len(), process.counts().1.deletes), (12, 0));
+    // What it left is done by whoever may.
+    maintainer.shard.inspect().await.unwrap();
+    within(maintainer.shard.settle()).await.unwrap();
+    let info = process.shard.inspect().await.unwrap();
+    assert!(info.batches < 12 && info.rollup.0 > 0 && info.garbage == 0, "{info:?}");
+    assert_eq!(process.contents(11).await.len(), 12);
+}
