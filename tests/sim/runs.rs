@@ -95,6 +95,8 @@ pub fn check<T: SimTime>(setting: &Setting) -> usize {
     match twice::<T>(setting) {
         Ok(story) => story.iter().filter(|line| line.contains("lost a lease")).count(),
         Err(failure) => {
+            // At once, because making it smaller takes its time.
+            eprintln!("seed {} fails: {}", setting.seed, failure.message);
             let same = |other: &Failure| kind(&other.message) == kind(&failure.message);
             let fails = |setting: &Setting| twice::<T>(setting).err().filter(same).map(|failure| failure.message);
             let (smallest, message) = shrink(setting.clone(), failure.message.clone(), SHRINKS_MAX, fails);
