@@ -57,17 +57,18 @@ impl<T: SimTime> Actor<T> {
         record.attempts[attempt].outcome = outcome;
     }
 
-    /// What an answer says of an attempt; `None` if it is to be asked again.
-    fn settle(&self, attempt: usize, answer: Result<Appended<T>, Error>) -> Option<()> {
+    /// Whether an answer settles an attempt. If not, it is to be asked again.
+    fn settle(&self, attempt: usize, answer: Result<Appended<T>, Error>) -> bool {
         match answer {
-            Ok(Appended::Committed) => Some(self.outcome(attempt, Outcome::Committed)),
-            Ok(Appended::UpperMismatch { .. }) => Some(self.outcome(attempt, Outcome::Refused)),
-            Err(error) if is_too_old(&error) => Some(self.tell(format_args!("attempt {attempt} is too old"))),
+            Ok(Appended::Committed) => self.outcome(attempt, Outcome::Committed),
+            Ok(Appended::UpperMismatch { .. }) => self.outcome(attempt, Outcome::Refused),
+            Err(error) if is_too_old(&error) => self.tell(format_args!("attempt {attempt} is too old")),
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
-                None
+                return false;
             }
         }
+        true
     }
 
     /// Rows that no other attempt has.
@@ -100,7 +101,7 @@ impl<T: SimTime> Actor<T> {
                 let append = writer.compare_and_append(rows.clone(), lower.clone(), upper.clone());
                 // Sometimes the call is given up half-way and made again.
                 let Ok(answer) = tokio::time::timeout(patience, append).await else { continue };
-                if self.settle(attempt, answer).is_some() {
+                if self.settle(attempt, answer) {
                     break;
                 }
             }
@@ -140,7 +141,7 @@ impl<T: SimTime> Actor<T> {
                 let mut offered: Vec<_> = batches.iter_mut().collect();
                 let append = writer.compare_and_append_batch(&mut offered, lower.clone(), upper.clone());
                 let Ok(answer) = tokio::time::timeout(Duration::from_millis(900), append).await else { continue };
-                if self.settle(attempt, answer).is_some() {
+                if self.settle(attempt, answer) {
                     break;
                 }
             }

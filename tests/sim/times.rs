@@ -56,7 +56,7 @@ fn joined(frontier: &Antichain<Pair>) -> Antichain<Pair> {
 
 impl SimTime for Pair {
     fn step(random: &mut Random, from: &Antichain<Pair>) -> Antichain<Pair> {
-        let start = random.pick(from.elements()).clone();
+        let start = *random.pick(from.elements());
         let (outer, inner) = (1 + random.below(2) as u32, 1 + random.below(2) as u32);
         let by = match random.below(4) {
             0 => vec![Pair::new(start.outer + outer, start.inner)],
