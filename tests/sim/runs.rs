@@ -16,7 +16,7 @@ use crate::world::{SHARD, World};
 /// Simulated time after which a run that has not ended hangs.
 const LIMIT: Duration = Duration::from_secs(24 * 3600);
 
-/// Runs that making a failure smaller may take.
+/// Runs that making a failure smaller may take, unless `SIM_SHRINKS` in the environment says another number.
 const SHRINKS_MAX: usize = 60;
 
 /// Lines of a story that are printed.
@@ -99,7 +99,8 @@ pub fn check<T: SimTime>(setting: &Setting) -> usize {
             eprintln!("seed {} fails: {}", setting.seed, failure.message);
             let same = |other: &Failure| kind(&other.message) == kind(&failure.message);
             let fails = |setting: &Setting| twice::<T>(setting).err().filter(same).map(|failure| failure.message);
-            let (smallest, message) = shrink(setting.clone(), failure.message.clone(), SHRINKS_MAX, fails);
+            let tries = std::env::var("SIM_SHRINKS").map_or(SHRINKS_MAX, |text| text.parse().unwrap());
+            let (smallest, message) = shrink(setting.clone(), failure.message.clone(), tries, fails);
             let shown = attempt::<T>(&smallest).err().unwrap_or(failure);
             let start = shown.story.len().saturating_sub(LINES_SHOWN);
             for line in &shown.story[start..] {
