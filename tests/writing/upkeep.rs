@@ -130,6 +130,24 @@ async fn upkeep_of_unknown_outcome_does_not_delete_what_it_wrote() {
     }
 }
 
+/// Hazard 3: a compaction hears nothing until its deadline, and lands after it: what it wrote is in use from then on.
+#[tokio::test(start_paused = true)]
+async fn a_compaction_that_lands_after_its_deadline_has_its_objects() {
+    let stage = Stage::new();
+    let process = stage.process(compacting()).await;
+    append_each(&process, 0, 1).await;
+    let gate = Gate::closed();
+    let held = Rule::every(Operation::LogCompareAndSet, Fault::HoldBefore(gate.clone()));
+    process.log_faults.add(held.after(1)); // the append that makes compaction due comes through
+    append_each(&process, 1, 2).await;
+    assert_eq!(within(process.shard.settle()).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    process.log_faults.clear();
+    gate.open();
+    within(process.shard.settle()).await.unwrap();
+    assert_eq!(process.shard.inspect().await.unwrap().batches, 1);
+    assert_eq!(process.contents(1).await, [row("a", 0, 1, 1), row("a", 1, 1, 1)]);
+}
+
 /// First the objects, then the record, then the log: interrupted, a sweep leaves work and not orphans.
 #[tokio::test(start_paused = true)]
 async fn an_interrupted_sweep_leaves_its_record() {
