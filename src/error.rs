@@ -24,6 +24,8 @@ struct Details {
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
+const MISSING: &str = "the object is missing";
+
 /// What the caller should do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -106,6 +108,16 @@ impl Error {
     /// Bytes from storage that are not what was written, described by `message`.
     pub fn corrupt(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ErrorKind::Corrupt, message)
+    }
+
+    /// An object that is not there.
+    pub(crate) fn missing() -> Self {
+        Self::corrupt(MISSING)
+    }
+
+    /// Whether it says that an object is not there, and not that one is damaged.
+    pub(crate) fn is_missing(&self) -> bool {
+        self.0.kind == ErrorKind::Corrupt && self.0.message == MISSING
     }
 
     /// Storage that did not answer, described by `message`.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use object_store::memory::InMemory;
 use timely::progress::Antichain;
 use timely_persist::store::CountingStore;
-use timely_persist::{Appended, Client, Config, Cursor, PartStats, ReadHandle, ShardId, WriteHandle};
+use timely_persist::{Appended, Client, Config, Cursor, PartStats, ReadHandle, Serde, ShardId, WriteHandle};
 
 type Row = ((String, u64), u64, i64);
 type Rows = Cursor<String, u64, u64, i64>;
@@ -172,4 +172,60 @@ async fn inline_parts_and_compacted_ones_are_merged_alike() {
     let mut expected: Vec<Row> = (0..100).map(|time| row(&format!("{time:03}"), time, 99, 1)).collect();
     expected.push(row("count", 0, 99, 100));
     assert_eq!(drain(cursor).await, expected);
+}
+
+/// A text whose capitals do not matter: equal values have unequal bytes.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+struct Caseless(String);
+
+impl Caseless {
+    fn folded(&self) -> String {
+        self.0.to_lowercase()
+    }
+}
+
+impl PartialEq for Caseless {
+    fn eq(&self, other: &Self) -> bool {
+        self.folded() == other.folded()
+    }
+}
+
+impl Eq for Caseless {}
+
+impl PartialOrd for Caseless {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Caseless {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.folded().cmp(&other.folded())
+    }
+}
+
+/// Hazard 15: what is consolidated is values, in a part, in a merge of a reader and in a compaction.
+#[tokio::test]
+async fn equal_values_of_unequal_bytes_are_one_row() {
+    for (compact, inline_part_bytes_max) in [(false, 0), (false, 8_192), (true, 0)] {
+        let mut config = Config::default();
+        (config.compact, config.compaction_fan_in, config.inline_part_bytes_max) = (compact, 2, inline_part_bytes_max);
+        let client = Client::builder(Arc::new(InMemory::new())).config(config).open().await.unwrap();
+        let shard = client.shard::<Serde<Caseless>, (), u64, i64>(ShardId::new());
+        let mut writer = shard.open_writer("test").await.unwrap();
+        let row = |text: &str, time, diff| ((Serde(Caseless(text.to_owned())), ()), time, diff);
+        let batches = [
+            vec![row("One", 0, 1), row("oNE", 0, 1), row("gone", 0, 1), row("GONE", 0, -1)],
+            vec![row("ONE", 1, 1), row("two", 1, 1)],
+            vec![row("TWO", 2, -1), row("three", 2, 1)],
+        ];
+        for (time, rows) in (0..).zip(batches) {
+            assert_eq!(writer.compare_and_append(rows, at(time), at(time + 1)).await.unwrap(), Appended::Committed);
+        }
+        let mut reader = shard.open_reader("test").await.unwrap();
+        reader.downgrade_since(&at(2)).await.unwrap();
+        shard.settle().await.unwrap();
+        let rows = reader.snapshot_and_fetch(at(2)).await.unwrap();
+        assert_eq!(rows, [row("one", 2, 3), row("three", 2, 1)], "compacted: {compact}");
+    }
 }

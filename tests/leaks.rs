@@ -33,6 +33,7 @@ async fn open() -> (Arc<HandClock>, Arc<dyn ObjectStore>, Shard<String, u64, u64
     let mut config = Config::default();
     config.rollup_interval = 4;
     config.inline_part_bytes_max = 0;
+    config.sweep_step_objects_max = 3;
     let client = Client::builder(Arc::clone(&store)).config(config).clock(clock.clone()).open().await.unwrap();
     (clock, store, client.shard(ShardId::from_u128(1)))
 }
@@ -57,6 +58,28 @@ async fn the_leak_sweep_deletes_the_old_and_unknown_only() {
     }
     assert!(store.head(&lost).await.is_err());
     assert!(store.head(&foreign).await.is_ok());
+    let reader = shard.open_reader("test").await.unwrap();
+    assert_eq!(reader.snapshot_and_fetch(at(7)).await.unwrap().len(), 8);
+}
+
+/// What one crash leaves may be more than one step deletes: the rest must not wait for the next sweep, hours later.
+#[tokio::test]
+async fn one_leak_sweep_deletes_all_that_is_lost() {
+    let (clock, store, shard) = open().await;
+    let lost: Vec<_> =
+        (0..7).map(|number| keys::blob(shard.id(), &blob_name("part", clock.wall_ms() - 2 * DAY_MS, number))).collect();
+    for path in &lost {
+        store.put(path, PutPayload::from_static(b"x")).await.unwrap();
+    }
+    let mut writer = shard.open_writer("test").await.unwrap();
+    for time in 0..8 {
+        let rows = vec![(("key".to_owned(), time), time, 1)];
+        assert_eq!(writer.compare_and_append(rows, at(time), at(time + 1)).await.unwrap(), Appended::Committed);
+    }
+    shard.settle().await.unwrap();
+    for path in &lost {
+        assert!(store.head(path).await.is_err(), "{path} is left");
+    }
     let reader = shard.open_reader("test").await.unwrap();
     assert_eq!(reader.snapshot_and_fetch(at(7)).await.unwrap().len(), 8);
 }

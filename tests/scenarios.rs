@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `clock MS` | it is so late from now on, by the clock of whoever acts |
 //! | `append W LOWER UPPER [with PART,…] [token N] [overlap]` | writer W appends, each part in an object of that name |
+//! | … `made MS` | behind `append`, `merge` or `rollup`: the objects were made at that time, and are `PART-MS` |
 //! | `open R [at TIME] [lease MS]` | leased reader R registers |
 //! | `renew R SINCE HOLD [and R SINCE HOLD]…` | readers of one process renew in one entry |
 //! | `expire R` | reader R goes |
@@ -20,6 +21,9 @@
 //! | `deletable` | the objects that a sweep may delete |
 //! | `delete SEQNO PART,…` | a sweep records what it deleted |
 //! | `finalize STEP` | one step of finalizing |
+//! | `beyond POSITION` | the batch that a listener at this position goes on with |
+//! | `remember` | somebody reads the state, and stalls |
+//! | `stalled COMMAND` | decides on what was remembered, and writes the entry behind the present head all the same |
 //! | `contains LOWER UPPER SINCE TIME` | whether a batch of this description has a row at this time |
 //! | `state FIELD…` | the state's fields: seqno wall since upper hold batches parts readers critical writers garbage |
 #![allow(clippy::unwrap_used)]
@@ -84,8 +88,13 @@ fn part(name: &str) -> Part<u64> {
     Part { location: Location::Blob(name.to_owned()), meta }
 }
 
-fn run_of(names: &str) -> Run<u64> {
-    names.split(',').map(part).collect()
+/// The name of an object, made at a certain time if the command says so.
+fn blob(name: &str, words: &[&str]) -> String {
+    option(words, "made").map_or(name.to_owned(), |made| format!("{name}-{made}-1"))
+}
+
+fn run_of(names: &str, words: &[&str]) -> Run<u64> {
+    names.split(',').map(|name| part(&blob(name, words))).collect()
 }
 
 fn refusal(error: &Error) -> String {
@@ -95,8 +104,8 @@ fn refusal(error: &Error) -> String {
     }
 }
 
-/// The scripts' objects have names that tell no age.
-const BLOB_AGE_MAX_MS: u64 = 0;
+/// Objects that are older may have been taken for lost. Most of the scripts' have names that tell no age.
+const BLOB_AGE_MAX_MS: u64 = 500;
 
 struct Stage {
     state: State<u64>,
@@ -104,6 +113,9 @@ struct Stage {
     now_ms: u64,
     tokens: u128,
     read: Vec<Arc<Batch<u64>>>,
+    remembered: Option<State<u64>>,
+    /// Whether commands decide on that, and what became of the entry of the newest.
+    stalled: Option<String>,
 }
 
 impl Stage {
@@ -114,20 +126,36 @@ impl Stage {
             now_ms: 0,
             tokens: 1 << 100,
             read: Vec::new(),
+            remembered: None,
+            stalled: None,
         }
     }
 
     fn decide<R>(&mut self, transition: impl FnOnce(&State<u64>, u64) -> Decision<u64, R>) -> R {
-        let mut draft = self.state.clone();
+        let stalled = self.stalled.is_some();
+        let mut draft = if stalled { self.remembered.clone().unwrap() } else { self.state.clone() };
         draft.seqno = draft.seqno.next();
         draft.wall_ms = draft.wall_ms.max(self.now_ms);
         match transition(&draft, draft.wall_ms) {
             Decision::Reply(reply) => reply,
             Decision::Commit(changes, reply) => {
-                self.commit(draft, changes);
+                if stalled {
+                    self.commit_stalled(draft, changes)
+                } else {
+                    self.commit(draft, changes)
+                }
                 reply
             }
         }
+    }
+
+    /// Writes an entry that was decided on an older state.
+    fn commit_stalled(&mut self, draft: State<u64>, changes: Vec<Change<u64>>) {
+        self.tokens += 1;
+        let (token, previous) = (Token::from_u128(self.tokens), draft.token);
+        let entry = Entry { token, previous, wall_ms: draft.wall_ms, changes, rollup: draft.rollup.clone() };
+        let mut state = self.state.clone();
+        self.stalled = state.apply(state.seqno.next(), &entry).err().map(str::to_owned);
     }
 
     fn commit(&mut self, mut draft: State<u64>, changes: Vec<Change<u64>>) {
@@ -196,7 +224,7 @@ impl Stage {
             "merge" => self.merge(words),
             "rollup" => {
                 let (at, interval) = (SeqNo(number(words[1])), number(words[2]));
-                let rollup = RollupRef { seqno: at, name: words[0].to_owned() };
+                let rollup = RollupRef { seqno: at, name: blob(words[0], words) };
                 let used = self.decide(|state, now_ms| set_rollup(state, now_ms, &rollup, interval, BLOB_AGE_MAX_MS));
                 if used { "used" } else { "refused" }.to_owned()
             }
@@ -218,6 +246,22 @@ impl Stage {
                 Ok(FinalizeReply::Done) => "done".to_owned(),
                 Err(error) => refusal(&error),
             },
+            "beyond" => match self.state.batches.get(self.state.batch_beyond(&frontier(words[0]))) {
+                Some(batch) => format!("{} {}", show(&batch.desc.lower), show(&batch.desc.upper)),
+                None => "nothing".to_owned(),
+            },
+            "remember" => {
+                self.remembered = Some(self.state.clone());
+                String::new()
+            }
+            "stalled" => {
+                let before = self.state.clone();
+                self.stalled = Some(String::new());
+                self.run(words[0], &words[1..]);
+                let misfit = self.stalled.take().expect("an entry that fits a state it was not decided on");
+                assert_eq!(self.state, before);
+                format!("misfit: {misfit}")
+            }
             "contains" => {
                 let mut desc = Description::new(frontier(words[0]), frontier(words[1]));
                 desc.since = frontier(words[2]);
@@ -237,7 +281,7 @@ impl Stage {
             codecs: self.codecs.clone(),
             lower: frontier(words[1]),
             upper: frontier(words[2]),
-            runs: option(words, "with").map(run_of).into_iter().collect(),
+            runs: option(words, "with").map(|names| run_of(names, words)).into_iter().collect(),
             overlap: words.contains(&"overlap"),
             blob_age_max_ms: BLOB_AGE_MAX_MS,
         };
@@ -283,7 +327,7 @@ impl Stage {
         let (first, last) = (&self.read[0], &self.read[self.read.len() - 1]);
         let mut desc = Description::new(first.desc.lower.clone(), last.desc.upper.clone());
         desc.since = option(words, "since").map_or(self.state.since.clone(), frontier);
-        let output = Arc::new(Batch { desc, runs: vec![run_of(words[0])] });
+        let output = Arc::new(Batch { desc, runs: vec![run_of(words[0], words)] });
         let replacement = Replacement { inputs: self.read.clone(), output, blob_age_max_ms: BLOB_AGE_MAX_MS };
         let used = self.decide(|state, now_ms| replace(state, now_ms, &replacement));
         if used { "used" } else { "refused" }.to_owned()

@@ -1,9 +1,9 @@
-//! The simulator's actors in real time, on real servers: two clients write, read and keep house at once, and what they saw
+//! A workload like the simulator's in real time, on real servers: two clients write, read and keep house at once, and what they saw
 //! must be what they were told, whatever the store is, wherever the log is kept, and whether or not servers fail meanwhile.
 #![cfg(all(feature = "aws", feature = "azure", feature = "postgres"))]
 #![allow(clippy::unwrap_used)] // a test that panics fails
 
-#[path = "sim/actors.rs"]
+#[path = "workload/actors.rs"]
 mod actors;
 #[path = "support/places.rs"]
 mod places;
@@ -16,7 +16,7 @@ mod proxy;
 #[path = "support/random.rs"]
 #[allow(dead_code)]
 mod random;
-#[path = "sim/record.rs"]
+#[path = "workload/record.rs"]
 #[allow(dead_code)]
 mod record;
 #[path = "support/servers.rs"]

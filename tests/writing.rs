@@ -79,6 +79,28 @@ async fn an_entry_that_lands_after_its_deadline_is_recognized() {
     assert_eq!(process.contents(1).await, [row("a", 0, 1, 1), row("a", 1, 1, 1)]);
 }
 
+/// No answer, and by then another's entry stands there: reading it back says so, and the command is decided again.
+#[tokio::test(start_paused = true)]
+async fn a_commit_of_unknown_outcome_that_lost_is_decided_again_at_once() {
+    let stage = Stage::new();
+    let (here, there) = (stage.process(quiet()).await, stage.process(quiet()).await);
+    let (mut writer, mut other) = (here.writer().await, there.writer().await);
+    let gate = Gate::closed();
+    here.log_faults.add(Rule::next(Operation::LogCompareAndSet, Fault::HoldBefore(gate.clone())));
+    let before = here.log.counts();
+    let (lost, won) = tokio::join!(writer.compare_and_append(vec![row("a", 0, 0, 1)], at(0), at(1)), async {
+        gate.arrived(1).await;
+        other.compare_and_append(vec![row("b", 0, 0, 1)], at(0), at(2)).await
+    });
+    assert_eq!((lost.unwrap(), won.unwrap()), (mismatch(2), Appended::Committed));
+    let counts = here.log.counts();
+    let asked = (counts.compare_and_sets - before.compare_and_sets, counts.scans - before.scans);
+    assert_eq!(asked, (1, 2), "one try, its position read back, the log read to its head");
+    gate.open();
+    quiesce().await;
+    assert_eq!(here.contents(1).await, [row("b", 0, 1, 1)]);
+}
+
 /// The log hangs beyond the commit's deadline; what was sent lands before or after the append is repeated, or never.
 #[tokio::test(start_paused = true)]
 async fn an_unavailable_append_is_settled_by_repeating_it() {

@@ -141,7 +141,7 @@ pub(super) async fn read<T: Time>(
 }
 
 fn missing<T: Time>(shard: ShardId, part: &Part<T>) -> Error {
-    naming(Error::corrupt("the object is missing"), shard, part)
+    naming(Error::missing(), shard, part)
 }
 
 /// Where adjacent blocks lie.

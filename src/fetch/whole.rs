@@ -42,7 +42,7 @@ async fn part_bytes<T: Time>(context: &Context, shard: ShardId, part: &Part<T>) 
         Location::Blob(name) => {
             let length = part.meta.encoded_bytes;
             let found = context.read_blob(shard, name, 0..length, length).await?;
-            found.ok_or_else(|| naming(Error::corrupt("the object is missing"), shard, part))
+            found.ok_or_else(|| naming(Error::missing(), shard, part))
         }
     }
 }

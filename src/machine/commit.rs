@@ -126,6 +126,7 @@ impl<T: Time> Machine<T> {
                 }
                 self.catch_up(&mut retry).await?;
                 fresh = true;
+                committer.lapses_next_ms = 0; // it was computed on a state that may be old
                 continue;
             }
             let token = Token::from_u128(self.context.entropy.bits());

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::stream::TryStreamExt;
+use object_store::path::Path;
 
 use crate::codec::Time;
 use crate::error::Error;
@@ -14,17 +15,44 @@ use crate::ids::blob_made_ms;
 use crate::machine::Machine;
 use crate::store::keys;
 
-/// Deletes what is lost, at most one step's worth of objects; how many.
+/// Deletes what is lost, step by step, each of a bounded number of objects; how many.
 pub(super) async fn sweep<T: Time>(machine: &Arc<Machine<T>>) -> Result<usize, Error> {
+    let step_max = machine.context().config.sweep_step_objects_max.max(1);
+    let mut seen = None;
+    let mut count = 0;
+    loop {
+        let suspects = suspects(machine, seen.as_ref(), step_max).await?;
+        let full = suspects.len() >= step_max;
+        // Where the next step goes on: a name that is looked at once is not looked at again.
+        seen = suspects.last().map(|name| keys::blob(machine.shard(), name));
+        count += delete_lost(machine, suspects).await?;
+        if !full {
+            break;
+        }
+    }
+    if count > 0 {
+        tracing::info!(shard = %machine.shard(), count, "deleted objects that no state ever referred to");
+    }
+    Ok(count)
+}
+
+/// The first old objects behind `seen` that the state in this process does not know, at most so many.
+async fn suspects<T: Time>(
+    machine: &Arc<Machine<T>>,
+    seen: Option<&Path>,
+    step_max: usize,
+) -> Result<BTreeSet<String>, Error> {
     let context = machine.context();
     let age_min_ms = u64::try_from(context.config.orphan_age_min.as_millis()).unwrap_or(u64::MAX);
     let old_ms = context.clock.wall_ms().saturating_sub(age_min_ms);
-    let step = context.config.sweep_step_objects_max.max(1);
     let folder = keys::blob_folder(machine.shard());
+    let mut listing = match seen {
+        Some(seen) => context.store.list_with_offset(Some(&folder), seen),
+        None => context.store.list(Some(&folder)),
+    };
     let mut suspects = BTreeSet::new();
-    let mut listing = context.store.list(Some(&folder));
-    // Names sort by kind and age, so the oldest come first where the store lists in order. Those that are in use are old
-    // too: all are looked at, but no more than a step's worth of others is remembered.
+    // Those that are in use are old too: all are looked at, but no more than a step's worth of others is remembered, the
+    // first by name, because not every store lists in order.
     let known = machine.state();
     let used: BTreeSet<&str> = known.blobs().collect();
     let failed = |error| Error::unavailable("the objects could not be listed").because(error);
@@ -35,11 +63,15 @@ pub(super) async fn sweep<T: Time>(machine: &Arc<Machine<T>>) -> Result<usize, E
         if blob_made_ms(name).is_some_and(|made_ms| made_ms < old_ms) && !used.contains(name) {
             suspects.insert(name.to_owned());
         }
-        if suspects.len() >= step {
-            break;
+        if suspects.len() > step_max {
+            suspects.pop_last();
         }
     }
-    drop(listing);
+    Ok(suspects)
+}
+
+/// Deletes those that the log, as it is now, does not know either; how many.
+async fn delete_lost<T: Time>(machine: &Arc<Machine<T>>, mut suspects: BTreeSet<String>) -> Result<usize, Error> {
     if suspects.is_empty() {
         return Ok(0);
     }
@@ -47,10 +79,7 @@ pub(super) async fn sweep<T: Time>(machine: &Arc<Machine<T>>) -> Result<usize, E
     for name in state.blobs() {
         suspects.remove(name);
     }
-    let (count, shard) = (suspects.len(), machine.shard());
-    context.delete_blobs(shard, suspects.into_iter().collect()).await?;
-    if count > 0 {
-        tracing::info!(%shard, count, "deleted objects that no state ever referred to");
-    }
+    let count = suspects.len();
+    machine.context().delete_blobs(machine.shard(), suspects.into_iter().collect()).await?;
     Ok(count)
 }

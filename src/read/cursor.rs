@@ -77,12 +77,14 @@ impl<K: Data, V: Data, T: Time, D: Diff> Cursor<K, V, T, D> {
                 }
                 Err(error) => Err(error),
             };
-            step.map_err(|error| {
-                let ledger = self.leases.first().map(LeasedPart::ledger);
-                let explained = ledger.map(|ledger| ledger.check());
+            if let Err(error) = step {
+                let error = match self.leases.first() {
+                    Some(part) => part.ledger().explain(error).await,
+                    None => error,
+                };
                 self.end();
-                explained.and_then(Result::err).unwrap_or(error)
-            })?;
+                return Err(error);
+            }
         }
     }
 

@@ -66,12 +66,17 @@ impl<K: Data, V: Data, T: Time, D: Diff> PartFetcher<K, V, T, D> {
 
     /// A missing object is a lost lease, if the shard does not know the reader any more.
     async fn explain(&self, part: &PartRef<T>, error: Error) -> Error {
-        let Ok(state) = self.machine.refresh().await else {
-            return error;
-        };
         if let Some(lease) = &part.lease {
-            return lease.ledger().explain_missing(error);
+            return lease.ledger().explain(error).await;
         }
+        if !error.is_missing() {
+            return error;
+        }
+        let state = match self.machine.refresh().await {
+            Ok(state) => state,
+            // Nobody can say yet whether it is damage or a lost lease.
+            Err(unavailable) => return unavailable.because(error),
+        };
         if state.readers.contains_key(&part.reader) {
             return error;
         }

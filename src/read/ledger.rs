@@ -155,11 +155,14 @@ impl<T: Time> Ledger<T> {
         Error::new(kind, message).of_shard(self.machine.shard())
     }
 
-    /// The error for an object that is not there: a lost lease, if that is why.
-    pub(crate) fn explain_missing(&self, error: Error) -> Error {
-        match self.check() {
-            Ok(()) => error,
-            Err(expired) => expired.because(error),
+    /// The error of a fetch, explained: a lost lease, if that is why an object is not there. Asks the log, because this
+    /// process may not have heard of it yet.
+    pub(crate) async fn explain(&self, error: Error) -> Error {
+        let asked = if error.is_missing() { self.machine.refresh().await.map(drop) } else { Ok(()) };
+        match (asked, self.check()) {
+            (_, Err(expired)) => expired.because(error),
+            (Ok(()), Ok(())) => error,
+            (Err(unavailable), Ok(())) => unavailable.because(error),
         }
     }
 

@@ -1,6 +1,8 @@
 //! Leases: what is held and how long, and what a reader hears that has lost its own.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use timely_persist::store::{Fault, Gate, Operation, Rule};
@@ -194,6 +196,34 @@ async fn a_reader_that_lost_its_lease_hears_so_and_can_open_again() {
     assert_eq!(here.contents(5).await, rows_at(0, 6, 5));
 }
 
+/// A process that has not heard of it finds an object gone: only the log can say whether that is damage.
+#[tokio::test(start_paused = true)]
+async fn a_missing_object_is_no_damage_until_the_log_says_that_the_lease_stands() {
+    let stage = Stage::new();
+    let mut config = quiet();
+    config.cursor_bytes_max = 1 << 20; // too little for reading ahead
+    let (here, there) = (stage.process(config).await, stage.process(compacting()).await);
+    append_each(&here, 0, 4).await;
+    let reader = here.shard.open_reader("reader").await.unwrap();
+    let fetcher = here.shard.fetcher().await.unwrap();
+    let mut parts = reader.snapshot(at(3)).await.unwrap();
+    let exchanged = parts.pop().unwrap().into_exchangeable();
+    let kept = parts.pop().unwrap();
+    let mut late = reader.snapshot_cursor(at(3), |_stats| true).await.unwrap();
+    let mut cursor = reader.snapshot_cursor(at(3), |_stats| true).await.unwrap();
+    there.clock.advance(Duration::from_secs(16 * 60));
+    append_each(&there, 4, 6).await;
+    settle(&there).await;
+    here.cut_off_the_log();
+    assert_eq!(within(fetcher.fetch(&kept)).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(within(fetcher.fetch(&exchanged)).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(within(late.next()).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    here.log_faults.clear();
+    assert_lost(&within(cursor.next()).await.unwrap_err());
+    assert_lost(&within(fetcher.fetch(&exchanged)).await.unwrap_err());
+    assert_lost(&within(fetcher.fetch(&kept)).await.unwrap_err());
+}
+
 /// A reader that waits must hear that its lease was lost, not wait for what may never come.
 #[tokio::test(start_paused = true)]
 async fn a_waiting_reader_hears_that_its_lease_was_lost() {
@@ -250,6 +280,21 @@ async fn a_lapsed_reader_is_expired_although_the_first_try_conflicts() {
     append_each(&third, 3, 4).await;
     writer.advance_upper(&at(9)).await.unwrap();
     assert!(there.log.counts().conflicts > 0);
+    assert_eq!(there.shard.inspect().await.unwrap().readers, 0);
+}
+
+/// A command that changes nothing is answered on a state that is read again; so is the question who has lapsed.
+#[tokio::test(start_paused = true)]
+async fn a_lapsed_reader_is_expired_although_the_first_command_changes_nothing() {
+    let stage = Stage::new();
+    let (here, there) = (stage.process(quiet()).await, stage.process(quiet()).await);
+    append_each(&there, 0, 1).await;
+    let mut writer = there.writer().await;
+    let _reader = here.shard.open_reader("reader").await.unwrap();
+    there.clock.advance(Duration::from_secs(16 * 60));
+    // This one does not know of the reader yet.
+    writer.advance_upper(&at(1)).await.unwrap();
+    writer.advance_upper(&at(2)).await.unwrap();
     assert_eq!(there.shard.inspect().await.unwrap().readers, 0);
 }
 
@@ -310,6 +355,40 @@ async fn all_readers_of_a_process_beat_in_one_entry() {
     let before = process.log.counts().compare_and_sets;
     tokio::time::sleep(hour).await;
     assert_eq!(process.log.counts().compare_and_sets, before, "nobody is left to beat for");
+}
+
+/// Hazard 9: a dataflow may take every thread that does storage work; leases are renewed all the same.
+#[tokio::test]
+async fn heartbeats_come_although_every_thread_is_busy() {
+    let store = Arc::new(object_store::memory::InMemory::new());
+    let mut config = quiet();
+    config.heartbeat_interval = Duration::from_millis(5);
+    let busy = Client::builder(store.clone()).config(config.clone()).open().await.unwrap();
+    let other = Client::builder(store).config(quiet()).open().await.unwrap();
+    let [here, there] = [&busy, &other].map(|client| client.shard::<String, u64, u64, i64>(ShardId::from_u128(1)));
+    let _reader = here.open_reader("reader").await.unwrap();
+    let blocked = Arc::new(AtomicUsize::new(0));
+    let mut release = Vec::new();
+    for _ in 0..config.runtime_threads {
+        let (released, wait) = std::sync::mpsc::sync_channel::<()>(0);
+        release.push(released);
+        let blocked = Arc::clone(&blocked);
+        busy.runtime().spawn(async move {
+            blocked.fetch_add(1, Ordering::SeqCst);
+            let _ = wait.recv(); // until the test ends
+        });
+    }
+    let beats = async {
+        while blocked.load(Ordering::SeqCst) < config.runtime_threads {
+            tokio::task::yield_now().await;
+        }
+        let mut heard = BTreeSet::new();
+        while heard.len() < 4 {
+            heard.insert(there.holds().await.unwrap()[0].heartbeat_ms);
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), beats).await.expect("the heartbeat stands still");
+    drop(release);
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -33,63 +33,82 @@ impl Crashed {
     }
 }
 
-/// How bad things are for one process: of so many requests in 600 each kind of trouble befalls one.
+/// How bad things are for one process: so many of 600 requests fail before their effect, so many after it, and so many
+/// take effect late.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rates {
+    pub before: usize,
+    pub after: usize,
+    pub late: usize,
+    /// How late, in milliseconds.
+    pub late_ms: usize,
+}
+
+/// With all three rates at this no request comes through as it should.
+pub const OUTAGE: usize = 200;
+
+/// The rates of one process, which change.
 #[derive(Clone, Debug, Default)]
-pub struct Trouble(Arc<AtomicUsize>);
+pub struct Trouble(Arc<Mutex<Rates>>);
 
 impl Trouble {
-    /// Nothing works as it should: each request fails before or after its effect, or is late.
-    pub const OUTAGE: usize = 200;
+    pub fn set(&self, rates: Rates) {
+        *self.0.lock().unwrap() = rates;
+    }
 
-    pub fn set(&self, trouble: usize) {
-        self.0.store(trouble, Ordering::Relaxed);
+    fn now(&self) -> Rates {
+        *self.0.lock().unwrap()
     }
 }
 
-/// One process's way to the store.
+/// One process's way to what it asks.
 #[derive(Clone, Debug)]
-pub struct SimStore {
-    store: Arc<dyn ObjectStore>,
+pub struct Way {
     random: Arc<Mutex<Random>>,
     trouble: Trouble,
     crashed: Crashed,
 }
 
-impl SimStore {
-    pub fn new(store: Arc<dyn ObjectStore>, random: Random, trouble: Trouble, crashed: Crashed) -> Self {
-        Self { store, random: Arc::new(Mutex::new(random)), trouble, crashed }
+impl Way {
+    pub fn new(random: Random, trouble: Trouble, crashed: Crashed) -> Self {
+        Self { random: Arc::new(Mutex::new(random)), trouble, crashed }
     }
 
-    fn below(&self, bound: usize) -> u64 {
-        self.random.lock().unwrap().below(bound) as u64
+    fn below(&self, bound: usize) -> usize {
+        self.random.lock().unwrap().below(bound.max(1))
     }
 
     async fn pause(&self, most_ms: usize) {
-        tokio::time::sleep(Duration::from_millis(self.below(most_ms))).await;
+        tokio::time::sleep(Duration::from_millis(self.below(most_ms) as u64)).await;
     }
 
-    async fn run<R: Send + 'static>(&self, effect: impl Future<Output = Result<R>> + Send + 'static) -> Result<R> {
+    /// Carries out a request, as well as things stand; `failure` is what a caller hears who hears nothing of use.
+    pub async fn run<R: Send + 'static, E: Send + 'static>(
+        &self,
+        effect: impl Future<Output = std::result::Result<R, E>> + Send + 'static,
+        failure: impl Fn(&str) -> E,
+    ) -> std::result::Result<R, E> {
         self.pause(20).await;
-        let lot = self.below(3 * Trouble::OUTAGE) as usize;
-        let trouble = self.trouble.0.load(Ordering::Relaxed);
+        let lot = self.below(3 * OUTAGE);
+        let Rates { before, after, late, late_ms } = self.trouble.now();
         // A process that has crashed asks for nothing more.
         if self.crashed.is() {
             return std::future::pending().await;
         }
         let result = match lot {
-            lot if lot < trouble => return Err(failure("before its effect")),
-            lot if lot < 2 * trouble => {
+            lot if lot < before => return Err(failure("before its effect")),
+            lot if lot < before + after => {
                 effect.await?;
                 return Err(failure("after its effect"));
             }
-            lot if lot < 3 * trouble => {
+            lot if lot < before + after + late => {
                 // It was sent: it takes effect some time, whoever is left to hear of it.
-                let late = Duration::from_millis(self.below(4_000));
+                let late = Duration::from_millis(self.below(late_ms) as u64);
                 let sent = tokio::spawn(async move {
                     tokio::time::sleep(late).await;
                     effect.await
                 });
-                sent.await?
+                sent.await.unwrap_or_else(|_| Err(failure("that nobody saw")))
             }
             _ => effect.await,
         };
@@ -98,6 +117,23 @@ impl SimStore {
             return std::future::pending().await;
         }
         result
+    }
+}
+
+/// The store at the end of one process's way.
+#[derive(Clone, Debug)]
+pub struct SimStore {
+    store: Arc<dyn ObjectStore>,
+    way: Way,
+}
+
+impl SimStore {
+    pub fn new(store: Arc<dyn ObjectStore>, way: Way) -> Self {
+        Self { store, way }
+    }
+
+    async fn run<R: Send + 'static>(&self, effect: impl Future<Output = Result<R>> + Send + 'static) -> Result<R> {
+        self.way.run(effect, failure).await
     }
 }
 

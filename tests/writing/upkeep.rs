@@ -130,6 +130,24 @@ async fn upkeep_of_unknown_outcome_does_not_delete_what_it_wrote() {
     }
 }
 
+/// Hazard 3: a compaction hears nothing until its deadline, and lands after it: what it wrote is in use from then on.
+#[tokio::test(start_paused = true)]
+async fn a_compaction_that_lands_after_its_deadline_has_its_objects() {
+    let stage = Stage::new();
+    let process = stage.process(compacting()).await;
+    append_each(&process, 0, 1).await;
+    let gate = Gate::closed();
+    let held = Rule::every(Operation::LogCompareAndSet, Fault::HoldBefore(gate.clone()));
+    process.log_faults.add(held.after(1)); // the append that makes compaction due comes through
+    append_each(&process, 1, 2).await;
+    assert_eq!(within(process.shard.settle()).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    process.log_faults.clear();
+    gate.open();
+    within(process.shard.settle()).await.unwrap();
+    assert_eq!(process.shard.inspect().await.unwrap().batches, 1);
+    assert_eq!(process.contents(1).await, [row("a", 0, 1, 1), row("a", 1, 1, 1)]);
+}
+
 /// First the objects, then the record, then the log: interrupted, a sweep leaves work and not orphans.
 #[tokio::test(start_paused = true)]
 async fn an_interrupted_sweep_leaves_its_record() {
@@ -195,4 +213,27 @@ async fn the_log_is_not_truncated_before_its_rollup_is_there() {
         assert!(process.log.counts().entries_truncated >= 9, "{what}");
         assert_eq!(stage.process(quiet()).await.contents(8).await, expected, "{what}");
     }
+}
+
+/// Hazard 26: a client that must not maintain writes its own rows and removes its own readers, and nothing more.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_must_not_maintain_leaves_it_to_others() {
+    let stage = Stage::new();
+    let mut config = compacting();
+    config.rollup_interval = 3;
+    let maintainer = stage.process(config.clone()).await;
+    config.maintain = false;
+    let process = stage.process(config).await;
+    append_each(&process, 0, 12).await;
+    tokio::time::sleep(FOREVER).await;
+    let info = process.shard.inspect().await.unwrap();
+    assert_eq!((info.seqno.0, info.batches, info.rollup.0), (12, 12, 0));
+    assert_eq!(process.shard.settle().await.unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!((stage.blobs().await.len(), process.counts().1.deletes), (12, 0));
+    // What it left is done by whoever may.
+    maintainer.shard.inspect().await.unwrap();
+    within(maintainer.shard.settle()).await.unwrap();
+    let info = process.shard.inspect().await.unwrap();
+    assert!(info.batches < 12 && info.rollup.0 > 0 && info.garbage == 0, "{info:?}");
+    assert_eq!(process.contents(11).await.len(), 12);
 }

@@ -1,0 +1,103 @@
+//! The end of a run: everybody has left, and nothing is left behind.
+
+use std::time::Duration;
+
+use timely::PartialOrder;
+use timely::progress::Antichain;
+use timely_persist::{Appended, CriticalReaderId, ErrorKind};
+
+use crate::model_times::is_in_snapshot;
+use crate::times::SimTime;
+use crate::world::{Strings, World};
+
+/// Leak sweeps until every object is gone that a crash has left: each comes with a rollup, after its interval.
+const LEAK_SWEEPS_MAX: usize = 40;
+
+/// Deadlines that may pass until a log that nobody truncated for long is truncated.
+const SETTLES_MAX: usize = 8;
+
+impl<T: SimTime> World<T> {
+    /// Everybody leaves; then what was written is compared with what was read.
+    pub async fn account(&self, observer: &Strings<T>) {
+        self.wait_for_all_to_lapse().await;
+        let number = self.record.lock().unwrap().next_critical;
+        for id in 1..=number {
+            let id = CriticalReaderId::from_u128(id.into());
+            observer.open_critical_since(id, 0).await.unwrap().expire().await.unwrap();
+        }
+        observer.open_writer("end").await.unwrap().fetch_upper().await.unwrap();
+        let appended = self.judge.appended();
+        let reader = observer.open_reader("end").await.unwrap();
+        let as_of = reader.since().clone();
+        let upper = observer.inspect().await.unwrap().upper;
+        assert_eq!(appended.last().map_or(Antichain::from_elem(T::minimum()), |append| append.upper.clone()), upper);
+        let passed = as_of.elements().iter().all(|time| !upper.less_equal(time));
+        let rows = if passed { Some(reader.snapshot_and_fetch(as_of.clone()).await.unwrap()) } else { None };
+        reader.expire().await.unwrap();
+        let mut record = self.record.lock().unwrap();
+        record.snapshots.extend(rows.map(|rows| (as_of.clone(), rows)));
+        let contents = record.contents(&appended);
+        record.check_identical(&contents, &appended);
+        record.check_reads(&contents);
+        let snapshot = contents.iter().filter(|(_, time, _)| is_in_snapshot(time, &as_of)).count();
+        record.tell(format_args!("{} rows, {snapshot} of them at {:?}", contents.len(), as_of.elements()));
+    }
+
+    /// No reader, no garbage, no object that nobody knows; then the shard is finalized, and that leaves a rollup at most.
+    pub async fn clean_up(&self, observer: &Strings<T>) {
+        settle(observer).await;
+        let info = observer.inspect().await.unwrap();
+        let holds = observer.holds().await.unwrap();
+        assert_eq!((info.readers, info.critical_readers, info.garbage), (0, 0, 0), "{info:?} {holds:?}");
+        self.sweep_leaks(observer).await;
+        let lost = self.judge.lost();
+        assert!(lost.is_empty(), "objects are left that nothing refers to: {lost:?}");
+
+        let mut writer = observer.open_writer("end").await.unwrap();
+        writer.advance_upper(&Antichain::new()).await.unwrap();
+        let mut reader = observer.open_reader("end").await.unwrap();
+        reader.downgrade_since(&Antichain::new()).await.unwrap();
+        reader.expire().await.unwrap();
+        observer.finalize().await.unwrap();
+        settle(observer).await;
+        let state = self.judge.state();
+        assert!(state.finalized && state.blobs().count() == usize::from(state.rollup.is_some()), "{state:?}");
+        let refused = observer.open_reader("late").await.map(drop).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Finalized);
+        let lost = self.judge.lost();
+        assert!(lost.is_empty(), "objects are left of a finalized shard: {lost:?}");
+    }
+
+    async fn sweep_leaks(&self, observer: &Strings<T>) {
+        tokio::time::sleep(self.config.orphan_age_min + Duration::from_secs(120)).await;
+        let mut writer = observer.open_writer("end").await.unwrap();
+        let mut random = self.stream("end");
+        for _ in 0..LEAK_SWEEPS_MAX {
+            for _ in 0..2 * self.config.rollup_interval {
+                let lower = writer.upper().clone();
+                let upper = T::step(&mut random, &lower);
+                let appended = writer.compare_and_append(Vec::new(), lower.clone(), upper.clone()).await.unwrap();
+                assert_eq!(appended, Appended::Committed);
+                assert!(PartialOrder::less_than(&lower, writer.upper()));
+            }
+            settle(observer).await;
+            if self.judge.lost().is_empty() {
+                break;
+            }
+            tokio::time::sleep(self.config.leak_sweep_interval).await;
+        }
+        writer.expire().await.unwrap();
+        settle(observer).await;
+    }
+}
+
+/// Has all upkeep done. A step that has too much to do within its deadline says so, and the next goes on where it stopped.
+async fn settle<T: SimTime>(observer: &Strings<T>) {
+    for _ in 0..SETTLES_MAX {
+        match observer.settle().await {
+            Ok(()) => return,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}"),
+        }
+    }
+    panic!("the upkeep does not come to an end");
+}

@@ -1,0 +1,171 @@
+//! What goes on in a process: those who read, each going on for ever.
+
+use std::time::Duration;
+
+use timely::PartialOrder;
+use timely::progress::Antichain;
+use timely_persist::{Error, ErrorKind, LeasedPart, Listen, ListenEvent, ReadHandle};
+
+use crate::actors::Actor;
+use crate::model::Heard;
+use crate::model_times::Row;
+use crate::times::SimTime;
+
+type Reader<T> = ReadHandle<String, u64, T, i64>;
+
+impl<T: SimTime> Actor<T> {
+    /// Whether the actor goes on with its reader after this error.
+    fn bear(&self, error: &Error) -> bool {
+        match error.kind() {
+            ErrorKind::Unavailable => true,
+            ErrorKind::LeaseExpired { .. } => {
+                self.tell(format_args!("lost a lease"));
+                false
+            }
+            kind => panic!("{kind:?}: {error}"),
+        }
+    }
+
+    pub async fn snapshots(mut self) {
+        loop {
+            self.rest().await;
+            let Ok(mut reader) = self.shard.open_reader("snapshots").await else { continue };
+            for _ in 0..1 + self.random.below(6) {
+                let Ok(info) = self.shard.inspect().await else { continue };
+                let as_of = T::as_of(&mut self.random, reader.since(), &info.upper);
+                let limit = Duration::from_secs(30);
+                let rows = match tokio::time::timeout(limit, self.snapshot(&mut reader, &as_of)).await {
+                    Ok(Ok(rows)) => rows,
+                    Ok(Err(error)) if self.bear(&error) => continue,
+                    Ok(Err(_)) => break,
+                    Err(_waited) => continue,
+                };
+                self.tell(format_args!("snapshot at {:?}: {} rows", as_of.elements(), rows.len()));
+                self.record.lock().unwrap().snapshots.push((as_of.clone(), rows));
+                if self.random.percent(40)
+                    && let Err(error) = reader.downgrade_since(&as_of).await
+                    && !self.bear(&error)
+                {
+                    break;
+                }
+            }
+        }
+    }
+
+    async fn snapshot(&mut self, reader: &mut Reader<T>, as_of: &Antichain<T>) -> Result<Vec<Row<T>>, Error> {
+        if self.random.percent(20) {
+            return reader.snapshot_and_fetch(as_of.clone()).await;
+        }
+        let parts = reader.snapshot(as_of.clone()).await?;
+        // The parts are in other hands for a while; the log goes on, and the reader renews and moves its hold.
+        let slowly = self.random.percent(50);
+        for _ in 0..if slowly { 6 } else { self.random.below(3) } {
+            self.rest().await;
+            if self.random.percent(30) {
+                let since = reader.since().clone();
+                reader.downgrade_since(&since).await?;
+            }
+        }
+        let mut rows = Vec::new();
+        for part in parts {
+            rows.extend(self.fetch(reader, part).await?);
+            if slowly && self.random.percent(50) {
+                self.rest().await;
+            }
+        }
+        Ok(rows)
+    }
+
+    /// A part's rows: fetched here, or sent to another process and its lease returned from there.
+    async fn fetch(&mut self, reader: &Reader<T>, part: LeasedPart<T>) -> Result<Vec<Row<T>>, Error> {
+        if self.random.percent(50) {
+            return Ok(reader.fetcher().fetch(part).await?.rows().collect());
+        }
+        let part = part.into_exchangeable();
+        let fetcher = if self.random.percent(50) { self.elsewhere.fetcher() } else { reader.fetcher() };
+        let fetched = fetcher.fetch(&part).await;
+        reader.return_lease(part.lease_id()).unwrap();
+        Ok(fetched?.rows().collect())
+    }
+
+    pub async fn listen(mut self) {
+        loop {
+            self.rest().await;
+            let Ok(reader) = self.shard.open_reader("listen").await else { continue };
+            let Ok(info) = self.shard.inspect().await else { continue };
+            let as_of = T::as_of(&mut self.random, reader.since(), &info.upper);
+            let snapshot = self.random.percent(50);
+            let steps = 1 + self.random.below(20);
+            self.follow(reader, as_of, snapshot, steps).await;
+        }
+    }
+
+    /// Hears everything that ever happens, if nobody takes its lease.
+    pub async fn hear_all(mut self) {
+        loop {
+            if let Ok(reader) = self.shard.open_reader("all").await {
+                let as_of = reader.since().clone();
+                self.follow(reader, as_of, true, usize::MAX).await;
+            }
+            self.rest().await;
+        }
+    }
+
+    async fn follow(&mut self, reader: Reader<T>, as_of: Antichain<T>, snapshot: bool, steps: usize) {
+        let begin = as_of.clone();
+        let opened = if snapshot { reader.subscribe(begin).await } else { reader.listen(begin).await };
+        let mut listen = match opened {
+            Ok(listen) => listen,
+            Err(error) => {
+                self.bear(&error);
+                return;
+            }
+        };
+        let heard = Heard { as_of, snapshot, frontier: listen.frontier().clone(), rows: Vec::new() };
+        let number = {
+            let mut record = self.record.lock().unwrap();
+            record.listens.push(heard);
+            record.listens.len() - 1
+        };
+        for _ in 0..steps {
+            match tokio::time::timeout(Duration::from_secs(20), self.hear(&mut listen, number)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    self.bear(&error);
+                    return;
+                }
+                Err(_waited) => return,
+            }
+            self.rest().await;
+        }
+    }
+
+    /// Takes one step of a listener and writes down what it shows, all at once: a step that fails shows nothing.
+    async fn hear(&self, listen: &mut Listen<String, u64, T, i64>, number: usize) -> Result<(), Error> {
+        let events = listen.next().await?;
+        let fetcher = listen.fetcher();
+        let (mut shown, mut progress) = (Vec::new(), None);
+        for event in events {
+            match event {
+                ListenEvent::Updates(parts) => {
+                    for part in parts {
+                        shown.extend(fetcher.fetch(part).await?.rows());
+                    }
+                }
+                ListenEvent::Progress(frontier) => progress = Some(frontier),
+            }
+        }
+        let mut record = self.record.lock().unwrap();
+        let heard = &mut record.listens[number];
+        let early = shown.iter().find(|(_, time, _): &&Row<T>| !heard.frontier.less_equal(time));
+        assert_eq!(early, None, "a row at a time that was over, at {:?}", heard.frontier);
+        heard.rows.extend(shown);
+        if let Some(frontier) = progress {
+            assert!(PartialOrder::less_than(&heard.frontier, &frontier), "the frontier goes backwards");
+            heard.frontier = frontier;
+            let (at, as_of) = (heard.frontier.clone(), heard.as_of.clone());
+            record.tell(format_args!("listener of {:?} at {:?}", as_of.elements(), at.elements()));
+        }
+        Ok(())
+    }
+}

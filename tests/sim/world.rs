@@ -1,0 +1,290 @@
+//! The world: processes on one store and one log, and what befalls them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use object_store::ObjectStore;
+use object_store::memory::InMemory;
+use timely::PartialOrder;
+use timely::progress::Antichain;
+use timely_persist::clock::{Clock, Entropy};
+use timely_persist::store::{Consensus, ObjectLog};
+use timely_persist::{Client, Config, SeqNo, Shard, ShardId};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::actors::Actor;
+use crate::judge::{Judge, JudgedStore};
+use crate::model::Shared;
+use crate::random::Random;
+use crate::setting::Setting;
+use crate::sim_log::{SimLog, Table, Watcher};
+use crate::sim_store::{Crashed, OUTAGE, Rates, SimStore, Trouble, Way};
+use crate::times::SimTime;
+
+pub type Strings<T> = Shard<String, u64, T, i64>;
+
+pub const SHARD: u128 = 1;
+
+/// A lease, the same for all readers.
+const LEASE: Duration = Duration::from_secs(14);
+
+/// A wall clock some way off the others, which somebody may set.
+#[derive(Debug)]
+struct SkewedClock {
+    begun: Instant,
+    ahead_ms: Arc<AtomicU64>,
+}
+
+impl Clock for SkewedClock {
+    fn wall_ms(&self) -> u64 {
+        1_000_000 + self.begun.elapsed().as_millis() as u64 + self.ahead_ms.load(Ordering::Relaxed)
+    }
+}
+
+#[derive(Debug)]
+struct SimEntropy(Mutex<Random>);
+
+impl Entropy for SimEntropy {
+    fn bits(&self) -> u128 {
+        let mut random = self.0.lock().unwrap();
+        u128::from(random.word()) << 64 | u128::from(random.word())
+    }
+}
+
+impl<T: SimTime> Watcher for Judge<T> {
+    fn entry(&self, seqno: SeqNo, data: &bytes::Bytes) {
+        self.entry(seqno, data);
+    }
+
+    fn truncated(&self, below: SeqNo) {
+        self.truncated(below);
+    }
+}
+
+/// A client with its actors.
+struct Process<T: SimTime> {
+    crashed: Crashed,
+    trouble: Trouble,
+    ahead_ms: Arc<AtomicU64>,
+    actors: JoinSet<()>,
+    shard: Strings<T>,
+}
+
+pub struct World<T: SimTime> {
+    setting: Setting,
+    random: Random,
+    pub store: Arc<dyn ObjectStore>,
+    table: Option<Arc<Mutex<Table>>>,
+    pub config: Config,
+    /// How far clocks are apart, in milliseconds.
+    skew_ms: usize,
+    begun: Instant,
+    pub record: Shared<T>,
+    pub judge: Arc<Judge<T>>,
+    started: usize,
+}
+
+fn config(random: &mut Random, skewed: bool) -> Config {
+    let mut config = Config::default();
+    // Objects or inline, never by way of a thread, which a batch of more bytes takes: threads do not replay.
+    config.inline_part_bytes_max = *random.pick(&[800, 800, 2_000, 8_192]);
+    config.part_bytes_max = *random.pick(&[1_500, 12 << 20]);
+    config.inline_total_bytes_max = *random.pick(&[4_000, 1 << 20]);
+    config.rollup_interval = 3 + random.below(6) as u64;
+    config.collapse_bytes_min = 1;
+    config.compaction_fan_in = 2 + random.below(2);
+    config.scan_entries_max = 1 + random.below(8);
+    config.listen_parts_max = 1 + random.below(5);
+    config.sweep_step_objects_max = 1 + random.below(6);
+    config.group_commits_max = *random.pick(&[1, 3, 64]);
+    config.reader_lease = LEASE;
+    config.lease_margin = Duration::from_secs(4);
+    config.heartbeat_interval = Duration::from_secs(4);
+    config.log_request_deadline = Duration::from_millis(*random.pick(&[500, 1_500, 3_500, 20_000]));
+    config.commit_deadline = Duration::from_secs(*random.pick(&[5, 5, 5, 30]));
+    config.store_deadline = Duration::from_secs(10);
+    config.watch_fallback = Duration::from_secs(1);
+    // Half of it is what clocks and late requests may differ by.
+    config.orphan_age_min = Duration::from_secs(if skewed { 600 } else { 80 });
+    config.leak_sweep_interval = Duration::from_secs(20);
+    config
+}
+
+impl<T: SimTime> World<T> {
+    pub fn new(setting: &Setting, record: Shared<T>, judge: Arc<Judge<T>>) -> Self {
+        let mut random = setting.stream("world", 0);
+        let skewed = random.percent(40) && setting.has("skew");
+        let config = config(&mut random, skewed);
+        let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        Self {
+            setting: setting.clone(),
+            store: Arc::new(JudgedStore { store, judge: Arc::clone(&judge), lie: setting.lie }),
+            table: (random.percent(40) && setting.has("table")).then(Arc::default),
+            config,
+            skew_ms: if skewed { 90_000 } else { 3_000 },
+            begun: Instant::now(),
+            random,
+            record,
+            judge,
+            started: 0,
+        }
+    }
+
+    pub async fn client(&self, way: Way, ahead_ms: Arc<AtomicU64>, mut random: Random, maintain: bool) -> Strings<T> {
+        let store: Arc<dyn ObjectStore> = Arc::new(SimStore::new(Arc::clone(&self.store), way.clone()));
+        let log: Arc<dyn Consensus> = match &self.table {
+            Some(table) => Arc::new(SimLog::new(Arc::clone(table), self.judge.clone(), way)),
+            None => Arc::new(ObjectLog::new(Arc::clone(&store))),
+        };
+        let clock = SkewedClock { begun: self.begun, ahead_ms };
+        let entropy = SimEntropy(Mutex::new(Random::new(random.word())));
+        let mut config = self.config.clone();
+        config.maintain = maintain;
+        let builder = Client::builder(store).consensus(log).config(config);
+        let builder = builder.clock(Arc::new(clock)).entropy(Arc::new(entropy));
+        let client = builder.runtime(tokio::runtime::Handle::current()).open().await.unwrap();
+        client.shard(ShardId::from_u128(SHARD))
+    }
+
+    /// A process without faults, whose clock is right.
+    pub async fn observer(&self) -> Strings<T> {
+        let mut random = self.setting.stream("observer", 0);
+        let way = Way::new(Random::new(random.word()), Trouble::default(), Crashed::default());
+        self.client(way, Arc::default(), random, true).await
+    }
+
+    pub fn stream(&self, name: &str) -> Random {
+        self.setting.stream(name, 0)
+    }
+
+    /// How bad things are, of the kinds that happen at all.
+    fn rates(&self, random: &mut Random, rates: &[usize]) -> Rates {
+        let mut bad = *random.pick(rates);
+        if bad == OUTAGE && !self.setting.has("outage") {
+            bad = 0;
+        }
+        let rate = |kind| if self.setting.has(kind) { bad } else { 0 };
+        let late_ms = *random.pick(&[4_000, 4_000, 15_000]);
+        Rates { before: rate("before"), after: rate("after"), late: rate("late"), late_ms }
+    }
+
+    fn ahead(&self, random: &mut Random) -> u64 {
+        if self.setting.has("skew") { random.below(self.skew_ms) as u64 } else { 0 }
+    }
+
+    async fn start(&mut self, elsewhere: &Strings<T>) -> Process<T> {
+        let mut random = self.setting.stream("process", self.started);
+        self.started += 1;
+        let (crashed, trouble) = (Crashed::default(), Trouble::default());
+        trouble.set(self.rates(&mut random, &[0, 3, 10, 25]));
+        let way = Way::new(Random::new(random.word()), trouble.clone(), crashed.clone());
+        let ahead_ms = Arc::new(AtomicU64::new(self.ahead(&mut random)));
+        let maintains = random.percent(80);
+        let shard = self.client(way, Arc::clone(&ahead_ms), Random::new(random.word()), maintains).await;
+        let mut actors = JoinSet::new();
+        let count = 2 + random.below(3);
+        for number in 0..count {
+            let (shard, elsewhere, record) = (shard.clone(), elsewhere.clone(), Arc::clone(&self.record));
+            let kind = random.below(if maintains { 7 } else { 6 });
+            let actor = Actor { shard, elsewhere, record, random: Random::new(random.word()) };
+            if number >= self.setting.actors {
+                continue;
+            }
+            let has = |kind: &str| self.setting.has(kind);
+            match kind {
+                0 if has("compete") => drop(actors.spawn(actor.compete())),
+                1 if has("identical") => drop(actors.spawn(actor.write_identically())),
+                2 if has("stage") => drop(actors.spawn(actor.stage())),
+                3 if has("snapshot") => drop(actors.spawn(actor.snapshots())),
+                4 if has("listen") => drop(actors.spawn(actor.listen())),
+                5 if has("keep") => drop(actors.spawn(actor.keep())),
+                6 if has("maintain") => drop(actors.spawn(actor.maintain())),
+                _ => {}
+            }
+        }
+        Process { crashed, trouble, ahead_ms, actors, shard }
+    }
+
+    fn tell(&self, line: std::fmt::Arguments<'_>) {
+        self.record.lock().unwrap().tell(line);
+    }
+
+    /// Everything that goes wrong, for as long as it does. Returns when the last process has ended.
+    pub async fn go_wrong(&mut self, observer: &Strings<T>) {
+        let mut hearing = JoinSet::new();
+        if self.random.percent(50) {
+            let (shard, elsewhere, record) = (observer.clone(), observer.clone(), Arc::clone(&self.record));
+            let actor = Actor { shard, elsewhere, record, random: self.setting.stream("hear", 0) };
+            hearing.spawn(actor.hear_all());
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let mut processes = Vec::new();
+        for _ in 0..self.setting.processes {
+            processes.push(self.start(observer).await);
+        }
+        let mut random = self.setting.stream("fate", 0);
+        let mut last = (SeqNo::ZERO, Antichain::from_elem(T::minimum()), Antichain::from_elem(T::minimum()));
+        let end = Duration::from_secs(self.setting.seconds as u64);
+        while self.begun.elapsed() < end {
+            let most = if random.percent(20) { 100 } else { 20_000 };
+            tokio::time::sleep(Duration::from_millis(random.below(most) as u64)).await;
+            let info = observer.inspect().await.unwrap();
+            let (seqno, since, upper) = &last;
+            assert!(*seqno <= info.seqno && PartialOrder::less_equal(since, &info.since));
+            assert!(PartialOrder::less_equal(upper, &info.upper));
+            last = (info.seqno, info.since, info.upper);
+            for process in &mut processes {
+                while let Some(ended) = process.actors.try_join_next() {
+                    ended.unwrap(); // an actor that panicked has found something
+                }
+            }
+            self.befall(&mut processes, &mut random, observer).await;
+        }
+        // The last processes end in an orderly way.
+        for mut process in processes {
+            process.trouble.set(Rates::default());
+            end_actors(&mut process.actors).await;
+        }
+        hearing.abort_all();
+        while hearing.join_next().await.is_some() {}
+    }
+
+    async fn befall(&mut self, processes: &mut Vec<Process<T>>, random: &mut Random, observer: &Strings<T>) {
+        let index = random.below(processes.len());
+        match random.below(10) {
+            0..3 => {
+                let rates = self.rates(random, &[0, 10, 50, OUTAGE, OUTAGE]);
+                self.tell(format_args!("trouble for process {index}: {rates:?}"));
+                processes[index].trouble.set(rates);
+            }
+            3 => {
+                let ahead_ms = self.ahead(random);
+                self.tell(format_args!("the clock of process {index} is {ahead_ms} ms ahead"));
+                processes[index].ahead_ms.store(ahead_ms, Ordering::Relaxed);
+            }
+            _ if self.setting.has("crash") => {
+                let mut process = processes.swap_remove(index);
+                self.tell(format_args!("crash process {index} at {:?}", self.begun.elapsed()));
+                process.crashed.crash();
+                drop(process.shard);
+                end_actors(&mut process.actors).await;
+                processes.push(self.start(observer).await);
+            }
+            _ => {}
+        }
+    }
+
+    /// Long enough for every lease to lapse on every clock, and for every late request to land.
+    pub async fn wait_for_all_to_lapse(&self) {
+        tokio::time::sleep(2 * LEASE + Duration::from_millis(self.skew_ms as u64) + Duration::from_secs(30)).await;
+    }
+}
+
+async fn end_actors(actors: &mut JoinSet<()>) {
+    actors.abort_all();
+    while let Some(ended) = actors.join_next().await {
+        assert!(!ended.is_err_and(|error| error.is_panic()), "an actor has found something");
+    }
+}
