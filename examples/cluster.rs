@@ -132,8 +132,17 @@ fn follow(place: &str, upper: &str, timely_arguments: &[String]) -> Result<(), S
     maintain(&open(place)?, None, number(upper)?, timely_arguments)
 }
 
-/// Maintains the sums until then, and prints them.
+/// Maintains the sums until then, and prints them. However that ends, the source's reader is removed before the process
+/// ends: else it would hold the shard's history until its lease is over.
 fn maintain(shard: &Amounts, as_of: Option<u64>, upper: u64, timely_arguments: &[String]) -> Result<(), String> {
+    // On a thread, because timely panics when it has lost another process.
+    let run = || run(shard, as_of, upper, timely_arguments);
+    let maintained = std::thread::scope(|scope| scope.spawn(run).join());
+    wait(shard.client().shutdown()).map_err(|error| error.to_string())?;
+    maintained.unwrap_or_else(|_panic| Err("another process of the cluster has ended".to_owned()))
+}
+
+fn run(shard: &Amounts, as_of: Option<u64>, upper: u64, timely_arguments: &[String]) -> Result<(), String> {
     let config = timely::Config::from_args(timely_arguments.iter().cloned())?;
     let results: Arc<Mutex<Sums>> = Arc::default();
     let (shared, failed) = (Arc::clone(&results), Arc::new(AtomicU64::new(0)));
@@ -188,6 +197,5 @@ fn maintain(shard: &Amounts, as_of: Option<u64>, upper: u64, timely_arguments: &
     for ((key, (count, sum)), _) in results.iter().filter(|(_, diff)| **diff != 0) {
         println!("{key} {count} {sum}");
     }
-    // The source's reader is removed before this process ends.
-    wait(shard.client().shutdown()).map_err(|error| error.to_string())
+    Ok(())
 }
