@@ -179,7 +179,7 @@ async fn a_process_is_killed_while_another_appends() {
     let mut written = Vec::new();
     for killed in 0..2 {
         let begin = written.len() as u64;
-        let upper = begin + APPENDS;
+        let upper = begin + APPENDS + 1; // the last append comes later, so nobody ends before
         let mut cluster = stand.follow(upper);
         let writer = stand.fill(MANY_ROWS);
         // In the middle: some appends have been seen, and others are still to come.
@@ -195,6 +195,7 @@ async fn a_process_is_killed_while_another_appends() {
 
         let cluster = stand.follow(upper);
         written.extend(appends(writer)); // nothing happened to it
+        written.extend(appends(stand.place.start(&["fill", "1", &MANY_ROWS.to_string()])));
         let (sums, _) = finish(cluster);
         assert_eq!(sums, expected(&written), "after process {killed} was killed");
     }
