@@ -1,28 +1,40 @@
-//! One dataflow over several processes that share a data directory: count and sum by key, maintained.
+//! One dataflow over several processes that share a store: count and sum by key, maintained.
 //!
 //! ```text
-//! cargo run --release --example cluster -- DIRECTORY fill 60 5000             # 60 appends of 5,000 rows each
-//! cargo run --release --example cluster -- DIRECTORY sum -w 2                 # one process, two workers
-//! cargo run --release --example cluster -- DIRECTORY sum -n 2 -p 0 -w 2 -h hosts   # two processes: this is the first,
-//! cargo run --release --example cluster -- DIRECTORY sum -n 2 -p 1 -w 2 -h hosts   # and this the second
+//! cargo run --release --example cluster -- PLACE fill 60 5000             # 60 appends of 5,000 rows each
+//! cargo run --release --example cluster -- PLACE fill 60 5000 20          # the same, one each 20 ms
+//! cargo run --release --example cluster -- PLACE sum -w 2                 # one process, two workers
+//! cargo run --release --example cluster -- PLACE sum -n 2 -p 0 -w 2 -h hosts   # two processes: this is the first,
+//! cargo run --release --example cluster -- PLACE sum -n 2 -p 1 -w 2 -h hosts   # and this the second
+//! cargo run --release --example cluster -- PLACE follow 120 -w 2          # from the since on, until the upper is 120
 //! ```
 //!
+//! `PLACE` is a directory or a store's URL, such as `s3://bucket/prefix`; what a bucket needs beside that comes from the
+//! environment (`AWS_ENDPOINT`, `AWS_ACCESS_KEY_ID`, …). If there is `CLUSTER_DATABASE` in the environment, the logs are in
+//! the PostgreSQL database of that URL: it has a password in it, which a command line would show to everybody.
+//!
 //! `-n`, `-p`, `-w` and `-h` are timely's: processes, the number of this one, workers of each, and a file with a line
-//! `host:port` for each process. Each process prints `key count sum` for the keys that it owns, as of the shard's upper
-//! when it started, and how many rows each of its workers fetched. A process that is killed takes the others with it, as
-//! always in timely; start all of them again, and they begin where the shard is.
+//! `host:port` for each process. Each process prints `key count sum` for the keys that it owns, for `sum` as of the shard's
+//! upper when it started, when the frontier of each of its workers moved, and how many rows each fetched. `fill` prints when
+//! each append was begun and done. Moments are microseconds of the Unix epoch. A process that is killed takes the others
+//! with it, as always in timely; start all of them again, and they begin where the shard is.
+#![allow(clippy::disallowed_methods)] // a program, which paces itself and tells the time
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use timely::dataflow::operators::{Inspect, Probe};
 use timely::progress::Antichain;
 use timely_persist::{Appended, Client, Error, Shard, ShardId};
-use timely_persist_operators::persist_source;
+use timely_persist_operators::PersistSource;
 
 type Amounts = Shard<String, u64, u64, i64>;
+
+/// Keys with their counts and sums, and how often each is in the collection.
+type Sums = BTreeMap<(String, (i64, i64)), isize>;
 
 /// Keys that the rows are spread over.
 const KEYS: u64 = 100;
@@ -31,12 +43,15 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match words[..] {
-        [directory, "fill", appends, rows] => match (appends.parse(), rows.parse()) {
-            (Ok(appends), Ok(rows)) => wait(fill(directory, appends, rows)).map_err(|error| error.to_string()),
-            _ => Err("fill wants two numbers: appends, and rows of each".to_owned()),
-        },
-        [directory, "sum", ..] => sum(directory, &arguments[2..]),
-        _ => Err("usage: cluster DIRECTORY fill APPENDS ROWS | cluster DIRECTORY sum [-n -p -w -h]".to_owned()),
+        [place, "fill", appends, rows] => fill(place, appends, rows, "0"),
+        [place, "fill", appends, rows, pause] => fill(place, appends, rows, pause),
+        [place, "sum", ..] => sum(place, &arguments[2..]),
+        [place, "follow", upper, ..] => follow(place, upper, &arguments[3..]),
+        _ => Err(
+            "usage: cluster PLACE fill APPENDS ROWS [MILLISECONDS] | cluster PLACE sum [-n -p -w -h] | cluster PLACE \
+                  follow UPPER [-n -p -w -h]"
+                .to_owned(),
+        ),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -51,50 +66,98 @@ fn wait<F: Future>(future: F) -> F::Output {
     futures::executor::block_on(future)
 }
 
-async fn open(directory: &str) -> Result<Amounts, Error> {
-    let directory =
-        std::path::absolute(directory).map_err(|error| Error::invalid("no such directory").because(error))?;
-    let client = Client::open(&format!("file://{}", directory.display())).await?;
+fn number<N: std::str::FromStr>(word: &str) -> Result<N, String> {
+    word.parse().map_err(|_| format!("{word} is no number"))
+}
+
+/// Microseconds of the Unix epoch.
+fn now() -> u128 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros()
+}
+
+fn open(place: &str) -> Result<Amounts, String> {
+    let url = match place.contains("://") {
+        true => place.to_owned(),
+        false => format!("file://{}", std::path::absolute(place).map_err(|error| error.to_string())?.display()),
+    };
+    let client = match std::env::var("CLUSTER_DATABASE") {
+        Ok(database) => Client::at(url).database(database),
+        Err(_) => Client::at(url),
+    };
+    let client = wait(client.open()).map_err(|error| error.to_string())?;
     Ok(client.shard(ShardId::from_u128(1)))
 }
 
-/// Appends behind what is there.
-async fn fill(directory: &str, appends: u64, rows: u64) -> Result<(), Error> {
-    let shard = open(directory).await?;
+fn fill(place: &str, appends: &str, rows: &str, pause_ms: &str) -> Result<(), String> {
+    let (appends, rows, pause) = (number(appends)?, number(rows)?, Duration::from_millis(number(pause_ms)?));
+    wait(append(&open(place)?, appends, rows, pause)).map_err(|error| error.to_string())
+}
+
+/// Appends behind what is there, one each `pause`.
+async fn append(shard: &Amounts, appends: u64, rows: u64, pause: Duration) -> Result<(), Error> {
     let mut writer = shard.open_writer("fill").await?;
     for _ in 0..appends {
-        let upper = writer.fetch_upper().await?;
+        let next = Instant::now() + pause;
+        let upper = writer.upper().clone();
         let Some(time) = upper.first().copied() else {
             return Err(Error::invalid("the shard is closed"));
         };
         let row = |number: u64| ((format!("key {:03}", number * 7919 % KEYS), number), time, 1);
         let appended = (time * rows..(time + 1) * rows).map(row);
+        let begun = now();
         let Appended::Committed = writer.compare_and_append(appended, upper, Antichain::from_elem(time + 1)).await?
         else {
             return Err(Error::invalid("somebody else appends"));
         };
+        println!("appended {rows} rows at {time}, {begun} to {}", now());
+        std::thread::sleep(next.saturating_duration_since(Instant::now()));
     }
-    println!("upper {:?}", writer.upper().elements());
-    Ok(())
+    writer.expire().await?;
+    println!("the upper is {}", shard.inspect().await?.upper.first().unwrap_or(&u64::MAX));
+    shard.client().shutdown().await
 }
 
-/// Maintains the sums until the shard's present end, and prints them.
-fn sum(directory: &str, timely_arguments: &[String]) -> Result<(), String> {
-    let config = timely::Config::from_args(timely_arguments.iter().cloned())?;
-    let shard = wait(open(directory)).map_err(|error| error.to_string())?;
+/// The sums as of the shard's present end.
+fn sum(place: &str, timely_arguments: &[String]) -> Result<(), String> {
+    let shard = open(place)?;
     let upper = wait(shard.inspect()).map_err(|error| error.to_string())?.upper;
     let Some(last) = upper.first().and_then(|time| time.checked_sub(1)) else {
         return Err("the shard is empty: fill it first".to_owned());
     };
-    let results: Arc<Mutex<BTreeMap<String, (i64, i64)>>> = Arc::default();
+    maintain(&shard, Some(last), last + 1, timely_arguments)
+}
+
+/// The sums from where the shard can still be read until it has been filled up to there.
+fn follow(place: &str, upper: &str, timely_arguments: &[String]) -> Result<(), String> {
+    maintain(&open(place)?, None, number(upper)?, timely_arguments)
+}
+
+/// Maintains the sums until then, and prints them. However that ends, the source's reader is removed before the process
+/// ends: else it would hold the shard's history until its lease is over.
+fn maintain(shard: &Amounts, as_of: Option<u64>, upper: u64, timely_arguments: &[String]) -> Result<(), String> {
+    // On a thread, because timely panics when it has lost another process.
+    let run = || run(shard, as_of, upper, timely_arguments);
+    let maintained = std::thread::scope(|scope| scope.spawn(run).join());
+    wait(shard.client().shutdown()).map_err(|error| error.to_string())?;
+    maintained.unwrap_or_else(|_panic| Err("another process of the cluster has ended".to_owned()))
+}
+
+fn run(shard: &Amounts, as_of: Option<u64>, upper: u64, timely_arguments: &[String]) -> Result<(), String> {
+    let config = timely::Config::from_args(timely_arguments.iter().cloned())?;
+    let results: Arc<Mutex<Sums>> = Arc::default();
     let (shared, failed) = (Arc::clone(&results), Arc::new(AtomicU64::new(0)));
-    let failures = Arc::clone(&failed);
+    let (of_workers, of_all) = (shard.clone(), Arc::clone(&failed));
     let guards = timely::execute(config, move |worker| {
-        let (shared, failures) = (Arc::clone(&shared), Arc::clone(&failures));
+        let (shared, failed, failures) = (Arc::clone(&shared), Arc::clone(&of_all), Arc::clone(&of_all));
         let (index, fetched) = (worker.index(), Arc::new(AtomicU64::new(0)));
         let rows = Arc::clone(&fetched);
         let (probe, button) = worker.dataflow::<u64, _, _>(|scope| {
-            let source = persist_source(scope, &shard, Antichain::from_elem(last));
+            let source = PersistSource::new(&of_workers).until(Antichain::from_elem(upper));
+            let source = match as_of {
+                Some(as_of) => source.as_of(Antichain::from_elem(as_of)),
+                None => source,
+            };
+            let source = source.build(scope);
             source.errors.inspect(move |error| {
                 eprintln!("worker {index}: {error}");
                 failures.fetch_add(u64::from(error.is_final()), Ordering::Relaxed);
@@ -105,17 +168,21 @@ fn sum(directory: &str, timely_arguments: &[String]) -> Result<(), String> {
                 }
             });
             let amounts = updates.explode(|(key, amount)| Some((key, (1, i64::try_from(amount).unwrap_or(i64::MAX)))));
-            let sums = amounts.count().inner.inspect(move |((key, sums), _, diff)| {
-                if *diff > 0
-                    && let Ok(mut results) = shared.lock()
-                {
-                    results.insert(key.clone(), *sums);
+            let sums = amounts.count().inner.inspect(move |(sums, _, diff)| {
+                if let Ok(mut results) = shared.lock() {
+                    *results.entry(sums.clone()).or_default() += diff;
                 }
             });
             (sums.probe().0, source.button)
         });
-        while probe.less_equal(&last) && failed.load(Ordering::Relaxed) == 0 {
+        let mut frontier = Some(0);
+        while probe.less_than(&upper) && failed.load(Ordering::Relaxed) == 0 {
             worker.step_or_park(None);
+            let moved = probe.with_frontier(|frontier| frontier.first().copied());
+            if moved != frontier {
+                println!("worker {index}: {} at {}", moved.unwrap_or(upper), now());
+                frontier = moved;
+            }
         }
         drop(button);
         eprintln!("worker {index}: {} rows fetched", fetched.load(Ordering::Relaxed));
@@ -123,10 +190,11 @@ fn sum(directory: &str, timely_arguments: &[String]) -> Result<(), String> {
     for worker in guards.join() {
         worker?;
     }
-    let Ok(results) = results.lock() else {
-        return Err("a worker failed".to_owned());
+    let results = match (results.lock(), failed.load(Ordering::Relaxed)) {
+        (Ok(results), 0) => results,
+        _ => return Err("a worker failed".to_owned()),
     };
-    for (key, (count, sum)) in results.iter() {
+    for ((key, (count, sum)), _) in results.iter().filter(|(_, diff)| **diff != 0) {
         println!("{key} {count} {sum}");
     }
     Ok(())
