@@ -132,8 +132,8 @@ fn follow(place: &str, upper: &str, timely_arguments: &[String]) -> Result<(), S
     maintain(&open(place)?, None, number(upper)?, timely_arguments)
 }
 
-/// Maintains the sums until then, and prints them. However that ends, the source's reader is removed before the process
-/// ends: else it would hold the shard's history until its lease is over.
+/// Maintains the sums until then, and prints them. The source's reader is removed before the process ends, if there is time
+/// for it: else it holds the shard's history until its lease is over.
 fn maintain(shard: &Amounts, as_of: Option<u64>, upper: u64, timely_arguments: &[String]) -> Result<(), String> {
     // On a thread, because timely panics when it has lost another process.
     let run = || run(shard, as_of, upper, timely_arguments);

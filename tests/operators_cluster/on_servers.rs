@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use timely::progress::Antichain;
 use timely_persist::clock::Clock;
-use timely_persist::{Client, Config, Shard, ShardId};
+use timely_persist::{Client, Config, Hold, Holder, Shard, ShardId};
 
 use super::processes::{Place, Process, Sums, finish, sums, sums_of};
 use servers::{ACCESS_KEY, Kind, SECRET, Server};
@@ -176,6 +176,7 @@ async fn a_cluster_follows_another_process() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_is_killed_while_another_appends() {
     let stand = Stand::start().await;
+    let (shard, mut left) = (stand.shard(None).await, Vec::new());
     let mut written = Vec::new();
     for killed in 0..2 {
         let begin = written.len() as u64;
@@ -192,23 +193,28 @@ async fn a_process_is_killed_while_another_appends() {
         for process in &mut cluster {
             assert!(!process.end().success(), "who has lost the other cannot go on");
         }
+        left = shard.holds().await.unwrap();
+        let readers: Vec<Holder> = left.iter().map(|hold| hold.holder).collect();
+        println!("process {killed} was killed: {} readers are left", readers.len());
+        assert!(readers.len() <= killed + 1, "one for each cluster that was killed: {left:#?}");
 
         let cluster = stand.follow(upper);
         written.extend(appends(writer)); // nothing happened to it
         written.extend(appends(stand.place.start(&["fill", "1", &MANY_ROWS.to_string()])));
         let (sums, _) = finish(cluster);
         assert_eq!(sums, expected(&written), "after process {killed} was killed");
+        let holds = shard.holds().await.unwrap();
+        assert!(holds.iter().all(|hold| readers.contains(&hold.holder)), "who ends well leaves nothing: {holds:#?}");
     }
-    nothing_is_held_when_the_leases_are_over(&stand).await;
+    nothing_is_held_when_the_leases_are_over(&stand, &left).await;
 }
 
-/// The process that led removed its reader where it only lost the other one. Where it was killed itself, the reader stays
-/// for as long as its lease, and whoever commits then removes it.
-async fn nothing_is_held_when_the_leases_are_over(stand: &Stand) {
-    let shard = stand.shard(None).await;
-    let left = shard.holds().await.unwrap();
-    assert_eq!(left.len(), 1, "of the leader that was killed: {left:#?}");
-    let lease_over = left[0].heartbeat_ms.unwrap() + Config::default().reader_lease.as_millis() as u64;
+/// A leader that is killed cannot remove its reader, and one that has lost the other process may not get to it. The reader
+/// stays for as long as its lease, and whoever commits then removes it.
+async fn nothing_is_held_when_the_leases_are_over(stand: &Stand, left: &[Hold<u64>]) {
+    let renewed = left.iter().filter_map(|hold| hold.heartbeat_ms).max();
+    let renewed = renewed.expect("the leader was one of the two that were killed");
+    let lease_over = renewed + Config::default().reader_lease.as_millis() as u64;
 
     let later = stand.shard(Some(lease_over + 1)).await;
     let upper = later.inspect().await.unwrap().upper;
