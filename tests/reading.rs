@@ -364,6 +364,9 @@ async fn an_idle_minute_costs_what_is_stated() {
     let stage = Stage::new();
     let mut config = quiet();
     config.watch_fallback = Duration::from_secs(15);
+    // The next heartbeat is half of this away at the soonest, behind all that is counted.
+    config.heartbeat_interval = Duration::from_secs(10 * 60);
+    config.reader_lease = 4 * config.heartbeat_interval;
     let process = stage.process(config).await;
     append_each(&process, 0, 1).await;
     let mut reader = process.shard.open_reader("reader").await.unwrap();
