@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use bytes::Bytes;
 
 /// Bytes of buffers that are kept for the next reads: as many parts as are read at once by default.
-pub const KEPT_BYTES_MAX: usize = 48 << 20;
+pub const KEPT_BYTES_MAX: usize = 64 << 20;
 
 /// Smaller buffers are not worth keeping: the allocator has them at hand.
 pub const KEPT_BUFFER_BYTES_MIN: usize = 1 << 20;
