@@ -1,13 +1,13 @@
 //! Fetching a part as a whole.
 
-use bytes::Bytes;
-
 use crate::codec::{Data, Diff, Time};
 use crate::error::Error;
 use crate::ids::ShardId;
 use crate::machine::Context;
 use crate::part::{Chunk, decode_part};
 use crate::state::{Location, Part};
+
+use super::spans::read;
 
 /// The rows of a part, sorted, in chunks. One request to the store, none for an inline part.
 ///
@@ -18,7 +18,11 @@ pub async fn fetch_part<K: Data, V: Data, T: Time, D: Diff>(
     shard: ShardId,
     part: &Part<T>,
 ) -> Result<Vec<Chunk<K, V, T, D>>, Error> {
-    let bytes = part_bytes(context, shard, part).await?;
+    let bytes = match &part.location {
+        Location::Inline(bytes) => bytes.clone(),
+        // By range, not whole: the length is known, so the bytes arrive in one buffer of the right size.
+        Location::Blob(_) => read(context, shard, part, 0..part.meta.encoded_bytes).await?,
+    };
     trusted(decode_part(bytes, &part.meta), context, shard, part).await
 }
 
@@ -33,18 +37,6 @@ pub(super) async fn trusted<R, T: Time>(
         context.distrust_blob(shard, name).await;
     }
     made.map_err(|error| naming(error, shard, part))
-}
-
-async fn part_bytes<T: Time>(context: &Context, shard: ShardId, part: &Part<T>) -> Result<Bytes, Error> {
-    match &part.location {
-        Location::Inline(bytes) => Ok(bytes.clone()),
-        // By range, not whole: the length is known, so the bytes arrive in one buffer of the right size.
-        Location::Blob(name) => {
-            let length = part.meta.encoded_bytes;
-            let found = context.read_blob(shard, name, 0..length, length).await?;
-            found.ok_or_else(|| naming(Error::missing(), shard, part))
-        }
-    }
 }
 
 /// The error, naming the shard and the object it concerns.
