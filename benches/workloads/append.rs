@@ -34,14 +34,7 @@ pub async fn run(args: &Args) -> Sample {
         latencies.push(start.elapsed().as_secs_f64() * 1e6);
         assert_eq!(appended, Appended::Committed);
     }
-    let mut sample = Sample {
-        wall_s: meter.wall_s(),
-        cpu_s: meter.cpu_s(),
-        peak_rss_mb: meter.peak_rss_mb(),
-        rss_before_mb: meter.rss_before_mb,
-        ops: counted.since(before, appends as f64),
-        ..Sample::default()
-    };
+    let mut sample = Sample { ops: counted.since(before, appends as f64), ..meter.sample() };
     for (name, percent) in [("p50_us", 50.0), ("p90_us", 90.0), ("p99_us", 99.0), ("max_us", 100.0)] {
         sample.more.insert(name.to_owned(), percentile(&latencies, percent).into());
     }

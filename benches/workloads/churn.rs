@@ -124,14 +124,7 @@ fn read(args: &Args, runtime: &Runtime, filled: &Counted, shard: ShardId, time: 
     let (meter, before) = (Meter::start(), counted.counts());
     let shard: Strings = counted.client.shard(shard);
     let drained = drain(&shard, args.workers, time, time + 1);
-    let mut sample = Sample {
-        wall_s: drained.wall_s,
-        cpu_s: meter.cpu_s(),
-        peak_rss_mb: meter.peak_rss_mb(),
-        rss_before_mb: meter.rss_before_mb,
-        ops: counted.since(before, 1.0),
-        ..Sample::default()
-    };
+    let mut sample = Sample { wall_s: drained.wall_s, ops: counted.since(before, 1.0), ..meter.sample() };
     let mut expected = Contents::default();
     contents(time, live(args)).for_each(|((key, value), _time, diff)| expected.add(&key, &value, diff));
     assert_eq!(drained.contents, expected, "a read gave other rows than are live");

@@ -19,14 +19,7 @@ pub async fn run(args: &Args, columns: &Columns, expected: Sums) -> Vec<Sample> 
         let before = counted.counts();
         let rows = reader.snapshot_and_fetch(at(BATCHES - 1)).await.unwrap();
         let wall_s = meter.wall_s();
-        let mut sample = Sample {
-            wall_s,
-            cpu_s: meter.cpu_s(),
-            peak_rss_mb: meter.peak_rss_mb(),
-            rss_before_mb: meter.rss_before_mb,
-            ops: counted.since(before, 1.0),
-            ..Sample::default()
-        };
+        let mut sample = Sample { wall_s, ops: counted.since(before, 1.0), ..meter.sample() };
         let mut sums = Sums::default();
         rows.iter().for_each(|((key, _value), _time, diff)| sums.add(key, *diff));
         sums.check(expected);

@@ -72,14 +72,7 @@ pub fn run_here(args: &Args, child: &str) -> Sample {
     for guard in guards.unwrap().join() {
         sums.merge(guard.unwrap());
     }
-    let mut sample = Sample {
-        wall_s: meter.wall_s(),
-        cpu_s: meter.cpu_s(),
-        peak_rss_mb: meter.peak_rss_mb(),
-        rss_before_mb: meter.rss_before_mb,
-        ops: counted.since(before, 1.0),
-        ..Sample::default()
-    };
+    let mut sample = Sample { ops: counted.since(before, 1.0), ..meter.sample() };
     sample.more.insert("rss_above_start_mb".to_owned(), (sample.peak_rss_mb - sample.rss_before_mb).into());
     sample.more.insert("open_s".to_owned(), open_s.into());
     if args.latency_ms > 0 {

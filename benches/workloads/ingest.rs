@@ -28,14 +28,7 @@ pub async fn run(args: &Args, columns: &Columns, expected: Sums) -> Sample {
     }
     shard.settle().await.unwrap();
     let settled_s = meter.wall_s();
-    let mut sample = Sample {
-        wall_s,
-        cpu_s: meter.cpu_s(),
-        peak_rss_mb: meter.peak_rss_mb(),
-        rss_before_mb: meter.rss_before_mb,
-        ops: counted.since(before, 1.0),
-        ..Sample::default()
-    };
+    let mut sample = Sample { wall_s, ops: counted.since(before, 1.0), ..meter.sample() };
     let info = shard.inspect().await.unwrap();
     sample.more.insert("settled_s".to_owned(), settled_s.into());
     sample.more.insert("parts".to_owned(), info.parts.into());

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use crate::report::Sample;
+
 const MIB: f64 = (1 << 20) as f64;
 
 fn status_mb(field: &str) -> f64 {
@@ -26,7 +28,7 @@ fn cpu_s() -> f64 {
 pub struct Meter {
     start: Instant,
     cpu_s: f64,
-    pub rss_before_mb: f64,
+    rss_before_mb: f64,
 }
 
 impl Meter {
@@ -44,7 +46,14 @@ impl Meter {
         cpu_s() - self.cpu_s
     }
 
-    pub fn peak_rss_mb(&self) -> f64 {
-        status_mb("VmHWM")
+    /// All of it up to now.
+    pub fn sample(&self) -> Sample {
+        Sample {
+            wall_s: self.wall_s(),
+            cpu_s: self.cpu_s(),
+            peak_rss_mb: status_mb("VmHWM"),
+            rss_before_mb: self.rss_before_mb,
+            ..Sample::default()
+        }
     }
 }

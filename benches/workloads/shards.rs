@@ -66,14 +66,7 @@ async fn append_to_all(args: &Args) -> Sample {
         kept.push((shard, writer));
     }
     let (wall_s, cpu_s) = (meter.wall_s(), meter.cpu_s());
-    let mut sample = Sample {
-        wall_s,
-        cpu_s,
-        peak_rss_mb: meter.peak_rss_mb(),
-        rss_before_mb: meter.rss_before_mb,
-        ops: counted.since(before, appends as f64),
-        ..Sample::default()
-    };
+    let mut sample = Sample { wall_s, cpu_s, ops: counted.since(before, appends as f64), ..meter.sample() };
     let operations = counted.operations_since(before);
     assert_eq!(latencies.len() as u64, appends, "appends were lost");
     let figures = [

@@ -63,14 +63,7 @@ pub fn run(args: &Args, appends: u64) -> Sample {
     let idle = counted.since(idle, 1.0);
     stop.store(true, Ordering::Release);
     let passed = follower.join().unwrap();
-    let mut sample = Sample {
-        wall_s,
-        cpu_s,
-        peak_rss_mb: meter.peak_rss_mb(),
-        rss_before_mb: meter.rss_before_mb,
-        ops,
-        ..Sample::default()
-    };
+    let mut sample = Sample { wall_s, cpu_s, ops, ..meter.sample() };
     let us = |from: fn(&(u64, u64)) -> u64| -> Vec<f64> {
         let pairs = times.iter().zip(&passed).skip(WARM_UP);
         pairs.map(|(time, passed)| passed.saturating_sub(from(time)) as f64 / 1e3).collect()

@@ -38,14 +38,7 @@ pub fn run(args: &Args, runtime: &Runtime) -> Sample {
         let counted = runtime.block_on(filled.again(args));
         let (meter, before) = (Meter::start(), counted.counts());
         let drained = drain(&counted.client.shard(id), args.workers, as_of, until);
-        let sample = Sample {
-            wall_s: drained.wall_s,
-            cpu_s: meter.cpu_s(),
-            peak_rss_mb: meter.peak_rss_mb(),
-            rss_before_mb: meter.rss_before_mb,
-            ops: counted.since(before, 1.0),
-            ..Sample::default()
-        };
+        let sample = Sample { wall_s: drained.wall_s, ops: counted.since(before, 1.0), ..meter.sample() };
         assert_eq!(drained.contents, expected(until), "a read gave other rows than were written");
         runtime.block_on(counted.client.shutdown()).unwrap();
         sample
