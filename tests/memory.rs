@@ -19,8 +19,8 @@ const MIB: usize = 1 << 20;
 /// What a merge is to keep to.
 const COMPACTION_BYTES_MAX: usize = 8 * MIB;
 
-/// The size of its output's parts. One is being written: its last block in builders and the blocks before it encoded,
-/// both in vectors that grow by doubling, the old one beside the new.
+/// The size of its output's parts. One is being stored, while the next is being written: its last block in builders that
+/// grow by doubling, the old one beside the new, and the blocks before it encoded.
 const PART_BYTES_MAX: usize = MIB;
 
 type Rows = Shard<String, String, u64, i64>;

@@ -123,7 +123,9 @@ async fn merge_runs<K: Data, V: Data, T: Time, D: Diff>(
     let mut merge = MergeRuns::<K, V, T, D>::new(readers, bytes_max, runtime);
     let floor = glb(&fitting.since);
     let inline_bytes_max = if to_objects { 0 } else { context.config.inline_part_bytes_max };
-    let mut storing = Storing { machine, inline_bytes_max, under_way: None };
+    let input_bytes = fitting.merged.iter().flat_map(|(_, run)| run).map(|part| part.meta.encoded_bytes).sum::<u64>();
+    let part_bytes = usize::try_from(input_bytes).unwrap_or(usize::MAX).min(context.config.part_bytes_max);
+    let mut storing = Storing { machine, inline_bytes_max, part_bytes, under_way: None };
     let merged = merge_into(&mut merge, &descs, floor.as_ref(), &mut storing, output).await;
     // Also after an error, so that it is known what to remove.
     let stored = storing.end(output).await;
@@ -138,12 +140,12 @@ async fn merge_into<K: Data, V: Data, T: Time, D: Diff>(
     output: &mut Run<T>,
 ) -> Result<(), Error> {
     let context = Arc::clone(storing.machine.context());
-    let mut writer = new_writer(&context)?;
+    let mut writer = new_writer(&context, storing.part_bytes)?;
     loop {
         match merge_step(merge, &mut writer, descs, floor, context.config.part_bytes_max)? {
             MergeStep::NeedChunk(input) => merge.supply(input).await?,
             MergeStep::Paused(()) => {
-                let full = std::mem::replace(&mut writer, new_writer(&context)?);
+                let full = std::mem::replace(&mut writer, new_writer(&context, storing.part_bytes)?);
                 storing.next(output, full.finish()?).await?;
             }
             MergeStep::Done => {
@@ -153,8 +155,12 @@ async fn merge_into<K: Data, V: Data, T: Time, D: Diff>(
     }
 }
 
-fn new_writer<K: Data, V: Data, T: Time, D: Diff>(context: &Context) -> Result<SortedPartWriter<K, V, T, D>, Error> {
-    SortedPartWriter::new(&EncodeOptions { compression: context.config.compression, ..EncodeOptions::default() })
+fn new_writer<K: Data, V: Data, T: Time, D: Diff>(
+    context: &Context,
+    part_bytes: usize,
+) -> Result<SortedPartWriter<K, V, T, D>, Error> {
+    let options = EncodeOptions { compression: context.config.compression, ..EncodeOptions::default() };
+    SortedPartWriter::with_capacity(&options, part_bytes)
 }
 
 /// Merges what is in memory into the writer, until that is full or more must be read.
@@ -190,6 +196,8 @@ fn merge_step<K: Data, V: Data, T: Time, D: Diff>(
 struct Storing<'a, T: Time> {
     machine: &'a Arc<Machine<T>>,
     inline_bytes_max: usize,
+    /// What a part takes at most, and all that comes in.
+    part_bytes: usize,
     /// The part under way, and whatever stores it.
     under_way: Option<(Part<T>, Task<Result<(), Error>>)>,
 }

@@ -11,9 +11,6 @@ use crate::error::Error;
 use super::meta::{EncodeOptions, EncodedPart};
 use super::writer::{SortedPartWriter, row_size};
 
-/// Bytes of an object that do not come from rows, generously: header and footer of a part of common types.
-const OVERHEAD_BYTES: usize = 4_096;
-
 /// The bytes that a value is taken to have before it is seen.
 const VALUE_BYTES: usize = 16;
 
@@ -165,9 +162,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> SortedRows<K, V, T, D> {
         let Some(rows) = self.rows.get(range).filter(|rows| !rows.is_empty()) else {
             return Ok(None);
         };
-        let bytes = self.bytes(rows);
-        let capacity = bytes + bytes / 16 + OVERHEAD_BYTES;
-        let mut writer = SortedPartWriter::<K, V, T, D>::with_capacity(options, capacity)?;
+        let mut writer = SortedPartWriter::<K, V, T, D>::with_capacity(options, self.bytes(rows))?;
         writer.gather(rows, &self.sizes, &self.keys, &self.values, &self.times)?;
         writer.finish()
     }

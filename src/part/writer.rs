@@ -28,6 +28,9 @@ use crate::error::Error;
 /// Arrow's 32-bit offsets address.
 pub const ROW_BYTES_MAX: usize = 1 << 30;
 
+/// Bytes of an object that do not come from rows, generously: header and footer of a part of common types.
+const OVERHEAD_BYTES: usize = 4_096;
+
 /// The names of the columns, in their order.
 pub(super) const COLUMNS: [&str; 4] = ["key", "value", "time", "diff"];
 
@@ -88,8 +91,10 @@ impl<K: Data, V: Data, T: Time, D: Diff> SortedPartWriter<K, V, T, D> {
         Self::with_capacity(options, 0)
     }
 
-    /// A writer that has room for an object of so many bytes.
-    pub(super) fn with_capacity(options: &EncodeOptions, encoded_bytes: usize) -> Result<Self, Error> {
+    /// A writer that has room for an object of so many bytes of rows: it need not grow, which takes up to three times
+    /// that.
+    pub fn with_capacity(options: &EncodeOptions, bytes: usize) -> Result<Self, Error> {
+        let encoded_bytes = bytes + bytes / 16 + OVERHEAD_BYTES;
         let schema = Arc::new(schema::<K, V, T, D>());
         buffer_widths(&schema).map_err(|other| Error::invalid(format!("a part cannot hold {other}")))?;
         let compression = match options.compression {
@@ -245,7 +250,11 @@ impl<K: Data, V: Data, T: Time, D: Diff> SortedPartWriter<K, V, T, D> {
         self.write_chunk()?;
         self.file.write_metadata(BLOCKS_KEY, self.blocks.to_text());
         let tail_start = self.file.get_ref().len();
-        let bytes = self.file.into_inner().map_err(not_encodable)?;
+        let mut bytes = self.file.into_inner().map_err(not_encodable)?;
+        // Room that was not needed: an inline part stays in memory.
+        if bytes.len() < bytes.capacity() / 2 {
+            bytes.shrink_to_fit();
+        }
         let meta = PartMeta {
             format: PartFormat::ArrowIpc,
             encoded_bytes: bytes.len() as u64,
