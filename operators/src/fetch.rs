@@ -16,7 +16,7 @@ use timely::dataflow::{Scope, StreamVec};
 use timely_persist::{Data, Diff, ExchangeablePart, InflightPermit, LeaseId, Shard, Time};
 
 use crate::button::Button;
-use crate::emit::{DataSession, EMIT_FUEL, Emission, Rows};
+use crate::emit::{Containers, DataSession, EMIT_FUEL, Emission, Rows};
 use crate::error::{SourceError, SourceErrorKind};
 use crate::fetching::{Delivery, Fetches, Fetching, Started};
 use crate::mailbox::{Found, Receiver, mailbox};
@@ -68,6 +68,7 @@ pub(crate) fn fetch<'scope, K: Data, V: Data, T: Time, D: Diff, R: Rows<K, V, T,
         rests: false,
         stalled: None,
         rows,
+        containers: Containers::new(),
     };
     builder.build(move |initial| {
         drop(initial); // rights come with parts
@@ -96,6 +97,7 @@ pub(crate) fn fetch<'scope, K: Data, V: Data, T: Time, D: Diff, R: Rows<K, V, T,
             state.start(&mut outputs);
             state.emit(&mut outputs);
             state.start(&mut outputs);
+            state.containers.prepare(!state.ready.is_empty());
             if !state.ready.is_empty() {
                 again.activate();
             }
@@ -105,7 +107,7 @@ pub(crate) fn fetch<'scope, K: Data, V: Data, T: Time, D: Diff, R: Rows<K, V, T,
 }
 
 /// What the operator keeps.
-struct State<K: Data, V: Data, T: Time, D: Diff, R> {
+struct State<K: Data, V: Data, T: Time, D: Diff, R: Rows<K, V, T, D>> {
     settings: Settings<T>,
     fetches: Fetches<K, V, T, D>,
     deliveries: Receiver<Delivery<K, V, T, D>>,
@@ -119,6 +121,7 @@ struct State<K: Data, V: Data, T: Time, D: Diff, R> {
     /// The part whose fetch found that storage does not answer.
     stalled: Option<LeaseId>,
     rows: R,
+    containers: Containers<R::Out>,
 }
 
 /// A part that came and has not gone home.
@@ -228,7 +231,8 @@ impl<K: Data, V: Data, T: Time, D: Diff, R: Rows<K, V, T, D>> State<K, V, T, D, 
                     outputs.errors.session(&held.rights.errors).give(error);
                 }
             } else {
-                emission.emit(&mut self.rows, &held.rights.data, &mut outputs.data, &mut fuel);
+                let (containers, data) = (&mut self.containers, &mut outputs.data);
+                emission.emit(&mut self.rows, &held.rights.data, data, containers, &mut fuel);
                 if !emission.is_done() {
                     return;
                 }
