@@ -11,7 +11,7 @@ use timely::progress::Antichain;
 use timely_persist::Compression;
 use timely_persist::codec::{Codec64, Data, Time};
 use timely_persist::part::{
-    EncodeOptions, EncodedPart, PartBuilder, PartFormat, PartStats, PartTail, StatValue, decode_part,
+    EncodeOptions, EncodedPart, PartBuilder, PartFormat, PartMeta, PartStats, PartTail, StatValue, decode_part,
 };
 use timely_persist::{ErrorKind, Serde};
 
@@ -27,6 +27,15 @@ fn encode<K: Data, V: Data, T: Time>(rows: &[Row<K, V, T>], options: &EncodeOpti
         builder.push(key.as_ref(), value.as_ref(), time, diff).unwrap();
     }
     builder.finish(options).unwrap()
+}
+
+/// As a part that lies in a log entry.
+fn encode_small<K: Data, V: Data, T: Time>(rows: &[Row<K, V, T>], options: &EncodeOptions) -> Option<EncodedPart<T>> {
+    let mut builder = PartBuilder::<K, V, T, i64>::new();
+    for ((key, value), time, diff) in rows {
+        builder.push(key.as_ref(), value.as_ref(), time, diff).unwrap();
+    }
+    builder.sort().encode_small(options).unwrap()
 }
 
 fn decode<K: Data, V: Data, T: Time>(part: &EncodedPart<T>) -> Vec<Row<K, V, T>> {
@@ -46,17 +55,31 @@ fn consolidated<K: Data, V: Data, T: Time>(rows: &[Row<K, V, T>]) -> Vec<Row<K, 
 
 fn check<K: Data, V: Data, T: Time>(rows: &[Row<K, V, T>], options: &EncodeOptions) {
     let expected = consolidated(rows);
-    let Some(part) = encode(rows, options) else {
+    let (Some(part), Some(small)) = (encode(rows, options), encode_small(rows, options)) else {
         assert!(expected.is_empty());
         return;
     };
-    assert_eq!(decode::<K, V, T>(&part), expected);
+    check_part::<K, V, T>(&part, &expected, options);
+    check_part::<K, V, T>(&small, &expected, options);
+    assert_eq!(part.meta.format, PartFormat::ArrowIpc);
+    let fits = expected.len() <= options.chunk_rows_max;
+    assert_eq!(small.meta.format == PartFormat::ArrowMessage, fits, "{:?}", small.meta);
+    // What is known of the rows is the same.
+    let PartMeta { rows, time_lower, time_upper, diff_sum, .. } = &part.meta;
+    let known = (&small.meta.rows, &small.meta.time_lower, &small.meta.time_upper, &small.meta.diff_sum);
+    assert_eq!(known, (rows, time_lower, time_upper, diff_sum));
+    let [ours, theirs] = [&small, &part].map(|part| PartStats::decode(&part.meta.stats).unwrap());
+    assert_eq!(ours.columns, theirs.columns);
+}
+
+fn check_part<K: Data, V: Data, T: Time>(part: &EncodedPart<T>, expected: &[Row<K, V, T>], options: &EncodeOptions) {
+    assert_eq!(decode::<K, V, T>(part), expected);
     let meta = &part.meta;
     assert_eq!(meta.rows, expected.len() as u64);
     assert_eq!(meta.encoded_bytes, part.bytes.len() as u64);
     let sum: i64 = expected.iter().map(|(_, _, diff)| diff).sum();
     assert_eq!(i64::decode(meta.diff_sum).unwrap(), sum);
-    for (_, time, _) in &expected {
+    for (_, time, _) in expected {
         assert!(meta.time_lower.less_equal(time));
         assert!(meta.time_upper.iter().any(|upper| time.less_equal(upper)));
     }
@@ -177,9 +200,11 @@ fn a_row_too_large_is_refused_and_the_builder_goes_on() {
 
 #[test]
 fn format_numbers_round_trip() {
-    assert_eq!(PartFormat::from_number(PartFormat::ArrowIpc.number()), Some(PartFormat::ArrowIpc));
+    for format in [PartFormat::ArrowIpc, PartFormat::ArrowMessage] {
+        assert_eq!(PartFormat::from_number(format.number()), Some(format));
+    }
     assert_eq!(PartFormat::from_number(0), None);
-    assert_eq!(PartFormat::from_number(2), None);
+    assert_eq!(PartFormat::from_number(3), None);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use timely::order::Product;
 use timely_persist::Compression;
 use timely_persist::codec::{Data, Time};
-use timely_persist::part::{EncodeOptions, EncodedPart, PartBuilder, PartMeta, PartStats, decode_part};
+use timely_persist::part::{EncodeOptions, EncodedPart, PartBuilder, PartFormat, PartMeta, PartStats, decode_part};
 use timely_persist::{ErrorKind, Serde};
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64;
@@ -30,17 +30,43 @@ fn encode<K: Data, V: Data, T: Time>(rows: Vec<(K, V, T)>, compression: Compress
     builder.finish(&options).unwrap().unwrap()
 }
 
+/// The same, as it lies in a log entry.
+fn encode_small<K: Data, V: Data, T: Time>(rows: Vec<(K, V, T)>, compression: Compression) -> EncodedPart<T> {
+    let mut builder = PartBuilder::<K, V, T, i64>::new();
+    for (key, value, time) in rows {
+        builder.push(key.as_ref(), value.as_ref(), &time, &1).unwrap();
+    }
+    let part = builder.sort().encode_small(&EncodeOptions { compression, ..EncodeOptions::default() });
+    part.unwrap().unwrap()
+}
+
 fn rich(compression: Compression) -> EncodedPart<Pair> {
+    encode::<Key, Value, Pair>(rich_rows(), compression)
+}
+
+fn rich_small(compression: Compression) -> EncodedPart<Pair> {
+    encode_small::<Key, Value, Pair>(rich_rows(), compression)
+}
+
+fn rich_rows() -> Vec<(Key, Value, Pair)> {
     let value = |i: u32| (Serde(vec!["x".repeat(40); 3]), i.is_multiple_of(2), Uuid::from_u128(i.into()), Some(()));
     let row = |i: u32| {
         let key = (format!("key {i:<40}"), (!i.is_multiple_of(3)).then_some(i));
         (key, (i != 2).then(|| value(i)), Product::new(i, 7 - i))
     };
-    encode::<Key, Value, Pair>((0..5).map(row).collect(), compression)
+    (0..5).map(row).collect()
 }
 
 fn simple() -> EncodedPart<u64> {
-    encode::<Vec<u8>, i128, u64>((0..5u8).map(|i| (vec![i; 3], -i128::from(i), i.into())).collect(), Compression::None)
+    encode::<Vec<u8>, i128, u64>(simple_rows(), Compression::None)
+}
+
+fn simple_small() -> EncodedPart<u64> {
+    encode_small::<Vec<u8>, i128, u64>(simple_rows(), Compression::None)
+}
+
+fn simple_rows() -> Vec<(Vec<u8>, i128, u64)> {
+    (0..5u8).map(|i| (vec![i; 3], -i128::from(i), i.into())).collect()
 }
 
 /// Decodes and looks at every row. `None` if the part is refused, as corrupt.
@@ -70,8 +96,11 @@ thread_local! {
     static SUMS: std::cell::RefCell<std::collections::HashMap<(usize, usize), usize>> = Default::default();
 }
 
-/// The ranges that the tail vouches for: the header and the blocks.
+/// The ranges that the tail vouches for: the header and the blocks. None where the state vouches for everything.
 fn places<T: Time>(part: &EncodedPart<T>) -> Vec<(usize, usize)> {
+    if part.meta.format == PartFormat::ArrowMessage {
+        return Vec::new();
+    }
     let tail = part.meta.tail_range().unwrap();
     let tail = timely_persist::part::PartTail::parse(part.bytes.slice(tail.start as usize..), &part.meta).unwrap();
     let blocks = tail.blocks().iter().map(|block| (block.range().start as usize, block.range().end as usize));
@@ -103,7 +132,7 @@ fn forgeries<K: Data, V: Data, T: Time>(part: &EncodedPart<T>) {
         }
     };
     // The header is not interpreted.
-    for at in places[0].1..part.bytes.len() {
+    for at in places.first().map_or(0, |header| header.1)..part.bytes.len() {
         let byte = part.bytes[at];
         for with in [byte ^ 1, byte ^ 0x80, 0xff] {
             attempt(at, &[with]);
@@ -125,26 +154,34 @@ fn forgeries<K: Data, V: Data, T: Time>(part: &EncodedPart<T>) {
 #[test]
 fn forged_plain_parts() {
     forgeries::<Key, Value, Pair>(&rich(Compression::None));
+    forgeries::<Key, Value, Pair>(&rich_small(Compression::None));
 }
 
 #[test]
 fn forged_lz4_parts() {
     forgeries::<Key, Value, Pair>(&rich(Compression::Lz4));
+    forgeries::<Key, Value, Pair>(&rich_small(Compression::Lz4));
 }
 
 #[test]
 fn forged_zstd_parts() {
     forgeries::<Key, Value, Pair>(&rich(Compression::Zstd));
+    forgeries::<Key, Value, Pair>(&rich_small(Compression::Zstd));
 }
 
 #[test]
 fn forged_simple_parts() {
     forgeries::<Vec<u8>, i128, u64>(&simple());
+    forgeries::<Vec<u8>, i128, u64>(&simple_small());
 }
 
 #[test]
 fn every_truncation_and_every_flipped_bit_is_corrupt() {
-    let part = rich(Compression::None);
+    truncated_and_flipped(&rich(Compression::None));
+    truncated_and_flipped(&rich_small(Compression::None));
+}
+
+fn truncated_and_flipped(part: &EncodedPart<Pair>) {
     for len in 0..part.bytes.len() {
         assert_eq!(read::<Key, Value, Pair>(&part.bytes[..len], &part.meta), None);
         // The same, with a state that believes in the shorter length.
@@ -163,25 +200,30 @@ fn every_truncation_and_every_flipped_bit_is_corrupt() {
 proptest! {
     #[test]
     fn random_bytes_are_corrupt(bytes in prop::collection::vec(any::<u8>(), 0..2_000), tail_bytes in 0u64..2_000) {
-        let part = simple();
-        prop_assert_eq!(read::<Vec<u8>, i128, u64>(&bytes, &part.meta), None);
-        let start = (bytes.len() as u64).saturating_sub(tail_bytes) as usize;
-        let (encoded_bytes, checksum) = (bytes.len() as u64, xxh3_64(&bytes[start..]));
-        let meta = PartMeta { encoded_bytes, tail_bytes, checksum, ..part.meta };
-        prop_assert_eq!(read::<Vec<u8>, i128, u64>(&bytes, &meta), None);
+        for part in [simple(), simple_small()] {
+            prop_assert_eq!(read::<Vec<u8>, i128, u64>(&bytes, &part.meta), None);
+            let start = (bytes.len() as u64).saturating_sub(tail_bytes) as usize;
+            let (encoded_bytes, checksum) = (bytes.len() as u64, xxh3_64(&bytes[start..]));
+            let meta = PartMeta { encoded_bytes, tail_bytes, checksum, ..part.meta.clone() };
+            prop_assert_eq!(read::<Vec<u8>, i128, u64>(&bytes, &meta), None);
+            let (tail_bytes, checksum) = (encoded_bytes, xxh3_64(&bytes));
+            let meta = PartMeta { encoded_bytes, tail_bytes, checksum, ..part.meta };
+            prop_assert_eq!(read::<Vec<u8>, i128, u64>(&bytes, &meta), None);
+        }
     }
 
     #[test]
     fn several_forged_bytes(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..12)) {
         for compression in [Compression::None, Compression::Lz4, Compression::Zstd] {
-            let part = rich(compression);
-            let places = places(&part);
-            let (mut bytes, mut meta) = (part.bytes.to_vec(), part.meta.clone());
-            for (at, with) in &changes {
-                bytes[at.index(part.bytes.len())] = *with;
+            for part in [rich(compression), rich_small(compression)] {
+                let places = places(&part);
+                let (mut bytes, mut meta) = (part.bytes.to_vec(), part.meta.clone());
+                for (at, with) in &changes {
+                    bytes[at.index(part.bytes.len())] = *with;
+                }
+                forge(&mut bytes, &mut meta, &places);
+                read::<Key, Value, Pair>(&bytes, &meta);
             }
-            forge(&mut bytes, &mut meta, &places);
-            read::<Key, Value, Pair>(&bytes, &meta);
         }
     }
 
@@ -199,6 +241,27 @@ proptest! {
             prop_assume!(meta != part.meta);
             prop_assert_eq!(read::<Vec<u8>, i128, u64>(&part.bytes, &meta), None);
         }
+    }
+
+    #[test]
+    fn a_state_that_lies_about_a_message_is_corrupt(encoded_bytes in any::<u64>(), tail_bytes in any::<u64>(), rows in any::<u64>(), less in 1u64..100) {
+        let part = simple_small();
+        let decoded_bytes = part.meta.decoded_bytes - less; // nothing else knows it: more is only more than it takes
+        let lies = [
+            PartMeta { encoded_bytes, ..part.meta.clone() },
+            PartMeta { tail_bytes, ..part.meta.clone() },
+            PartMeta { rows, ..part.meta.clone() },
+            PartMeta { decoded_bytes, ..part.meta.clone() },
+            PartMeta { format: PartFormat::ArrowIpc, ..part.meta.clone() },
+            PartMeta { format: PartFormat::ArrowMessage, ..simple().meta },
+        ];
+        for meta in lies {
+            prop_assume!(meta != part.meta);
+            prop_assert_eq!(read::<Vec<u8>, i128, u64>(&part.bytes, &meta), None);
+        }
+        let file = simple();
+        let meta = PartMeta { format: PartFormat::ArrowMessage, ..file.meta };
+        prop_assert_eq!(read::<Vec<u8>, i128, u64>(&file.bytes, &meta), None);
     }
 
     #[test]

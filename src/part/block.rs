@@ -23,7 +23,7 @@ use crate::error::Error;
 const CONTINUATION_MARKER: [u8; 4] = [0xff; 4];
 
 /// The continuation marker and the length of the message that follows it, four bytes each.
-const PREFIX_BYTES: usize = 8;
+pub(super) const PREFIX_BYTES: usize = 8;
 
 /// What begins a compressed buffer: its length before compression.
 const LENGTH_BYTES: usize = 8;
@@ -35,17 +35,17 @@ const EXPANSION_MAX: u64 = 1 << 15;
 /// What a compressed buffer may expand to regardless of its length: one block of Zstandard.
 const EXPANSION_BASE: u64 = 1 << 17;
 
-/// Verifies and decodes `bytes`, which should be `block` of a part of `schema`.
+/// Verifies and decodes `bytes`, which should be `block` of a part that says that it is of `schema`, or says nothing.
 pub(super) fn decode<K: Data, V: Data, T: Time, D: Diff>(
     block: &BlockInfo,
-    schema: &Schema,
+    schema: Option<&Schema>,
     bytes: Bytes,
 ) -> Result<Chunk<K, V, T, D>, Error> {
     if bytes.len() as u64 != block.len || xxh3_64(&bytes) != block.checksum {
         return Err(Error::corrupt("a part with a block that is not what was written"));
     }
     let expected = writer::schema::<K, V, T, D>();
-    if expected.fields() != schema.fields() {
+    if let Some(schema) = schema.filter(|schema| expected.fields() != schema.fields()) {
         let types =
             |schema: &Schema| schema.fields().iter().map(|field| field.to_string()).collect::<Vec<_>>().join(", ");
         let message = format!("a part of columns ({}) instead of ({})", types(schema), types(&expected));
@@ -78,14 +78,16 @@ fn malformed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Erro
 /// The message and the body of a block.
 fn split(block: &BlockInfo, buffer: &Buffer) -> Option<(Buffer, Buffer)> {
     let metadata_bytes = usize::try_from(block.metadata_bytes).ok()?;
-    let metadata = buffer.get(..metadata_bytes)?;
-    let (marker, rest) = metadata.split_first_chunk::<4>()?;
+    let length = message_bytes(buffer.get(..metadata_bytes)?)?;
+    Some((buffer.slice_with_length(PREFIX_BYTES, length), buffer.slice(metadata_bytes)))
+}
+
+/// How long the message is that these bytes begin with, without its prefix. It lies within them.
+pub(super) fn message_bytes(bytes: &[u8]) -> Option<usize> {
+    let (marker, rest) = bytes.split_first_chunk::<4>()?;
     let (length, rest) = rest.split_first_chunk::<4>()?;
     let length = usize::try_from(i32::from_le_bytes(*length)).ok()?;
-    if *marker != CONTINUATION_MARKER || length > rest.len() {
-        return None;
-    }
-    Some((buffer.slice_with_length(PREFIX_BYTES, length), buffer.slice(metadata_bytes)))
+    (*marker == CONTINUATION_MARKER && length <= rest.len()).then_some(length)
 }
 
 /// Checks the lengths in a message against the bytes that are there, and says what decoding will keep in memory.

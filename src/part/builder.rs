@@ -137,6 +137,11 @@ pub struct SortedRows<K: Data, V: Data, T: Time, D: Diff> {
 }
 
 impl<K: Data, V: Data, T: Time, D: Diff> SortedRows<K, V, T, D> {
+    /// How many they are.
+    pub fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
     /// Ranges of the rows that make parts of about `part_bytes_max` bytes or less, all about equally large.
     pub fn cut(&self, part_bytes_max: usize) -> Vec<Range<usize>> {
         let total = self.bytes(&self.rows);
@@ -164,6 +169,17 @@ impl<K: Data, V: Data, T: Time, D: Diff> SortedRows<K, V, T, D> {
         };
         let mut writer = SortedPartWriter::<K, V, T, D>::with_capacity(options, self.bytes(rows))?;
         writer.gather(rows, &self.sizes, &self.keys, &self.values, &self.times)?;
+        writer.finish()
+    }
+
+    /// All rows as a part that lies in a log entry, if they are so few that they fit into one record batch: without the
+    /// file around it. `None` if there are none.
+    pub fn encode_small(&self, options: &EncodeOptions) -> Result<Option<EncodedPart<T>>, Error> {
+        if self.rows.len() > options.chunk_rows_max || self.bytes(&self.rows) > options.chunk_bytes_max {
+            return self.encode(0..self.rows.len(), options);
+        }
+        let mut writer = SortedPartWriter::<K, V, T, D>::message(options)?;
+        writer.gather(&self.rows, &self.sizes, &self.keys, &self.values, &self.times)?;
         writer.finish()
     }
 

@@ -16,6 +16,10 @@ use crate::error::Error;
 pub enum PartFormat {
     /// An Arrow IPC file, checksummed as [`PartTail`](super::PartTail) describes.
     ArrowIpc,
+    /// A single record batch as an Arrow IPC message, without the file around it: of ten rows that would be most of the
+    /// bytes and of the work. Its columns are those of the shard's codecs; the whole of it is its own tail. For parts
+    /// that lie in a log entry; an object is always a file.
+    ArrowMessage,
 }
 
 impl PartFormat {
@@ -23,6 +27,7 @@ impl PartFormat {
     pub fn number(self) -> u32 {
         match self {
             Self::ArrowIpc => 1,
+            Self::ArrowMessage => 2,
         }
     }
 
@@ -30,6 +35,7 @@ impl PartFormat {
     pub fn from_number(number: u32) -> Option<Self> {
         match number {
             1 => Some(Self::ArrowIpc),
+            2 => Some(Self::ArrowMessage),
             _ => None,
         }
     }

@@ -3,7 +3,9 @@
 //! An object is an Arrow IPC file with the columns `key`, `value`, `time` and `diff`, in several record batches, so any
 //! Arrow tool opens it and a reader can fetch it a block at a time. [`PartMeta`], which is kept elsewhere, vouches for
 //! the *tail* of the object (its last bytes: the footer); the tail vouches for every other block and for the header.
-//! So every byte is covered by a checksum, and each range is verified before anything interprets it.
+//! So every byte is covered by a checksum, and each range is verified before anything interprets it. A part of few rows,
+//! to lie in a log entry, is only the message of its one record batch, without the file around it
+//! ([`PartFormat::ArrowMessage`]); it is its own tail.
 //!
 //! Always: rows are sorted by (key, value, time) and no two are equal in all three; no diff is zero; no part is empty;
 //! bytes from storage give [`Corrupt`](crate::ErrorKind::Corrupt), never a panic and never an allocation beyond what

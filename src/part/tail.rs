@@ -18,7 +18,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::block;
 use super::chunk::Chunk;
-use super::meta::PartMeta;
+use super::meta::{PartFormat, PartMeta};
 use crate::codec::{Data, Diff, Time};
 use crate::error::Error;
 
@@ -110,7 +110,8 @@ impl BlockInfo {
 /// A verified tail: where everything is, and what it must hash to.
 #[derive(Clone, Debug)]
 pub struct PartTail {
-    schema: Schema,
+    /// What a file says that its columns are. A message says nothing.
+    schema: Option<Schema>,
     header_bytes: u64,
     header_checksum: u64,
     blocks: Vec<BlockInfo>,
@@ -131,6 +132,15 @@ impl PartTail {
         if tail.len() as u64 != meta.tail_bytes || xxh3_64(&tail) != meta.checksum {
             return Err(corrupt("a part whose footer is not what was written"));
         }
+        let tail = match meta.format {
+            PartFormat::ArrowIpc => Self::of_file(&tail)?,
+            PartFormat::ArrowMessage => Self::of_message(&tail, meta)?,
+        };
+        tail.check(tail_start, meta)?;
+        Ok(tail)
+    }
+
+    fn of_file(tail: &[u8]) -> Result<Self, Error> {
         let (rest, trailer) =
             tail.split_last_chunk::<TRAILER_BYTES>().ok_or_else(|| corrupt("a part without an end"))?;
         let footer_bytes = read_footer_length(*trailer).map_err(corrupt_footer)?;
@@ -141,14 +151,25 @@ impl PartTail {
         let list = block_list(&footer).ok_or_else(|| corrupt("a part without checksums"))?;
         let (header_bytes, blocks) =
             places(&footer, &list).ok_or_else(|| corrupt("a part with blocks out of place"))?;
-        let tail = Self { schema, header_bytes, header_checksum: list.header_checksum, blocks };
-        tail.check(tail_start, meta)?;
-        Ok(tail)
+        Ok(Self { schema: Some(schema), header_bytes, header_checksum: list.header_checksum, blocks })
+    }
+
+    /// A message is a block without anything around it.
+    fn of_message<T: Time>(message: &[u8], meta: &PartMeta<T>) -> Result<Self, Error> {
+        let length = block::message_bytes(message).ok_or_else(|| corrupt("a part that holds no message"))?;
+        let &PartMeta { rows, decoded_bytes, checksum, .. } = meta;
+        let (len, metadata_bytes) = (message.len() as u64, (block::PREFIX_BYTES + length) as u64);
+        let block = BlockInfo { offset: 0, len, rows, decoded_bytes, checksum, metadata_bytes };
+        Ok(Self { schema: None, header_bytes: 0, header_checksum: xxh3_64(&[]), blocks: vec![block] })
     }
 
     /// Compares the sums with what the state says: the same facts, from two sides.
     fn check<T: Time>(&self, tail_start: u64, meta: &PartMeta<T>) -> Result<(), Error> {
-        if self.blocks.last().map(|block| block.range().end) != Some(tail_start) {
+        let end = match meta.format {
+            PartFormat::ArrowIpc => tail_start,
+            PartFormat::ArrowMessage => meta.encoded_bytes,
+        };
+        if self.blocks.last().map(|block| block.range().end) != Some(end) {
             return Err(corrupt("a part whose blocks do not end where its tail begins"));
         }
         let sum =
@@ -187,7 +208,7 @@ impl PartTail {
         bytes: Bytes,
     ) -> Result<Chunk<K, V, T, D>, Error> {
         let block = self.blocks.get(index).ok_or_else(|| Error::invalid(format!("a part has no block {index}")))?;
-        block::decode(block, &self.schema, bytes)
+        block::decode(block, self.schema.as_ref(), bytes)
     }
 }
 

@@ -9,12 +9,15 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef, RecordBatch, make_array};
 use arrow_buffer::Buffer;
 use arrow_data::ArrayData;
-use arrow_ipc::CompressionType;
-use arrow_ipc::writer::{FileWriter, IpcWriteOptions};
-use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use arrow_ipc::writer::{
+    DictionaryTracker, FileWriter, IpcDataGenerator, IpcWriteContext, IpcWriteOptions, write_message,
+};
+use arrow_ipc::{CompressionType, MetadataVersion};
+use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::block::PREFIX_BYTES;
 use super::bounds::TimeBounds;
 use super::layout::buffer_widths;
 use super::meta::{EncodeOptions, EncodedPart, PartFormat, PartMeta};
@@ -30,6 +33,12 @@ pub const ROW_BYTES_MAX: usize = 1 << 30;
 
 /// Bytes of an object that do not come from rows, generously: header and footer of a part of common types.
 const OVERHEAD_BYTES: usize = 4_096;
+
+/// What the buffers of a file are aligned to, in bytes: what Arrow recommends.
+const FILE_ALIGNMENT: usize = 64;
+
+/// The same of a message, as little as Arrow takes: the padding would be a tenth of ten rows.
+const MESSAGE_ALIGNMENT: usize = 8;
 
 /// The names of the columns, in their order.
 pub(super) const COLUMNS: [&str; 4] = ["key", "value", "time", "diff"];
@@ -63,12 +72,26 @@ fn not_encodable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> 
     Error::invalid("a row that cannot be encoded").because(error)
 }
 
+/// A file that is being written.
+struct File {
+    writer: FileWriter<Vec<u8>>,
+    blocks: BlockList,
+}
+
+/// The bytes of a part, and what only its format knows of them.
+struct Written {
+    format: PartFormat,
+    bytes: Vec<u8>,
+    tail_start: usize,
+}
+
 /// Writes rows that are already sorted and consolidated.
 pub struct SortedPartWriter<K: Data, V: Data, T: Time, D: Diff> {
     options: EncodeOptions,
     schema: SchemaRef,
-    file: FileWriter<Vec<u8>>,
-    blocks: BlockList,
+    write: IpcWriteOptions,
+    /// `None` for a message: all its rows lie in the builders until it is finished.
+    file: Option<File>,
     keys: K::Builder,
     values: V::Builder,
     times: Vec<u64>,
@@ -94,24 +117,33 @@ impl<K: Data, V: Data, T: Time, D: Diff> SortedPartWriter<K, V, T, D> {
     /// A writer that has room for an object of so many bytes of rows: it need not grow, which takes up to three times
     /// that.
     pub fn with_capacity(options: &EncodeOptions, bytes: usize) -> Result<Self, Error> {
+        let (schema, write) = (Arc::new(schema::<K, V, T, D>()), write_options(options, FILE_ALIGNMENT)?);
         let encoded_bytes = bytes + bytes / 16 + OVERHEAD_BYTES;
-        let schema = Arc::new(schema::<K, V, T, D>());
+        let writer = FileWriter::try_new_with_options(Vec::with_capacity(encoded_bytes), &schema, write.clone());
+        let writer = writer.map_err(not_encodable)?;
+        let blocks = BlockList::new(xxh3_64(writer.get_ref()));
+        Self::of(options, schema, write, Some(File { writer, blocks }))
+    }
+
+    /// A writer of a single record batch without a file around it. It takes as many rows as fit in a chunk.
+    pub(super) fn message(options: &EncodeOptions) -> Result<Self, Error> {
+        let (schema, write) = (Arc::new(schema::<K, V, T, D>()), write_options(options, MESSAGE_ALIGNMENT)?);
+        Self::of(options, schema, write, None)
+    }
+
+    fn of(
+        options: &EncodeOptions,
+        schema: SchemaRef,
+        write: IpcWriteOptions,
+        file: Option<File>,
+    ) -> Result<Self, Error> {
         buffer_widths(&schema).map_err(|other| Error::invalid(format!("a part cannot hold {other}")))?;
-        let compression = match options.compression {
-            Compression::None => None,
-            Compression::Lz4 => Some(CompressionType::LZ4_FRAME),
-            Compression::Zstd => Some(CompressionType::ZSTD),
-        };
-        let write = IpcWriteOptions::default().try_with_compression(compression).map_err(not_encodable)?;
-        let file = FileWriter::try_new_with_options(Vec::with_capacity(encoded_bytes), &schema, write);
-        let file = file.map_err(not_encodable)?;
-        let blocks = BlockList::new(xxh3_64(file.get_ref()));
         Ok(Self {
             options: options.clone(),
             stats: StatsCollector::new(&schema),
             schema,
+            write,
             file,
-            blocks,
             keys: K::Builder::default(),
             values: V::Builder::default(),
             times: Vec::new(),
@@ -219,11 +251,24 @@ impl<K: Data, V: Data, T: Time, D: Diff> SortedPartWriter<K, V, T, D> {
 
     /// The length of the object so far, in bytes, with the unfinished chunk counted uncompressed.
     pub fn encoded_bytes(&self) -> usize {
-        self.file.get_ref().len() + self.chunk_bytes
+        self.file.as_ref().map_or(0, |file| file.writer.get_ref().len()) + self.chunk_bytes
     }
 
+    /// Writes the rows in the builders to the file.
     fn write_chunk(&mut self) -> Result<(), Error> {
-        let rows = self.times.len();
+        let (batch, decoded_bytes) = self.take_batch()?;
+        let Some(File { writer, blocks }) = &mut self.file else {
+            return Err(Error::invalid("more rows than one record batch takes"));
+        };
+        let start = writer.get_ref().len();
+        writer.write(&batch).map_err(not_encodable)?;
+        let checksum = xxh3_64(&writer.get_ref()[start..]);
+        blocks.push(BlockSum { rows: batch.num_rows() as u64, decoded_bytes, checksum });
+        Ok(())
+    }
+
+    /// The rows in the builders, and the memory that they take when decoded.
+    fn take_batch(&mut self) -> Result<(RecordBatch, u64), Error> {
         let columns = vec![
             self.keys.finish().map_err(not_encodable)?,
             self.values.finish().map_err(not_encodable)?,
@@ -232,14 +277,10 @@ impl<K: Data, V: Data, T: Time, D: Diff> SortedPartWriter<K, V, T, D> {
         ];
         let decoded_bytes = columns.iter().map(|column| buffer_bytes(&column.to_data())).sum();
         let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns).map_err(not_encodable)?;
-        let start = self.file.get_ref().len();
-        self.file.write(&batch).map_err(not_encodable)?;
-        let checksum = xxh3_64(&self.file.get_ref()[start..]);
-        self.blocks.push(BlockSum { rows: rows as u64, decoded_bytes, checksum });
         self.decoded_bytes += decoded_bytes;
         self.stats.observe(&batch);
         self.chunk_bytes = 0;
-        Ok(())
+        Ok((batch, decoded_bytes))
     }
 
     /// The object and what to remember of it; `None` if no row was pushed.
@@ -247,16 +288,20 @@ impl<K: Data, V: Data, T: Time, D: Diff> SortedPartWriter<K, V, T, D> {
         let Some(diff_sum) = self.diff_sum.take() else {
             return Ok(None);
         };
-        self.write_chunk()?;
-        self.file.write_metadata(BLOCKS_KEY, self.blocks.to_text());
-        let tail_start = self.file.get_ref().len();
-        let mut bytes = self.file.into_inner().map_err(not_encodable)?;
+        if self.file.is_some() {
+            self.write_chunk()?;
+        }
+        let written = match self.file.take() {
+            Some(file) => finish_file(file),
+            None => message(&self.take_batch()?.0, &self.write),
+        };
+        let Written { format, mut bytes, tail_start } = written.map_err(not_encodable)?;
         // Room that was not needed: an inline part stays in memory.
         if bytes.len() < bytes.capacity() / 2 {
             bytes.shrink_to_fit();
         }
         let meta = PartMeta {
-            format: PartFormat::ArrowIpc,
+            format,
             encoded_bytes: bytes.len() as u64,
             decoded_bytes: self.decoded_bytes,
             tail_bytes: (bytes.len() - tail_start) as u64,
@@ -269,6 +314,31 @@ impl<K: Data, V: Data, T: Time, D: Diff> SortedPartWriter<K, V, T, D> {
         };
         Ok(Some(EncodedPart { bytes: Bytes::from(bytes), meta }))
     }
+}
+
+fn write_options(options: &EncodeOptions, alignment: usize) -> Result<IpcWriteOptions, Error> {
+    let compression = match options.compression {
+        Compression::None => None,
+        Compression::Lz4 => Some(CompressionType::LZ4_FRAME),
+        Compression::Zstd => Some(CompressionType::ZSTD),
+    };
+    let write = IpcWriteOptions::try_new(alignment, false, MetadataVersion::V5);
+    write.and_then(|write| write.try_with_compression(compression)).map_err(not_encodable)
+}
+
+fn finish_file(File { mut writer, blocks }: File) -> Result<Written, ArrowError> {
+    writer.write_metadata(BLOCKS_KEY, blocks.to_text());
+    let tail_start = writer.get_ref().len();
+    Ok(Written { format: PartFormat::ArrowIpc, bytes: writer.into_inner()?, tail_start })
+}
+
+fn message(batch: &RecordBatch, write: &IpcWriteOptions) -> Result<Written, ArrowError> {
+    let (mut dictionaries, mut context) = (DictionaryTracker::new(false), IpcWriteContext::default());
+    let (_, encoded) = IpcDataGenerator::default().encode(batch, &mut dictionaries, write, &mut context)?;
+    let bytes = encoded.ipc_message.len() + encoded.arrow_data.len();
+    let mut bytes = Vec::with_capacity(bytes + PREFIX_BYTES + MESSAGE_ALIGNMENT);
+    write_message(&mut bytes, encoded, write)?;
+    Ok(Written { format: PartFormat::ArrowMessage, bytes, tail_start: 0 })
 }
 
 /// A column of the words, which are taken.

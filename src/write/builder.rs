@@ -141,19 +141,18 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
         let inline_bytes_max = self.context.config.inline_part_bytes_max;
         if only && self.rows.bytes() <= inline_bytes_max {
             // A small batch: no thread, no upload, no wait.
-            let rows = std::mem::take(&mut self.rows);
-            let encoded = rows.finish(&encode_options(&self.context.config))?;
-            let Some(encoded) = encoded else {
+            let (sorted, options) = (std::mem::take(&mut self.rows).sort(), encode_options(&self.context.config));
+            let Some(small) = sorted.encode_small(&options)? else {
                 return Ok(());
             };
-            let location = if encoded.bytes.len() <= inline_bytes_max {
-                Location::Inline(encoded.bytes)
-            } else {
+            if small.bytes.len() <= inline_bytes_max {
+                self.done.push(vec![Part { location: Location::Inline(small.bytes), meta: small.meta }]);
+            } else if let Some(encoded) = sorted.encode(0..sorted.rows(), &options)? {
+                // With what Arrow adds it is too large: an object, and so a file.
                 let name = self.context.part_name();
                 self.context.write_blob(self.shard, &name, encoded.bytes).await?;
-                Location::Blob(name)
-            };
-            self.done.push(vec![Part { location, meta: encoded.meta }]);
+                self.done.push(vec![Part { location: Location::Blob(name), meta: encoded.meta }]);
+            }
             return Ok(());
         }
         if self.rows.rows() > 0 {
