@@ -62,17 +62,19 @@ struct Input<K: Data, V: Data, T: Time, D: Diff> {
 /// The key and the value of the updates being collected.
 #[derive(Debug)]
 struct Group<K: Data, V: Data, T: Time, D: Diff> {
-    place: Place<K, V, T, D>,
+    /// They are in the chunk of this input.
+    input: usize,
+    /// Or in one that this input is done with.
+    held: Option<Chunk<K, V, T, D>>,
     row: usize,
     prefix: u64,
 }
 
-#[derive(Debug)]
-enum Place<K: Data, V: Data, T: Time, D: Diff> {
-    /// In the chunk of this input.
-    Input(usize),
-    /// In a chunk that its input is done with.
-    Held(Chunk<K, V, T, D>),
+impl<K: Data, V: Data, T: Time, D: Diff> Group<K, V, T, D> {
+    #[inline]
+    fn chunk<'a>(&'a self, inputs: &'a [Input<K, V, T, D>]) -> Option<&'a Chunk<K, V, T, D>> {
+        self.held.as_ref().or_else(|| inputs.get(self.input)?.chunk.as_ref())
+    }
 }
 
 impl<K: Data, V: Data, T: Time, D: Diff> Input<K, V, T, D> {
@@ -144,12 +146,17 @@ impl<K: Data, V: Data, T: Time, D: Diff> Merge<K, V, T, D> {
                 return Err(out_of_order(input));
             }
             if let Some(group) = &mut self.group
-                && matches!(group.place, Place::Input(place) if place == input)
+                && group.input == input
             {
-                group.place = Place::Held(last);
+                group.held.get_or_insert(last);
             }
         }
         Ok(())
+    }
+
+    /// Whether a chunk of the input is in memory.
+    pub fn has_chunk(&self, input: usize) -> bool {
+        self.inputs.get(input).is_some_and(|input| input.chunk.is_some())
     }
 
     /// Says that an input has no further chunk.
@@ -163,8 +170,18 @@ impl<K: Data, V: Data, T: Time, D: Diff> Merge<K, V, T, D> {
     /// drop the update; `emit` gets each row of the result. After an error, which is `Corrupt`, the merge is of no use.
     pub fn step<B>(
         &mut self,
-        mut map_time: impl FnMut(usize, T) -> Option<T>,
+        map_time: impl FnMut(usize, T) -> Option<T>,
         mut emit: impl FnMut(K::Ref<'_>, V::Ref<'_>, &T, &D) -> ControlFlow<B>,
+    ) -> Result<MergeStep<B>, Error> {
+        self.step_places(map_time, |_, chunk, row, time, diff| emit(chunk.key(row), chunk.value(row), time, diff))
+    }
+
+    /// As [`Merge::step`]; but `emit` gets of each row an input, the chunk of it that has the row's key and value, and where
+    /// in the chunk they are.
+    pub fn step_places<B>(
+        &mut self,
+        mut map_time: impl FnMut(usize, T) -> Option<T>,
+        mut emit: impl FnMut(usize, &Chunk<K, V, T, D>, usize, &T, &D) -> ControlFlow<B>,
     ) -> Result<MergeStep<B>, Error> {
         loop {
             if let ControlFlow::Break(value) = self.emit(&mut emit) {
@@ -178,7 +195,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Merge<K, V, T, D> {
             match (first, &self.group) {
                 (Some(first), None) => {
                     let Input { row, prefix, .. } = self.inputs[first];
-                    self.group = Some(Group { place: Place::Input(first), row, prefix });
+                    self.group = Some(Group { input: first, held: None, row, prefix });
                     self.absorb(first, &mut map_time)?;
                 }
                 (Some(first), Some(group)) if self.belongs(first, group) => self.absorb(first, &mut map_time)?,
@@ -193,16 +210,15 @@ impl<K: Data, V: Data, T: Time, D: Diff> Merge<K, V, T, D> {
 
     /// Emits what is left of a complete group.
     #[inline]
-    fn emit<B>(&mut self, emit: &mut impl FnMut(K::Ref<'_>, V::Ref<'_>, &T, &D) -> ControlFlow<B>) -> ControlFlow<B> {
+    fn emit<B>(
+        &mut self,
+        emit: &mut impl FnMut(usize, &Chunk<K, V, T, D>, usize, &T, &D) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
         if let (Some(emitted), Some(group)) = (&mut self.emitted, &self.group) {
-            let chunk = match &group.place {
-                Place::Input(input) => self.inputs[*input].chunk.as_ref(),
-                Place::Held(chunk) => Some(chunk),
-            };
-            if let Some(chunk) = chunk {
+            if let Some(chunk) = group.chunk(&self.inputs) {
                 for (time, diff) in &self.updates[*emitted..] {
                     *emitted += 1;
-                    emit(chunk.key(group.row), chunk.value(group.row), time, diff)?;
+                    emit(group.input, chunk, group.row, time, diff)?;
                 }
             }
             self.emitted = None;
@@ -241,11 +257,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Merge<K, V, T, D> {
     #[inline]
     fn belongs(&self, input: usize, group: &Group<K, V, T, D>) -> bool {
         let Input { chunk, row, prefix, .. } = &self.inputs[input];
-        let place = match &group.place {
-            Place::Input(place) => self.inputs[*place].chunk.as_ref(),
-            Place::Held(chunk) => Some(chunk),
-        };
-        let (Some(chunk), Some(place)) = (chunk, place) else {
+        let (Some(chunk), Some(place)) = (chunk, group.chunk(&self.inputs)) else {
             return false;
         };
         *prefix == group.prefix && compare_rows(chunk, *row, place, group.row) == Ordering::Equal
