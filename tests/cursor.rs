@@ -110,6 +110,34 @@ async fn more_runs_than_fit_are_merged_within_the_bound() {
     assert_eq!(reader.outstanding_leases(), 0);
 }
 
+/// Whoever waits may stop waiting at any moment, also while the runtime merges the next piece.
+#[tokio::test]
+async fn a_call_that_was_cancelled_loses_no_row() {
+    for cursor_bytes_max in [64 << 10, 64 << 20] {
+        let mut fixture = Fixture::new(|config| config.cursor_bytes_max = cursor_bytes_max).await;
+        for run in 0..3 {
+            fixture.append((0..20_000).map(|i| data(&format!("{:08}", i * 3 + run % 2), 0, 1)).collect()).await;
+        }
+        let reader = fixture.reader().await;
+        let expected = reader.snapshot_and_fetch(at(2)).await.unwrap();
+        assert_eq!(expected.len(), 40_000);
+        let mut cursor = reader.snapshot_cursor(at(2), |_| true).await.unwrap();
+        let (mut rows, mut cancelled) = (Vec::new(), 0);
+        loop {
+            tokio::select! {
+                biased;
+                more = cursor.next() => match more.unwrap() {
+                    Some(more) => rows.extend(more),
+                    None => break,
+                },
+                () = tokio::task::yield_now() => cancelled += 1,
+            }
+        }
+        assert!(cancelled > 0);
+        assert!(rows == expected, "{} rows with {cancelled} calls cancelled", rows.len());
+    }
+}
+
 #[tokio::test]
 async fn discarded_parts_are_not_fetched() {
     let mut fixture = Fixture::new(|config| config.filter_audit_one_in = 0).await;

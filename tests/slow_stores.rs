@@ -158,7 +158,7 @@ async fn a_cursor_reads_the_beginnings_of_all_runs_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_cursor_reads_a_run_in_spans_and_ahead() {
-    // One run of parts of about 300 KiB; a cursor of one run may keep a twelfth of its memory in each span.
+    // One run of parts of about 300 KiB; a cursor of one run may keep a 28th of its memory in each span.
     let mut limits = config();
     limits.part_bytes_max = 300 << 10;
     let store = Arc::new(InMemory::new());
@@ -170,7 +170,7 @@ async fn a_cursor_reads_a_run_in_spans_and_ahead() {
     drop(parts);
     for (window, requests_per_part) in [(4, 1), (12, 1)] {
         let mut limits = config();
-        limits.cursor_bytes_max = 12 * (window * bytes + bytes / 2);
+        limits.cursor_bytes_max = 28 * (window * bytes + bytes / 2);
         let slow = slow(store.clone());
         let shard: Strings = client(Arc::new(slow.clone()), limits).await.shard(id);
         let reader = shard.open_reader("test").await.unwrap();

@@ -36,12 +36,12 @@ enum Run<K: Data, V: Data, T: Time, D: Diff> {
 }
 
 impl<K: Data, V: Data, T: Time, D: Diff> MergeRuns<K, V, T, D> {
-    /// A merge of these runs, with up to `bytes_max` bytes of chunks in memory, unless that is not one row of each. The
-    /// runtime reads.
-    pub fn new(runs: Vec<RunReader<T>>, bytes_max: usize, runtime: Handle) -> Self {
+    /// A merge of these runs, with up to `bytes_max` bytes of chunks in memory, unless that is not one row of each; `kept`
+    /// of them may be chunks that the merge is done with and the caller is not. The runtime reads.
+    pub fn new(runs: Vec<RunReader<T>>, bytes_max: usize, kept: usize, runtime: Handle) -> Self {
         let outside = runs.iter().filter(|run| !run.is_inline()).count().max(1);
         // Beside one of each run: the chunk that a run is about to be done with, and one that stays for the row at hand.
-        let each = bytes_max / (outside + 2);
+        let each = bytes_max / (outside + 2 + kept);
         let largest = runs.iter().map(RunReader::block_bytes).max().unwrap_or_default();
         let ahead = each as u64 >= largest.decoded.saturating_add(largest.decoding);
         // One span is read, one decoded, and the last rows of a third may still be merged; or, of compressed ones, two and
@@ -71,6 +71,20 @@ impl<K: Data, V: Data, T: Time, D: Diff> MergeRuns<K, V, T, D> {
         emit: impl FnMut(K::Ref<'_>, V::Ref<'_>, &T, &D) -> ControlFlow<B>,
     ) -> Result<MergeStep<B>, Error> {
         self.merge.step(map_time, emit)
+    }
+
+    /// As [`MergeRuns::step`], with places instead of rows: see [`Merge::step_places`].
+    pub fn step_places<B>(
+        &mut self,
+        map_time: impl FnMut(usize, T) -> Option<T>,
+        emit: impl FnMut(usize, &Chunk<K, V, T, D>, usize, &T, &D) -> ControlFlow<B>,
+    ) -> Result<MergeStep<B>, Error> {
+        self.merge.step_places(map_time, emit)
+    }
+
+    /// Whether supplying the next chunk of a run replaces another.
+    pub fn has_chunk(&self, input: usize) -> bool {
+        self.merge.has_chunk(input)
     }
 
     /// Supplies the next chunk of a run. Cancelling leaves nothing undone that cannot be asked for again.

@@ -4,6 +4,7 @@
 //! Always: a row outside its batch's description is never shown, on any path; an object that is missing, foreign or
 //! damaged is an error that names it. This layer knows no leases: who fetches makes sure that the object is kept.
 
+mod merge_ahead;
 mod merge_runs;
 mod run_reader;
 mod spans;
@@ -11,6 +12,7 @@ mod task;
 mod whole;
 mod window;
 
+pub use merge_ahead::MergeAhead;
 pub use merge_runs::MergeRuns;
 pub use run_reader::{BlockBytes, RunReader};
 pub use task::Task;

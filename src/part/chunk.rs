@@ -59,6 +59,12 @@ impl<K: Data, V: Data, T: Time, D: Diff> Chunk<K, V, T, D> {
         Ok(Self { columns: Arc::new(columns), marker: PhantomData })
     }
 
+    /// Whether both share their buffers: one is a clone of the other.
+    #[inline]
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.columns, &other.columns)
+    }
+
     /// The number of rows.
     pub fn len(&self) -> usize {
         self.columns.times.len()

@@ -32,6 +32,9 @@ pub enum MergeStep<B = ()> {
 /// fewer updates than this summing them early saves nothing worth it.
 const UPDATES_MAX_MIN: usize = 8_192;
 
+/// So many rows of an input are looked at together: then their keys come from memory at the same time, not one by one.
+const PREFIXES: usize = 32;
+
 /// A merge in progress.
 #[derive(Debug)]
 pub struct Merge<K: Data, V: Data, T: Time, D: Diff> {
@@ -52,49 +55,67 @@ pub struct Merge<K: Data, V: Data, T: Time, D: Diff> {
 #[derive(Debug)]
 struct Input<K: Data, V: Data, T: Time, D: Diff> {
     chunk: Option<Chunk<K, V, T, D>>,
+    /// The chunk's rows.
+    rows: usize,
     /// The next row of the chunk: the head. At its end, the chunk stays to be compared with the next one.
     row: usize,
     /// The key's prefix at the head.
     prefix: u64,
+    /// The prefixes of some rows of the chunk, from a multiple of their number on.
+    prefixes: [u64; PREFIXES],
     finished: bool,
 }
 
 /// The key and the value of the updates being collected.
 #[derive(Debug)]
 struct Group<K: Data, V: Data, T: Time, D: Diff> {
-    place: Place<K, V, T, D>,
+    /// They are in the chunk of this input.
+    input: usize,
+    /// Or in one that this input is done with.
+    held: Option<Chunk<K, V, T, D>>,
     row: usize,
     prefix: u64,
 }
 
-#[derive(Debug)]
-enum Place<K: Data, V: Data, T: Time, D: Diff> {
-    /// In the chunk of this input.
-    Input(usize),
-    /// In a chunk that its input is done with.
-    Held(Chunk<K, V, T, D>),
+impl<K: Data, V: Data, T: Time, D: Diff> Group<K, V, T, D> {
+    #[inline]
+    fn chunk<'a>(&'a self, inputs: &'a [Input<K, V, T, D>]) -> Option<&'a Chunk<K, V, T, D>> {
+        self.held.as_ref().or_else(|| inputs.get(self.input)?.chunk.as_ref())
+    }
 }
 
 impl<K: Data, V: Data, T: Time, D: Diff> Input<K, V, T, D> {
     /// The chunk, if it has a row left.
     #[inline]
     fn head(&self) -> Option<&Chunk<K, V, T, D>> {
-        self.chunk.as_ref().filter(|chunk| self.row < chunk.len())
+        if self.row < self.rows { self.chunk.as_ref() } else { None }
     }
 
     #[inline]
     fn needs_chunk(&self) -> bool {
-        !self.finished && self.head().is_none()
+        !self.finished && self.row >= self.rows
     }
 
-    /// The order of two heads. An input without one is behind all others.
+    /// The prefix of a row of the chunk, which comes after the one asked for before.
+    #[inline]
+    fn prefix(chunk: &Chunk<K, V, T, D>, prefixes: &mut [u64; PREFIXES], row: usize) -> u64 {
+        if row.is_multiple_of(PREFIXES) {
+            prefixes.iter_mut().zip(row..chunk.len()).for_each(|(prefix, row)| *prefix = K::prefix(chunk.key(row)));
+        }
+        prefixes[row % PREFIXES]
+    }
+
+    /// What the tournament goes by first. An input without a head is behind all others.
+    #[inline]
+    fn rank(&self) -> u64 {
+        if self.row < self.rows { self.prefix } else { u64::MAX }
+    }
+
+    /// The order of two heads of the same rank.
     #[inline]
     fn compare(&self, other: &Self) -> Ordering {
         match (self.head(), other.head()) {
-            (Some(a), Some(b)) => {
-                let keys_and_values = || compare_rows(a, self.row, b, other.row);
-                self.prefix.cmp(&other.prefix).then_with(keys_and_values)
-            }
+            (Some(a), Some(b)) => compare_rows(a, self.row, b, other.row),
             (a, b) => a.is_none().cmp(&b.is_none()),
         }
     }
@@ -117,7 +138,7 @@ fn out_of_order(input: usize) -> Error {
 impl<K: Data, V: Data, T: Time, D: Diff> Merge<K, V, T, D> {
     /// A merge of so many inputs, none of which has a chunk yet.
     pub fn new(inputs: usize) -> Self {
-        let input = || Input { chunk: None, row: 0, prefix: 0, finished: false };
+        let input = || Input { chunk: None, rows: 0, row: 0, prefix: 0, prefixes: [0; PREFIXES], finished: false };
         Self {
             inputs: std::iter::repeat_with(input).take(inputs).collect(),
             tournament: None,
@@ -137,19 +158,24 @@ impl<K: Data, V: Data, T: Time, D: Diff> Merge<K, V, T, D> {
         if chunk.is_empty() {
             return Ok(());
         }
-        state.row = 0;
-        state.prefix = K::prefix(chunk.key(0));
+        (state.row, state.rows) = (0, chunk.len());
+        state.prefix = Input::prefix(&chunk, &mut state.prefixes, 0);
         if let Some(last) = state.chunk.replace(chunk.clone()) {
             if compare_rows(&last, last.len() - 1, &chunk, 0) == Ordering::Greater {
                 return Err(out_of_order(input));
             }
             if let Some(group) = &mut self.group
-                && matches!(group.place, Place::Input(place) if place == input)
+                && group.input == input
             {
-                group.place = Place::Held(last);
+                group.held.get_or_insert(last);
             }
         }
         Ok(())
+    }
+
+    /// Whether a chunk of the input is in memory.
+    pub fn has_chunk(&self, input: usize) -> bool {
+        self.inputs.get(input).is_some_and(|input| input.chunk.is_some())
     }
 
     /// Says that an input has no further chunk.
@@ -163,8 +189,18 @@ impl<K: Data, V: Data, T: Time, D: Diff> Merge<K, V, T, D> {
     /// drop the update; `emit` gets each row of the result. After an error, which is `Corrupt`, the merge is of no use.
     pub fn step<B>(
         &mut self,
-        mut map_time: impl FnMut(usize, T) -> Option<T>,
+        map_time: impl FnMut(usize, T) -> Option<T>,
         mut emit: impl FnMut(K::Ref<'_>, V::Ref<'_>, &T, &D) -> ControlFlow<B>,
+    ) -> Result<MergeStep<B>, Error> {
+        self.step_places(map_time, |_, chunk, row, time, diff| emit(chunk.key(row), chunk.value(row), time, diff))
+    }
+
+    /// As [`Merge::step`]; but `emit` gets of each row an input, the chunk of it that has the row's key and value, and where
+    /// in the chunk they are.
+    pub fn step_places<B>(
+        &mut self,
+        mut map_time: impl FnMut(usize, T) -> Option<T>,
+        mut emit: impl FnMut(usize, &Chunk<K, V, T, D>, usize, &T, &D) -> ControlFlow<B>,
     ) -> Result<MergeStep<B>, Error> {
         loop {
             if let ControlFlow::Break(value) = self.emit(&mut emit) {
@@ -178,7 +214,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Merge<K, V, T, D> {
             match (first, &self.group) {
                 (Some(first), None) => {
                     let Input { row, prefix, .. } = self.inputs[first];
-                    self.group = Some(Group { place: Place::Input(first), row, prefix });
+                    self.group = Some(Group { input: first, held: None, row, prefix });
                     self.absorb(first, &mut map_time)?;
                 }
                 (Some(first), Some(group)) if self.belongs(first, group) => self.absorb(first, &mut map_time)?,
@@ -193,16 +229,15 @@ impl<K: Data, V: Data, T: Time, D: Diff> Merge<K, V, T, D> {
 
     /// Emits what is left of a complete group.
     #[inline]
-    fn emit<B>(&mut self, emit: &mut impl FnMut(K::Ref<'_>, V::Ref<'_>, &T, &D) -> ControlFlow<B>) -> ControlFlow<B> {
+    fn emit<B>(
+        &mut self,
+        emit: &mut impl FnMut(usize, &Chunk<K, V, T, D>, usize, &T, &D) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
         if let (Some(emitted), Some(group)) = (&mut self.emitted, &self.group) {
-            let chunk = match &group.place {
-                Place::Input(input) => self.inputs[*input].chunk.as_ref(),
-                Place::Held(chunk) => Some(chunk),
-            };
-            if let Some(chunk) = chunk {
+            if let Some(chunk) = group.chunk(&self.inputs) {
                 for (time, diff) in &self.updates[*emitted..] {
                     *emitted += 1;
-                    emit(chunk.key(group.row), chunk.value(group.row), time, diff)?;
+                    emit(group.input, chunk, group.row, time, diff)?;
                 }
             }
             self.emitted = None;
@@ -223,13 +258,15 @@ impl<K: Data, V: Data, T: Time, D: Diff> Merge<K, V, T, D> {
                 if let Some(input) = inputs.iter().position(Input::needs_chunk) {
                     return Err(input);
                 }
-                self.tournament = Some(Tournament::new(inputs.len(), less));
+                self.tournament = Some(Tournament::new(inputs.iter().map(Input::rank), less));
             }
             Some(tournament) if self.stale => {
-                if let Some(input) = tournament.winner().filter(|winner| inputs[*winner].needs_chunk()) {
-                    return Err(input);
+                if let Some(winner) = tournament.winner() {
+                    if inputs[winner].needs_chunk() {
+                        return Err(winner);
+                    }
+                    tournament.replay(inputs[winner].rank(), less);
                 }
-                tournament.replay(less);
             }
             Some(_) => {}
         }
@@ -241,14 +278,13 @@ impl<K: Data, V: Data, T: Time, D: Diff> Merge<K, V, T, D> {
     #[inline]
     fn belongs(&self, input: usize, group: &Group<K, V, T, D>) -> bool {
         let Input { chunk, row, prefix, .. } = &self.inputs[input];
-        let place = match &group.place {
-            Place::Input(place) => self.inputs[*place].chunk.as_ref(),
-            Place::Held(chunk) => Some(chunk),
-        };
-        let (Some(chunk), Some(place)) = (chunk, place) else {
+        if *prefix != group.prefix {
+            return false;
+        }
+        let (Some(chunk), Some(place)) = (chunk, group.chunk(&self.inputs)) else {
             return false;
         };
-        *prefix == group.prefix && compare_rows(chunk, *row, place, group.row) == Ordering::Equal
+        compare_rows(chunk, *row, place, group.row) == Ordering::Equal
     }
 
     /// Takes the head of an input and the rows of its chunk that follow with the same key and value.
@@ -269,10 +305,10 @@ impl<K: Data, V: Data, T: Time, D: Diff> Merge<K, V, T, D> {
                 self.updates.push((time, chunk.diff(input.row)));
             }
             input.row += 1;
-            if input.row == chunk.len() {
+            if input.row == input.rows {
                 return Ok(());
             }
-            let prefix = K::prefix(chunk.key(input.row));
+            let prefix = Input::prefix(chunk, &mut input.prefixes, input.row);
             let rows = || compare_rows(chunk, input.row, chunk, input.row - 1);
             let order = prefix.cmp(&input.prefix).then_with(rows);
             input.prefix = prefix;

@@ -8,16 +8,33 @@
 pub(super) struct Tournament {
     /// At `0` the winner; at each inner node of the tree the loser of the match that was played there. The children of
     /// node `i` are `2i` and `2i + 1`; from `n` on they are the players.
-    nodes: Vec<usize>,
+    nodes: Vec<Player>,
+}
+
+/// A player, and what is known of its head without looking at it: a smaller prefix is less.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Player {
+    pub(super) prefix: u64,
+    pub(super) index: usize,
+}
+
+impl Player {
+    /// `less` decides between equal prefixes.
+    #[inline]
+    fn beats(self, other: Self, less: &impl Fn(usize, usize) -> bool) -> bool {
+        if self.prefix == other.prefix { less(self.index, other.index) } else { self.prefix < other.prefix }
+    }
 }
 
 impl Tournament {
-    pub(super) fn new(players: usize, less: impl Fn(usize, usize) -> bool) -> Self {
-        let mut nodes = vec![0; players];
-        let mut winners: Vec<usize> = (0..players).chain(0..players).collect();
-        for node in (1..players).rev() {
+    /// Players with these prefixes.
+    pub(super) fn new(prefixes: impl Iterator<Item = u64>, less: impl Fn(usize, usize) -> bool) -> Self {
+        let players: Vec<_> = prefixes.enumerate().map(|(index, prefix)| Player { prefix, index }).collect();
+        let mut nodes = vec![Player::default(); players.len()];
+        let mut winners = players.repeat(2);
+        for node in (1..players.len()).rev() {
             let (a, b) = (winners[2 * node], winners[2 * node + 1]);
-            let (winner, loser) = if less(b, a) { (b, a) } else { (a, b) };
+            let (winner, loser) = if b.beats(a, &less) { (b, a) } else { (a, b) };
             winners[node] = winner;
             nodes[node] = loser;
         }
@@ -30,20 +47,23 @@ impl Tournament {
     /// The least player; `None` if there are none.
     #[inline]
     pub(super) fn winner(&self) -> Option<usize> {
-        self.nodes.first().copied()
+        self.nodes.first().map(|winner| winner.index)
     }
 
-    /// Ranks the winner again, whose head has changed.
+    /// Ranks the winner again, whose head has changed and has this prefix.
     #[inline]
-    pub(super) fn replay(&mut self, less: impl Fn(usize, usize) -> bool) {
-        let Some(mut winner) = self.winner() else {
+    pub(super) fn replay(&mut self, prefix: u64, less: impl Fn(usize, usize) -> bool) {
+        let Some(index) = self.winner() else {
             return;
         };
-        let mut node = (winner + self.nodes.len()) / 2;
+        let mut winner = Player { prefix, index };
+        let mut node = (index + self.nodes.len()) / 2;
         while node > 0 {
-            if less(self.nodes[node], winner) {
-                std::mem::swap(&mut self.nodes[node], &mut winner);
-            }
+            let loser = self.nodes[node];
+            // Who wins is anybody's guess: two moves on a condition, not a branch.
+            let beaten = loser.beats(winner, &less);
+            self.nodes[node] = if beaten { winner } else { loser };
+            winner = if beaten { loser } else { winner };
             node /= 2;
         }
         self.nodes[0] = winner;

@@ -3,19 +3,15 @@
 //! Always: rows come in the order of (key, value, time), each of these once, none with a diff of zero, compared as values
 //! and not as bytes. What the rows were read from is leased until the cursor is done or dropped.
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::codec::{Data, Diff, Time};
 use crate::error::Error;
-use crate::fetch::{MergeRuns, RunReader, Window};
+use crate::fetch::{MergeAhead, RunReader};
 use crate::machine::{Context, Machine};
-use crate::part::{EncodeOptions, MergeStep, PartStats, SortedPartWriter};
+use crate::part::{EncodeOptions, PartStats, SortedPartWriter};
 
 use super::{FetchedPart, LeasedPart};
-
-/// Rows that one call gives at most.
-const ROWS_MAX: usize = 8_192;
 
 /// Rows of a part that an audit looks at, at most: spread evenly.
 const AUDITED_ROWS_MAX: usize = 1_024;
@@ -30,9 +26,7 @@ const AUDITED_ROWS_MAX: usize = 1_024;
 /// It may be dropped at any moment.
 pub struct Cursor<K: Data, V: Data, T: Time, D: Diff> {
     context: Arc<Context>,
-    merge: MergeRuns<K, V, T, D>,
-    /// Of each run: what the reader sees of it.
-    windows: Vec<Window<T>>,
+    merge: MergeAhead<K, V, T, D>,
     /// Leases of all parts; none once all rows were given.
     leases: Vec<LeasedPart<T>>,
     done: bool,
@@ -48,8 +42,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> Cursor<K, V, T, D> {
         };
         let windows = runs.iter().filter_map(|run| run.first()).map(|part| part.reading().window.clone()).collect();
         let readers = runs.iter().filter(|run| !run.is_empty()).map(reader).collect();
-        let merge = MergeRuns::new(readers, context.config.cursor_bytes_max, context.runtime.clone());
-        Self { context, merge, windows, leases: runs.into_iter().flatten().collect(), done: false }
+        let merge = MergeAhead::new(readers, windows, context.config.cursor_bytes_max, context.runtime.clone());
+        Self { context, merge, leases: runs.into_iter().flatten().collect(), done: false }
     }
 
     /// The next rows, at least one; `None` at the end.
@@ -63,43 +57,26 @@ impl<K: Data, V: Data, T: Time, D: Diff> Cursor<K, V, T, D> {
 
     /// Adds the next rows to `rows`; whether there were any.
     pub(super) async fn next_into(&mut self, rows: &mut Vec<((K, V), T, D)>) -> Result<bool, Error> {
-        let enough = rows.len() + ROWS_MAX;
-        loop {
-            if self.done {
+        if self.done {
+            return Ok(false);
+        }
+        let error = match self.context.within(self.merge.next()).await {
+            Ok(Some(piece)) => {
+                rows.extend(piece.rows());
+                return Ok(true);
+            }
+            Ok(None) => {
+                self.end();
                 return Ok(false);
             }
-            let step = match self.merge_into(rows, enough) {
-                Ok(MergeStep::NeedChunk(input)) => self.supply(input).await,
-                Ok(MergeStep::Paused(())) => return Ok(true),
-                Ok(MergeStep::Done) => {
-                    self.end();
-                    return Ok(rows.len() + ROWS_MAX > enough);
-                }
-                Err(error) => Err(error),
-            };
-            if let Err(error) = step {
-                let error = match self.leases.first() {
-                    Some(part) => part.ledger().explain(error).await,
-                    None => error,
-                };
-                self.end();
-                return Err(error);
-            }
-        }
-    }
-
-    async fn supply(&mut self, input: usize) -> Result<(), Error> {
-        let context = Arc::clone(&self.context);
-        context.within(self.merge.supply(input)).await
-    }
-
-    fn merge_into(&mut self, rows: &mut Vec<((K, V), T, D)>, enough: usize) -> Result<MergeStep, Error> {
-        let windows = &self.windows;
-        let show = |input: usize, time: T| windows.get(input).and_then(|window: &Window<T>| window.show(time));
-        self.merge.step(show, |key, value, time, diff| {
-            rows.push(((K::from_ref(key), V::from_ref(value)), time.clone(), diff.clone()));
-            if rows.len() >= enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })
+            Err(error) => error,
+        };
+        let error = match self.leases.first() {
+            Some(part) => part.ledger().explain(error).await,
+            None => error,
+        };
+        self.end();
+        Err(error)
     }
 
     /// Gives the leases back.
