@@ -103,10 +103,25 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
         Ok(())
     }
 
+    /// The same where no more rows come, unless they are so few that they may stay inline.
+    pub(super) async fn seal_rest(&mut self) -> Result<(), Error> {
+        if self.rows.rows() == 0 || self.is_small() {
+            return Ok(());
+        }
+        self.await_upload().await?;
+        self.begin_upload();
+        Ok(())
+    }
+
     fn begin_upload(&mut self) {
         let rows = std::mem::take(&mut self.rows);
         let (context, shard) = (Arc::clone(&self.context), self.shard);
         self.upload = Some(self.context.runtime.spawn(async move { upload_run(&context, shard, rows).await }));
+    }
+
+    fn is_small(&self) -> bool {
+        let only = self.upload.is_none() && self.done.is_empty();
+        only && self.rows.bytes() <= self.context.config.inline_part_bytes_max
     }
 
     async fn await_upload(&mut self) -> Result<(), Error> {
@@ -150,9 +165,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
 
     /// Waits for what is under way and encodes the rest, inline where it is small.
     async fn collect(&mut self) -> Result<(), Error> {
-        let only = self.upload.is_none() && self.done.is_empty();
         let inline_bytes_max = self.context.config.inline_part_bytes_max;
-        if only && self.rows.bytes() <= inline_bytes_max {
+        if self.is_small() {
             // A small batch: no thread, no upload, no wait.
             let rows = std::mem::take(&mut self.rows);
             let encoded = rows.finish(&encode_options(&self.context.config))?;
@@ -169,10 +183,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
             self.done.push(vec![Part { location, meta: encoded.meta }]);
             return Ok(());
         }
-        self.await_upload().await?;
-        if self.rows.rows() > 0 {
-            self.begin_upload();
-        }
+        self.seal_rest().await?;
         self.await_upload().await
     }
 
