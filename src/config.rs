@@ -34,6 +34,9 @@ pub struct Config {
     /// Rows of one batch are sorted together, as one run of parts, up to this many bytes in memory. Default 48 MiB: a
     /// reader merges one run per append of that size, and a builder takes about three times as much.
     pub run_bytes_max: usize,
+    /// The memory in which the rows of a batch were collected is kept for the next batch, if they took no more than this
+    /// many bytes. Default 32 MiB, once per client: fresh memory of that size costs as much time as sorting the rows.
+    pub spare_rows_bytes_max: usize,
     /// The largest part, in encoded bytes, that is kept inside the log entry. Default 8 KiB: less than a round trip's
     /// worth of transfer.
     pub inline_part_bytes_max: usize,
@@ -160,6 +163,7 @@ impl Default for Config {
             compression: Compression::None,
             part_bytes_max: 12 * MIB,
             run_bytes_max: 48 * MIB,
+            spare_rows_bytes_max: 32 * MIB,
             inline_part_bytes_max: 8 * KIB,
             inline_total_bytes_max: MIB,
             inline_parts_max: 256,

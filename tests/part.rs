@@ -38,6 +38,16 @@ fn encode_small<K: Data, V: Data, T: Time>(rows: &[Row<K, V, T>], options: &Enco
     builder.sort().encode_small(options).unwrap()
 }
 
+/// The same in a builder that had other rows before.
+fn encode_again<K: Data, V: Data, T: Time>(rows: &[Row<K, V, T>], options: &EncodeOptions) -> Option<EncodedPart<T>> {
+    let mut builder = PartBuilder::<K, V, T, i64>::new();
+    rows.iter().take(7).for_each(|((k, v), time, diff)| builder.push(k.as_ref(), v.as_ref(), time, diff).unwrap());
+    let mut builder = builder.sort().into_empty();
+    assert_eq!((builder.rows(), builder.bytes()), (0, 0));
+    rows.iter().for_each(|((k, v), time, diff)| builder.push(k.as_ref(), v.as_ref(), time, diff).unwrap());
+    builder.finish(options).unwrap()
+}
+
 fn decode<K: Data, V: Data, T: Time>(part: &EncodedPart<T>) -> Vec<Row<K, V, T>> {
     let chunks = decode_part::<K, V, T, i64>(part.bytes.clone(), &part.meta).unwrap();
     chunks.iter().flat_map(|chunk| chunk.rows().collect::<Vec<_>>()).collect()
@@ -61,6 +71,7 @@ fn check<K: Data, V: Data, T: Time>(rows: &[Row<K, V, T>], options: &EncodeOptio
     };
     check_part::<K, V, T>(&part, &expected, options);
     check_part::<K, V, T>(&small, &expected, options);
+    assert_eq!(encode_again(rows, options).unwrap().bytes, part.bytes);
     assert_eq!(part.meta.format, PartFormat::ArrowIpc);
     let fits = expected.len() <= options.chunk_rows_max;
     assert_eq!(small.meta.format == PartFormat::ArrowMessage, fits, "{:?}", small.meta);
@@ -108,6 +119,14 @@ proptest! {
 
     #[test]
     fn strings_at_u64(rows in rows("[ab]{0,3}", "[a-zé]{0,20}", 0u64..4), options in any_options()) {
+        check(&rows, &options);
+    }
+
+    #[test]
+    fn strings_that_begin_alike(
+        rows in rows("(same eight bytes|seven b|é|日本|\0)?[abé\0]{0,9}", "[a-c]{0,2}", 0u64..2),
+        options in any_options(),
+    ) {
         check(&rows, &options);
     }
 

@@ -3,6 +3,8 @@
 
 #[path = "writing/contention.rs"]
 mod contention;
+#[path = "writing/large.rs"]
+mod large;
 #[path = "support/stage.rs"]
 mod stage;
 #[path = "writing/upkeep.rs"]

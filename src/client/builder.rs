@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::config::Config;
 use crate::error::Error;
-use crate::machine::{Context, Life};
+use crate::machine::{Context, Life, Spare};
 use crate::store::{Consensus, HedgingStore, ObjectCache, ObjectLog, qualify};
 
 use super::url::{self, LogPlace, Place};
@@ -179,6 +179,7 @@ impl ClientBuilder {
             upkeep,
             pulse,
             life: Life::default(),
+            spare_rows: Spare::default(),
         });
         let inflight = InflightPool::new(context.config.inflight_bytes_max);
         let (shards, runtimes) = (Mutex::new(HashMap::new()), Mutex::new(runtimes));

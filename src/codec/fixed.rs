@@ -99,6 +99,10 @@ where
         let array = FixedSizeBinaryArray::try_new(WIDTH as i32, bytes, None);
         Ok(Arc::new(array.map_err(|error| EncodeError(error.to_string()))?))
     }
+
+    fn clear(&mut self) {
+        self.values.clear();
+    }
 }
 
 impl FixedCodec for Uuid {

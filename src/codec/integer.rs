@@ -85,6 +85,10 @@ where
         let array = PrimitiveArray::<I::Arrow>::try_new(values, None);
         Ok(Arc::new(array.map_err(|error| EncodeError(error.to_string()))?))
     }
+
+    fn clear(&mut self) {
+        self.0.clear();
+    }
 }
 
 /// `flip` is the sign bit: with it inverted, the bits of a signed integer are in the order of its values.

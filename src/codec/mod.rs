@@ -153,6 +153,11 @@ pub trait Builder<C: Codec>: Default + Send + Sync + fmt::Debug {
     /// The array of type [`Codec::data_type`], and an empty builder again. An error if the sum of the sizes is
     /// beyond what [`Codec::size`] says, or a value's own encoding fails.
     fn finish(&mut self) -> Result<ArrayRef, EncodeError>;
+
+    /// Forgets all values. What is used for many rows keeps its memory for the next.
+    fn clear(&mut self) {
+        *self = Self::default();
+    }
 }
 
 /// The array as the concrete type that a codec writes, with its length checked against the mask.

@@ -93,6 +93,11 @@ impl<C: Codec> Builder<Option<C>> for OptionBuilder<C> {
         let array = StructArray::try_new(fields::<C>(), vec![self.some.finish()?], nulls);
         Ok(Arc::new(array.map_err(|error| EncodeError(error.to_string()))?))
     }
+
+    fn clear(&mut self) {
+        self.present.clear();
+        self.some.clear();
+    }
 }
 
 fn fields<C: Codec>() -> Fields {

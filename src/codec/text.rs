@@ -95,6 +95,11 @@ impl Builder<String> for TextBuilder {
         let array = StringArray::try_new(offsets(&ends)?, Buffer::from_vec(text.into_bytes()), None);
         Ok(Arc::new(array.map_err(|error| EncodeError(error.to_string()))?))
     }
+
+    fn clear(&mut self) {
+        self.text.clear();
+        self.ends.clear();
+    }
 }
 
 /// Collects byte strings, one after the other in one buffer.
@@ -138,6 +143,11 @@ where
         let Self { bytes, ends } = std::mem::replace(self, next);
         let array = BinaryArray::try_new(offsets(&ends)?, Buffer::from_vec(bytes), None);
         Ok(Arc::new(array.map_err(|error| EncodeError(error.to_string()))?))
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
     }
 }
 

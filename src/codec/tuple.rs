@@ -83,6 +83,11 @@ macro_rules! tuple {
                 let array = StructArray::try_new(fields, vec![$(self.builders.$index.finish()?),+], None);
                 Ok(Arc::new(array.map_err(|error| EncodeError(error.to_string()))?))
             }
+
+            fn clear(&mut self) {
+                self.len = 0;
+                $(self.builders.$index.clear();)+
+            }
         }
 
         impl<$($name: Codec),+> Codec for ($($name,)+) {

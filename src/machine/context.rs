@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::ids::blob_name;
 use crate::store::{Consensus, ObjectCache};
 
+use super::Spare;
 use super::carried::{Carried, Within};
 
 /// Whatever keeps a client's threads running: each handle has one.
@@ -102,6 +103,8 @@ pub struct Context {
     pub cache: Option<ObjectCache>,
     /// Requests for parts that may still be begun: [`Config::fetches_max`] less those under way.
     pub fetches: Semaphore,
+    /// What the rows of a batch were collected in, for the next: [`Config::spare_rows_bytes_max`] at most.
+    pub spare_rows: Spare,
 }
 
 /// Names the store, and no credentials.

@@ -16,6 +16,7 @@ mod context;
 mod follow;
 mod objects;
 mod retry;
+mod spare;
 mod write_entry;
 
 use std::collections::VecDeque;
@@ -27,6 +28,7 @@ use tokio::sync::{Notify, oneshot, watch};
 pub use context::{Context, KeepAlive, Life};
 pub use follow::{Follow, Health};
 pub use retry::Retry;
+pub use spare::Spare;
 
 use crate::codec::Time;
 use crate::error::Error;

@@ -99,7 +99,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> PartBuilder<K, V, T, D> {
         let value = |row: u32| values.get(row as usize);
         let time = |row: u32| &times[row as usize];
         // First by numbers alone, which is several times faster; what they cannot tell apart then by the rows themselves.
-        order.sort_unstable();
+        order.sort_unstable_by_key(|(prefix, _)| *prefix);
         for ties in order.chunk_by_mut(|a, b| a.0 == b.0).filter(|ties| ties.len() > 1) {
             ties.sort_unstable_by(|a, b| {
                 let values = || value(a.1).cmp(&value(b.1));
@@ -120,18 +120,15 @@ impl<K: Data, V: Data, T: Time, D: Diff> PartBuilder<K, V, T, D> {
                 rows.push((group[0].1, sum));
             }
         }
-        SortedRows { keys: self.keys, values: self.values, times: self.times, sizes: self.sizes, rows }
+        SortedRows { columns: self, rows }
     }
 }
 
 /// Updates in order: what the parts of a run are cut from, by several threads at once.
 #[derive(Debug)]
 pub struct SortedRows<K: Data, V: Data, T: Time, D: Diff> {
-    keys: K::Builder,
-    values: V::Builder,
-    times: Vec<T>,
-    /// The size of each row, as it was added: computing it again would wait for memory twice.
-    sizes: Vec<u32>,
+    /// The updates as they came. Their sizes are of use: computing them again would wait for memory twice.
+    columns: PartBuilder<K, V, T, D>,
     /// Where each row lies, and its sum of diffs.
     rows: Vec<(u32, D)>,
 }
@@ -150,7 +147,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> SortedRows<K, V, T, D> {
         let mut ranges = Vec::with_capacity(parts);
         let (mut start, mut bytes) = (0, 0);
         for (index, (row, _)) in self.rows.iter().enumerate() {
-            bytes += self.sizes[*row as usize] as usize;
+            bytes += self.columns.sizes[*row as usize] as usize;
             if bytes >= part_bytes {
                 ranges.push(start..index + 1);
                 (start, bytes) = (index + 1, 0);
@@ -168,7 +165,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> SortedRows<K, V, T, D> {
             return Ok(None);
         };
         let mut writer = SortedPartWriter::<K, V, T, D>::with_capacity(options, self.bytes(rows))?;
-        writer.gather(rows, &self.sizes, &self.keys, &self.values, &self.times)?;
+        let PartBuilder { keys, values, times, sizes, .. } = &self.columns;
+        writer.gather(rows, sizes, keys, values, times)?;
         writer.finish()
     }
 
@@ -179,11 +177,26 @@ impl<K: Data, V: Data, T: Time, D: Diff> SortedRows<K, V, T, D> {
             return self.encode(0..self.rows.len(), options);
         }
         let mut writer = SortedPartWriter::<K, V, T, D>::message(options)?;
-        writer.gather(&self.rows, &self.sizes, &self.keys, &self.values, &self.times)?;
+        let PartBuilder { keys, values, times, sizes, .. } = &self.columns;
+        writer.gather(&self.rows, sizes, keys, values, times)?;
         writer.finish()
     }
 
+    /// A builder of no rows in the memory of these.
+    pub fn into_empty(self) -> PartBuilder<K, V, T, D> {
+        let mut columns = self.columns;
+        let PartBuilder { keys, values, times, diffs, sizes, order, bytes } = &mut columns;
+        keys.clear();
+        values.clear();
+        times.clear();
+        diffs.clear();
+        sizes.clear();
+        order.clear();
+        *bytes = 0;
+        columns
+    }
+
     fn bytes(&self, rows: &[(u32, D)]) -> usize {
-        rows.iter().map(|(row, _)| self.sizes[*row as usize] as usize).sum()
+        rows.iter().map(|(row, _)| self.columns.sizes[*row as usize] as usize).sum()
     }
 }

@@ -25,6 +25,9 @@ use super::batch::remove_later;
 /// The rows for which room is made because an iterator says that it has them. What it says need not be true.
 const RESERVED_ROWS_MAX: usize = 1 << 16;
 
+/// Fewer rows are collected in memory of their own: the allocator has that at hand.
+const SPARE_ROWS_MIN: usize = 1 << 12;
+
 /// Collects rows into a [`Batch`].
 ///
 /// Dropping it half-way removes what it has uploaded, as far as storage lets it.
@@ -62,6 +65,11 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
 
     /// Makes room for so many rows, or some of them: more are more than anyone counts on.
     pub(super) fn reserve(&mut self, rows: usize) {
+        if rows >= SPARE_ROWS_MIN
+            && let Some(spare) = self.context.spare_rows.take()
+        {
+            self.rows = spare;
+        }
         self.rows.reserve(rows.min(RESERVED_ROWS_MAX));
     }
 
@@ -90,10 +98,30 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
     /// Hands the rows collected so far over to be sorted, encoded and uploaded, once the run before is.
     pub(super) async fn seal(&mut self) -> Result<(), Error> {
         self.await_upload().await?;
+        self.begin_upload();
+        self.rows = self.context.spare_rows.take().unwrap_or_default();
+        Ok(())
+    }
+
+    /// The same where no more rows come, unless they are so few that they may stay inline.
+    pub(super) async fn seal_rest(&mut self) -> Result<(), Error> {
+        if self.rows.rows() == 0 || self.is_small() {
+            return Ok(());
+        }
+        self.await_upload().await?;
+        self.begin_upload();
+        Ok(())
+    }
+
+    fn begin_upload(&mut self) {
         let rows = std::mem::take(&mut self.rows);
         let (context, shard) = (Arc::clone(&self.context), self.shard);
         self.upload = Some(self.context.runtime.spawn(async move { upload_run(&context, shard, rows).await }));
-        Ok(())
+    }
+
+    fn is_small(&self) -> bool {
+        let only = self.upload.is_none() && self.done.is_empty();
+        only && self.rows.bytes() <= self.context.config.inline_part_bytes_max
     }
 
     async fn await_upload(&mut self) -> Result<(), Error> {
@@ -137,9 +165,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
 
     /// Waits for what is under way and encodes the rest, inline where it is small.
     async fn collect(&mut self) -> Result<(), Error> {
-        let only = self.upload.is_none() && self.done.is_empty();
         let inline_bytes_max = self.context.config.inline_part_bytes_max;
-        if only && self.rows.bytes() <= inline_bytes_max {
+        if self.is_small() {
             // A small batch: no thread, no upload, no wait.
             let (sorted, options) = (std::mem::take(&mut self.rows).sort(), encode_options(&self.context.config));
             let Some(small) = sorted.encode_small(&options)? else {
@@ -155,9 +182,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
             }
             return Ok(());
         }
-        if self.rows.rows() > 0 {
-            self.seal().await?;
-        }
+        self.seal_rest().await?;
         self.await_upload().await
     }
 
@@ -210,6 +235,7 @@ async fn upload_run<K: Data, V: Data, T: Time, D: Diff>(
     rows: PartBuilder<K, V, T, D>,
 ) -> Result<Run<T>, Error> {
     let part_bytes_max = context.config.part_bytes_max;
+    let may_keep = rows.bytes() <= context.config.spare_rows_bytes_max;
     let sort = move || {
         let sorted = rows.sort();
         let ranges = sorted.cut(part_bytes_max);
@@ -230,9 +256,13 @@ async fn upload_run<K: Data, V: Data, T: Time, D: Diff>(
         }
     };
     let uploads = stream::iter(ranges).map(upload).buffered(context.config.uploads_max.max(1));
+    let uploads: Vec<Result<Option<Part<T>>, Error>> = uploads.collect().await;
+    if let Some(sorted) = Arc::into_inner(sorted).filter(|_| may_keep) {
+        context.spare_rows.keep(sorted.into_empty());
+    }
     let mut run = Run::new();
     let mut failed = None;
-    for uploaded in uploads.collect::<Vec<Result<Option<Part<T>>, Error>>>().await {
+    for uploaded in uploads {
         match uploaded {
             Ok(part) => run.extend(part),
             Err(error) => failed = failed.or(Some(error)),

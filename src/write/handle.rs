@@ -289,9 +289,9 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
         I: IntoIterator<Item = ((K, V), T, D)>,
     {
         let mut builder = self.batch_builder(lower);
-        let rows = rows.into_iter();
+        let mut rows = rows.into_iter();
         builder.reserve(rows.size_hint().0);
-        for ((key, value), time, diff) in rows {
+        for ((key, value), time, diff) in rows.by_ref() {
             if upper.less_equal(&time) {
                 let message = format!("a row at {time:?} is beyond the new upper {:?}", upper.elements());
                 return Err(Error::invalid(message).of_shard(self.machine.shard()));
@@ -300,6 +300,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
                 builder.seal().await?;
             }
         }
+        builder.seal_rest().await?;
+        drop(rows); // which frees what it holds while others sort
         builder.finish(upper).await
     }
 
