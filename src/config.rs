@@ -28,8 +28,8 @@ pub struct Config {
 
     /// How parts are compressed when written. Default none.
     pub compression: Compression,
-    /// A part is closed when its rows take this many bytes in memory. Default 12 MiB: a few fit in flight at once within
-    /// `inflight_bytes_max`, and one request per part still fills a disk or network pipe.
+    /// A part is closed when its rows take this many bytes in memory. Default 12 MiB: a few fit in flight at once
+    /// within `inflight_bytes_max`, and one request per part still fills a disk or network pipe.
     pub part_bytes_max: usize,
     /// Rows of one batch are sorted together, as one run of parts, up to this many bytes in memory. Default 48 MiB: a
     /// reader merges one run per append of that size, and a builder takes about three times as much.
@@ -43,8 +43,8 @@ pub struct Config {
     /// The bytes of inline parts that a shard's state may hold before compaction moves them to objects. Default 1 MiB:
     /// what every opener of the shard reads along.
     pub inline_total_bytes_max: usize,
-    /// The inline parts that a shard's state may hold before compaction moves them to an object. Default 256: a commit that
-    /// compacts, and an object, for every so many small appends.
+    /// The inline parts that a shard's state may hold before compaction moves them to an object. Default 256: a commit
+    /// that compacts, and an object, for every so many small appends.
     pub inline_parts_max: usize,
     /// Parts of one run that are encoded and uploaded at once. Default 4: as many threads as that work for one batch.
     pub uploads_max: usize,
@@ -61,8 +61,8 @@ pub struct Config {
     /// A reader stops trusting its lease this long before others may expire it, at most a quarter of the lease. Default
     /// 1 minute: more than clocks of a cluster differ by.
     pub lease_margin: Duration,
-    /// A lapse after which the record that a writer keeps for settling lost answers is dropped. Default 1 day: far longer
-    /// than any commit's deadline.
+    /// A lapse after which the record that a writer keeps for settling lost answers is dropped. Default 1 day: far
+    /// longer than any commit's deadline.
     pub writer_retention: Duration,
     /// A reader that holds more SeqNos than this is reported. Default 1,000.
     pub reader_holds_warning: usize,
@@ -101,7 +101,8 @@ pub struct Config {
     /// How often garbage is deleted, at most. Default 1 s: a busy shard records one deletion per second, not one per
     /// compaction.
     pub sweep_interval: Duration,
-    /// Objects that one sweep step deletes before it records them as gone. Default 256: bounds a step after a long hold.
+    /// Objects that one sweep step deletes before it records them as gone. Default 256: bounds a step after a long
+    /// hold.
     pub sweep_step_objects_max: usize,
     /// Deletions of a sweep under way at once. Default 16.
     pub sweep_concurrency: usize,
@@ -110,39 +111,41 @@ pub struct Config {
     pub orphan_age_min: Duration,
     /// How often a process looks for such objects in one shard. Default 6 hours: it lists the shard's folder.
     pub leak_sweep_interval: Duration,
-    /// Whether this client compacts, collects and writes rollups. Default true. A client that must only read says false.
+    /// Whether this client compacts, collects and writes rollups. Default true. Who must only read says false.
     pub maintain: bool,
-    /// Whether this client compacts, where it maintains: after its own appends, and those of others that it is to maintain
-    /// (`Shard::maintain`). Default true.
+    /// Whether this client compacts, where it maintains: after its own appends, and those of others that it is to
+    /// maintain (`Shard::maintain`). Default true.
     pub compact: bool,
     /// How many adjacent batches of one size class are merged at once. Default 8: each row is rewritten about
     /// log8(rows per append) times, a reader merges at most 7 runs per class.
     pub compaction_fan_in: usize,
-    /// Bytes that must become free, by estimate, before batches are merged for no other reason than that the since has moved
-    /// on. Default 512 KiB: a merge costs some requests and a commit, as much as storing this for a while.
+    /// Bytes that must become free, by estimate, before batches are merged for no other reason than that the since has
+    /// moved on. Default 512 KiB: a merge costs some requests and a commit, as much as storing this for a while.
     pub collapse_bytes_min: usize,
-    /// The memory that one compaction may use for decoded blocks, in bytes, but at least two rows of the widest. Default
-    /// 64 MiB: some 60 runs in one merge; more, or wider rows, are merged in groups. One part of output comes to it.
+    /// The memory that one compaction may use for decoded blocks, in bytes, but at least two rows of the widest.
+    /// Default 64 MiB: some 60 runs in one merge; more, or wider rows, are merged in groups. One part of output comes
+    /// to it.
     pub compaction_bytes_max: usize,
     /// Threads that compact, for the whole client. Default 1.
     pub compaction_threads: usize,
 
     /// Bytes of parts that all sources of a client may have in flight together, decoded size. Default 64 MiB.
     pub inflight_bytes_max: usize,
-    /// Requests for parts that a client has under way at once; `inflight_bytes_max` bounds their bytes. Default 256: 5,500
-    /// requests per second, what a bucket answers to one prefix, at 45 ms each. A fetch beyond it waits its turn.
+    /// Requests for parts that a client has under way at once; `inflight_bytes_max` bounds their bytes. Default 256:
+    /// 5,500 requests per second, what a bucket answers to one prefix, at 45 ms each. A fetch beyond it waits its turn.
     pub fetches_max: usize,
     /// A second request is sent for an object, or a range of one, of which not all is there after this time; what comes
     /// first is taken. Default none: a directory has no use for it, and for a bucket it depends on the distance. About
     /// three times what most requests take is a good value. A read that is asked twice may take twice the memory.
     pub hedge_delay: Option<Duration>,
-    /// The share of requests for objects that may be asked a second time, from 0 to 1. Default 0.05: one in twenty is more
-    /// than are slow for a reason of their own; where all are slow, asking twice makes them slower.
+    /// The share of requests for objects that may be asked a second time, from 0 to 1. Default 0.05: one in twenty is
+    /// more than are slow for a reason of their own; where all are slow, asking twice makes them slower.
     pub hedge_budget: f64,
-    /// What a cache of objects may keep in memory, in bytes. Default 0: no cache. It comes on top of `inflight_bytes_max`.
+    /// What a cache of objects may keep in memory, in bytes. Default 0: no cache. It comes on top of
+    /// `inflight_bytes_max`.
     pub cache_memory_bytes_max: usize,
-    /// A local directory for a cache of objects on disk. Default none: no such cache. Processes may share it: each keeps a
-    /// folder of its own there, and takes over one that another left.
+    /// A local directory for a cache of objects on disk. Default none: no such cache. Processes may share it: each
+    /// keeps a folder of its own there, and takes over one that another left.
     pub cache_directory: Option<PathBuf>,
     /// What each process may keep in `cache_directory`, in bytes. Default 10 GiB.
     pub cache_disk_bytes_max: u64,
@@ -150,7 +153,7 @@ pub struct Config {
     pub listen_parts_max: usize,
     /// The memory of a cursor, in bytes of decoded blocks. Default 64 MiB: above it a cursor reads smaller blocks.
     pub cursor_bytes_max: usize,
-    /// Of how many parts discarded by a filter one is fetched anyway to audit the filter. Default 1 in 1,000; 0 audits none.
+    /// Of how many parts discarded by a filter one is fetched anyway to audit the filter. Default 1 in 1,000; 0 for none.
     pub filter_audit_one_in: u64,
 }
 

@@ -1,41 +1,31 @@
 //! The cache of objects: what it spares the store, what it keeps at most, and that it is never wrong.
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/stage.rs"]
+mod stage;
+
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use timely::progress::Antichain;
+use stage::{Row, Strings, at, quiet};
 use timely_persist::store::{CountingStore, ObjectCache, ObjectLog};
-use timely_persist::{Appended, Client, Config, Shard, ShardId};
+use timely_persist::{Client, Config, ShardId};
 use timely_persist_operators::PersistSource;
-
-type Strings = Shard<String, u64, u64, i64>;
-type Row = ((String, u64), u64, i64);
 
 const PARTS: u64 = 8;
 const ROWS: u64 = 100;
 
-fn at(time: u64) -> Antichain<u64> {
-    Antichain::from_elem(time)
-}
-
-fn config() -> Config {
-    let mut config = Config::default();
-    (config.compact, config.inline_part_bytes_max) = (false, 0);
-    config
-}
-
 fn in_memory(bytes: usize) -> Config {
-    let mut config = config();
+    let mut config = quiet();
     config.cache_memory_bytes_max = bytes;
     config
 }
 
 fn on_disk(directory: &FilePath, bytes: u64) -> Config {
-    let mut config = config();
+    let mut config = quiet();
     (config.cache_directory, config.cache_disk_bytes_max) = (Some(directory.to_owned()), bytes);
     config
 }
@@ -64,17 +54,13 @@ async fn stop(client: Client) {
 }
 
 async fn fill(shard: &Strings, times: std::ops::Range<u64>) {
-    let mut writer = shard.open_writer("fill").await.unwrap();
-    for time in times {
-        let part = (0..ROWS).map(|row| ((format!("{row:08} {}", "x".repeat(100)), time), time, 1));
-        assert_eq!(writer.compare_and_append(part, at(time), at(time + 1)).await.unwrap(), Appended::Committed);
-    }
+    stage::fill(shard, times, ROWS).await;
 }
 
 /// A shard of [`PARTS`] parts.
 async fn filled() -> (Place, ShardId) {
     let (place, id) = (Place::new(), ShardId::new());
-    let client = place.client(config()).await;
+    let client = place.client(quiet()).await;
     fill(&client.shard(id), 0..PARTS).await;
     stop(client).await;
     (place, id)
@@ -102,7 +88,7 @@ fn files(directory: &FilePath) -> Vec<PathBuf> {
 #[tokio::test]
 async fn what_was_read_once_is_not_asked_for_again() {
     let (place, id) = filled().await;
-    let without = place.client(config()).await;
+    let without = place.client(quiet()).await;
     let (expected, gets) = read(&without, &place, id).await;
     assert_eq!((expected.len() as u64, gets), (PARTS * ROWS, PARTS));
     assert_eq!(read(&without, &place, id).await.1, PARTS, "no cache unless it is asked for");

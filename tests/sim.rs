@@ -10,7 +10,7 @@
 //! made smaller for as long as it fails; `SIM_SETTING` runs what is printed then.
 #![allow(clippy::unwrap_used)]
 
-#[path = "sim/actors.rs"]
+#[path = "support/actors/mod.rs"]
 mod actors;
 #[path = "sim/ending.rs"]
 mod ending;
@@ -18,14 +18,8 @@ mod ending;
 mod judge;
 #[path = "sim/model.rs"]
 mod model;
-#[path = "support/times.rs"]
-#[allow(dead_code)] // the simulator has no grid
-mod model_times;
 #[path = "support/random.rs"]
-#[allow(dead_code)] // nor a story that prints itself
 mod random;
-#[path = "sim/readers.rs"]
-mod readers;
 #[path = "sim/runs.rs"]
 mod runs;
 #[path = "sim/setting.rs"]
@@ -34,7 +28,8 @@ mod setting;
 mod sim_log;
 #[path = "support/sim_store.rs"]
 mod sim_store;
-#[path = "sim/times.rs"]
+#[path = "support/times.rs"]
+#[allow(dead_code)] // the simulator has no grid
 mod times;
 #[path = "sim/world.rs"]
 mod world;
@@ -44,11 +39,11 @@ use std::time::{Duration, Instant};
 
 use timely::order::Product;
 
+use actors::SimTime;
 use judge::Lie;
 use random::seeds;
 use runs::{attempt, check};
 use setting::{KINDS, Setting, shrink};
-use times::SimTime;
 
 /// Seeds of each kind of times that always run.
 const FIXED_SEEDS: u64 = 6;

@@ -6,10 +6,10 @@
 
 #[path = "slow_stores/hedging.rs"]
 mod hedging;
-#[path = "slow_stores/rounds.rs"]
-mod rounds;
 #[path = "slow_stores/sources.rs"]
 mod sources;
+#[path = "support/stage.rs"]
+mod stage;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,42 +18,25 @@ use futures::TryStreamExt;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use object_store::throttle::{ThrottleConfig, ThrottledStore};
-use timely::progress::Antichain;
+use stage::{Strings, at, quiet};
 use timely_persist::store::{CountingStore, ObjectLog};
-use timely_persist::{Appended, Client, Config, ListenEvent, Shard, ShardId};
+use timely_persist::{Client, Config, ListenEvent, ShardId};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-type Strings = Shard<String, u64, u64, i64>;
-
 /// What each request takes.
 const DELAY: Duration = Duration::from_millis(30);
-
-fn at(time: u64) -> Antichain<u64> {
-    Antichain::from_elem(time)
-}
-
-/// Limits for tests: every part is an object, and nothing is merged.
-fn config() -> Config {
-    let mut config = Config::default();
-    (config.compact, config.inline_part_bytes_max) = (false, 0);
-    config
-}
 
 async fn client(store: Arc<dyn ObjectStore>, config: Config) -> Client {
     Client::builder(store).config(config).runtime(Handle::current()).open().await.unwrap()
 }
 
-/// A shard of `parts` parts of `rows` rows each, at times 0, 1, ...; all of one length.
+/// A shard of `parts` parts of `rows` rows each, at times 0, 1, …
 async fn fill(store: Arc<dyn ObjectStore>, config: Config, parts: u64, rows: u64) -> ShardId {
     let id = ShardId::new();
     let client = client(store, config).await;
     let shard: Strings = client.shard(id);
-    let mut writer = shard.open_writer("fill").await.unwrap();
-    for time in 0..parts {
-        let part = (0..rows).map(|row| ((format!("{row:08} {}", "x".repeat(100)), time), time, 1));
-        assert_eq!(writer.compare_and_append(part, at(time), at(time + 1)).await.unwrap(), Appended::Committed);
-    }
+    stage::fill(&shard, 0..parts, rows).await;
     if client.config().maintain {
         shard.settle().await.unwrap();
     }
@@ -93,13 +76,13 @@ async fn part_bytes(shard: &Strings, as_of: u64) -> usize {
 async fn streams_and_listeners_fetch_as_many_parts_at_once_as_memory_allows() {
     const PARTS: u64 = 20;
     let store = Arc::new(InMemory::new());
-    let id = fill(store.clone(), config(), PARTS, 50).await;
-    let bytes = part_bytes(&client(store.clone(), config()).await.shard(id), PARTS - 1).await;
+    let id = fill(store.clone(), quiet(), PARTS, 50).await;
+    let bytes = part_bytes(&client(store.clone(), quiet()).await.shard(id), PARTS - 1).await;
     // A window in bytes, a window in bytes with a remainder, one part always, a number of fetches.
     for (inflight_bytes_max, fetches_max, expected) in
         [(5 * bytes, 256, 4), (6 * bytes + bytes / 2, 256, 4), (1, 256, 20), (usize::MAX, 256, 1), (usize::MAX, 7, 3)]
     {
-        let mut limits = config();
+        let mut limits = quiet();
         (limits.inflight_bytes_max, limits.fetches_max) = (inflight_bytes_max, fetches_max);
         let slow = slow(store.clone());
         let shard: Strings = client(Arc::new(slow.clone()), limits).await.shard(id);
@@ -129,8 +112,8 @@ async fn streams_and_listeners_fetch_as_many_parts_at_once_as_memory_allows() {
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_is_dropped_half_way_gives_its_leases_back() {
     let store = Arc::new(InMemory::new());
-    let id = fill(store.clone(), config(), 8, 50).await;
-    let shard: Strings = client(Arc::new(slow(store)), config()).await.shard(id);
+    let id = fill(store.clone(), quiet(), 8, 50).await;
+    let shard: Strings = client(Arc::new(slow(store)), quiet()).await.shard(id);
     let reader = shard.open_reader("test").await.unwrap();
     let mut rows = Box::pin(reader.snapshot_and_stream(at(7)).await.unwrap());
     assert!(rows.try_next().await.unwrap().is_some());
@@ -145,9 +128,9 @@ async fn a_cursor_reads_the_beginnings_of_all_runs_at_once() {
     // Few enough to read ahead, and more than that: what fits is asked for at once.
     for runs in [8, 60] {
         let store = Arc::new(InMemory::new());
-        let id = fill(store.clone(), config(), runs, 50).await;
+        let id = fill(store.clone(), quiet(), runs, 50).await;
         let slow = slow(store);
-        let shard: Strings = client(Arc::new(slow.clone()), config()).await.shard(id);
+        let shard: Strings = client(Arc::new(slow.clone()), quiet()).await.shard(id);
         let reader = shard.open_reader("test").await.unwrap();
         let before = slow.counts();
         let (rows, taken) = rounds(reader.snapshot_and_fetch(at(runs - 1))).await;
@@ -159,17 +142,17 @@ async fn a_cursor_reads_the_beginnings_of_all_runs_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_cursor_reads_a_run_in_spans_and_ahead() {
     // One run of parts of about 300 KiB; a cursor of one run may keep a 28th of its memory in each span.
-    let mut limits = config();
+    let mut limits = quiet();
     limits.part_bytes_max = 300 << 10;
     let store = Arc::new(InMemory::new());
     let id = fill(store.clone(), limits, 1, 40_000).await;
-    let plain: Strings = client(store.clone(), config()).await.shard(id);
+    let plain: Strings = client(store.clone(), quiet()).await.shard(id);
     let parts = plain.open_reader("measure").await.unwrap().snapshot(at(0)).await.unwrap();
     let (count, bytes) = (parts.len(), parts[0].bytes() as usize);
     assert!(count > 12 && bytes > 256 << 10, "{count} parts of {bytes} bytes");
     drop(parts);
     for (window, requests_per_part) in [(4, 1), (12, 1)] {
-        let mut limits = config();
+        let mut limits = quiet();
         limits.cursor_bytes_max = 28 * (window * bytes + bytes / 2);
         let slow = slow(store.clone());
         let shard: Strings = client(Arc::new(slow.clone()), limits).await.shard(id);
@@ -182,7 +165,7 @@ async fn a_cursor_reads_a_run_in_spans_and_ahead() {
         assert_eq!(taken as usize, count.div_ceil(window), "{count} parts, {window} at once");
     }
     // No room for a part: its blocks one by one, each read before it is wanted.
-    let mut limits = config();
+    let mut limits = quiet();
     limits.cursor_bytes_max = 4 << 20;
     let slow = slow(store);
     let shard: Strings = client(Arc::new(slow.clone()), limits).await.shard(id);
@@ -201,13 +184,9 @@ async fn a_compaction_takes_a_round_trip_to_read_one_to_store_and_one_to_delete(
         client.open().await.unwrap()
     };
     let id = ShardId::new();
-    let shard: Strings = open(store.clone(), config()).await.shard(id);
-    let mut writer = shard.open_writer("fill").await.unwrap();
-    for time in 0..BATCHES {
-        let part = (0..50).map(|row| ((format!("{row:08}"), time), time, 1));
-        assert_eq!(writer.compare_and_append(part, at(time), at(time + 1)).await.unwrap(), Appended::Committed);
-    }
-    let mut merging = config();
+    let shard: Strings = open(store.clone(), quiet()).await.shard(id);
+    stage::fill(&shard, 0..BATCHES, 50).await;
+    let mut merging = quiet();
     (merging.compact, merging.compaction_fan_in) = (true, BATCHES as usize);
     let slow = slow(store);
     let shard: Strings = open(Arc::new(slow.clone()), merging).await.shard(id);
@@ -226,8 +205,8 @@ async fn opening_a_shard_takes_as_few_round_trips_as_there_are_questions() {
     // Before the first rollup; with a rollup and few entries; with a rollup and as many entries as there may be.
     for (parts, expected) in [(1, 7), (60, 7), (126, 8), (150, 7), (250, 8)] {
         let store = Arc::new(InMemory::new());
-        let id = fill(store.clone(), config(), parts, 1).await;
-        let shard: Strings = client(Arc::new(slow(store)), config()).await.shard(id);
+        let id = fill(store.clone(), quiet(), parts, 1).await;
+        let shard: Strings = client(Arc::new(slow(store)), quiet()).await.shard(id);
         // The log's folder listed, its newest entry, the boundary: that is the head. Then the rollup that it names beside
         // the entries behind that rollup, and the boundary again. Then the reader's own entry, and the boundary.
         let (reader, taken) = rounds(shard.open_reader("test")).await;

@@ -1,9 +1,10 @@
-//! A workload like the simulator's in real time, on real servers: two clients write, read and keep house at once, and what they saw
-//! must be what they were told, whatever the store is, wherever the log is kept, and whether or not servers fail meanwhile.
+//! The simulator's actors in real time, on real servers: two clients write, read and keep house at once, and what they
+//! saw must be what they were told, whatever the store is, wherever the log is kept, and whether or not servers fail
+//! meanwhile.
 #![cfg(all(feature = "aws", feature = "azure", feature = "postgres"))]
 #![allow(clippy::unwrap_used)] // a test that panics fails
 
-#[path = "workload/actors.rs"]
+#[path = "support/actors/mod.rs"]
 mod actors;
 #[path = "support/places.rs"]
 mod places;
@@ -16,24 +17,28 @@ mod proxy;
 #[path = "support/random.rs"]
 #[allow(dead_code)]
 mod random;
-#[path = "workload/record.rs"]
-#[allow(dead_code)]
-mod record;
 #[path = "support/servers.rs"]
 #[allow(dead_code)]
 mod servers;
+#[path = "support/times.rs"]
+#[allow(dead_code)]
+mod times;
+#[path = "workload/truth.rs"]
+mod truth;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use actors::Actor;
+use actors::{Actor, Outcome, Record, Shared, Strings};
 use places::Place;
 use proxy::Proxy;
 use random::{Random, Story};
-use record::{Heard, Outcome, Record, Shared, Strings, at, check, seen, summed, tap, time};
 use servers::{Kind, Server};
+use timely::PartialOrder;
+use timely::progress::Antichain;
 use timely_persist::{Client, Config, ShardId};
 use tokio::task::JoinSet;
+use truth::{check, nothing, tap};
 
 /// What must have been done before a workload ends.
 const COMMITS: usize = 40;
@@ -53,29 +58,29 @@ fn config(inline_part_bytes_max: usize) -> Config {
     config
 }
 
-fn shard(client: &Client) -> Strings {
+fn shard(client: &Client) -> Strings<u64> {
     client.shard(ShardId::from_u128(1))
 }
 
-fn committed(record: &Record) -> usize {
+fn committed(record: &Record<u64>) -> usize {
     record.attempts.iter().filter(|attempt| attempt.outcome == Outcome::Committed).count()
 }
 
 /// Whether enough was done.
-fn is_enough(record: &Record) -> bool {
+fn is_enough(record: &Record<u64>) -> bool {
     let committed = committed(record);
     let refused = record.attempts.iter().any(|attempt| attempt.outcome == Outcome::Refused);
-    committed >= COMMITS && refused && record.snapshots.len() >= SNAPSHOTS && record.listens.len() >= LISTENS
+    let heard = record.listens.iter().filter(|heard| heard.frontier != heard.as_of).count();
+    committed >= COMMITS && refused && record.snapshots.len() >= SNAPSHOTS && heard >= LISTENS
 }
 
-/// All that goes on in one client. Those who never write a thing are in the other one only.
-fn start(client: &Client, record: &Shared, seed: u64) -> JoinSet<()> {
+/// All that goes on in one client. `elsewhere` is the same shard in the other one.
+fn start(actors: &mut JoinSet<()>, shard: &Strings<u64>, elsewhere: &Strings<u64>, record: &Shared<u64>, seed: u64) {
     let mut random = Random::new(seed);
     let mut actor = || {
-        let random = Random::new(random.word());
-        Actor { shard: shard(client), record: record.clone(), random, rest_ms_max: 40 }
+        let (shard, elsewhere, record) = (shard.clone(), elsewhere.clone(), Arc::clone(record));
+        Actor { shard, elsewhere, record, random: Random::new(random.word()), rest_ms_max: 40 }
     };
-    let mut actors = JoinSet::new();
     actors.spawn(actor().compete());
     actors.spawn(actor().compete());
     actors.spawn(actor().write_identically());
@@ -83,7 +88,6 @@ fn start(client: &Client, record: &Shared, seed: u64) -> JoinSet<()> {
     actors.spawn(actor().snapshots());
     actors.spawn(actor().listen());
     actors.spawn(actor().keep());
-    actors
 }
 
 async fn workload(name: &str, place: Place) {
@@ -94,55 +98,52 @@ async fn workload(name: &str, place: Place) {
 /// again and again.
 async fn workload_in_trouble(name: &str, place: &Place, vantage: &Place, mut trouble: impl AsyncFnMut(usize)) {
     let observer = vantage.client().open().await.unwrap();
-    let truth = Arc::new(Mutex::new(Heard { as_of: 0, snapshot: true, frontier: 0, rows: Vec::new() }));
+    let truth = Arc::new(Mutex::new(nothing()));
     let listening = tokio::spawn(tap(shard(&observer), truth.clone()));
 
     let story = Story::new(format!("cargo test --test workload {name}"));
-    let record: Shared = Arc::new(Mutex::new(Record::new(story)));
-    let mut running = Vec::new();
-    for (seed, inline_part_bytes_max) in [(1, 0), (2, 8 << 10)] {
-        let client = place.client().config(config(inline_part_bytes_max)).open().await.unwrap();
-        running.push((start(&client, &record, seed), client));
+    let record: Shared<u64> = Arc::new(Mutex::new(Record::new(story)));
+    let mut clients = Vec::new();
+    for inline_part_bytes_max in [0, 8 << 10] {
+        clients.push(place.client().config(config(inline_part_bytes_max)).open().await.unwrap());
     }
+    let (one, other) = (shard(&clients[0]), shard(&clients[1]));
+    let mut actors = JoinSet::new();
+    start(&mut actors, &one, &other, &record, 1);
+    start(&mut actors, &other, &one, &record, 2);
     let done = async {
         while !is_enough(&record.lock().unwrap()) {
             assert!(!listening.is_finished());
-            for (actors, _) in &mut running {
-                while let Some(ended) = actors.try_join_next() {
-                    ended.unwrap(); // an actor that panicked has found something
-                }
-            }
+            actors::look_after(&mut actors);
             let committed = committed(&record.lock().unwrap());
             trouble(committed).await;
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     tokio::time::timeout(LIMIT, done).await.expect("enough to be done");
-    for (mut actors, client) in running {
-        actors.abort_all();
-        while let Some(ended) = actors.join_next().await {
-            assert!(!ended.is_err_and(|error| error.is_panic()), "an actor has found something");
-        }
+    actors::end(&mut actors).await;
+    drop((one, other));
+    for client in clients {
         client.shutdown().await.unwrap();
     }
-    let upper = time(&shard(&observer).inspect().await.unwrap().upper);
+    let upper = shard(&observer).inspect().await.unwrap().upper;
     let heard = async {
-        while truth.lock().unwrap().frontier < upper {
+        while !PartialOrder::less_equal(&upper, &truth.lock().unwrap().frontier) {
             assert!(!listening.is_finished());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     tokio::time::timeout(LIMIT, heard).await.expect("the truth to be heard");
     listening.abort();
-    check(&record.lock().unwrap(), &truth.lock().unwrap());
 
     // Whoever comes later sees the same.
     let again = vantage.client().open().await.unwrap();
     let reader = shard(&again).open_reader("later").await.unwrap();
-    let as_of = upper - 1;
-    let shown = reader.snapshot_and_fetch(at(as_of)).await.unwrap();
-    let truth = summed(truth.lock().unwrap().rows.iter().cloned());
-    assert_eq!(summed(shown), seen(&truth, as_of, true, 0, upper), "as of {as_of}");
+    let as_of = Antichain::from_elem(upper.elements()[0] - 1);
+    let shown = reader.snapshot_and_fetch(as_of.clone()).await.unwrap();
+    let mut record = record.lock().unwrap();
+    record.snapshots.push((as_of, shown));
+    check(&record, &truth.lock().unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

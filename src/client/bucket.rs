@@ -17,8 +17,8 @@ const SECRET_NAMES: &[&str] = &["secret", "key", "token", "sas", "password", "pr
 /// What the names of those begin with that the stores read.
 const VARIABLES: &[&str] = &["AWS_", "AZURE_", "GOOGLE_"];
 
-/// The part of a bucket that the URL names. Its name says the bucket, the prefix, and the server if that is not the usual
-/// one: what was found out of one store is not believed of another.
+/// The part of a bucket that the URL names. Its name says the bucket, the prefix, and the server if that is not the
+/// usual one: what was found out of one store is not believed of another.
 ///
 /// The environment is read first, the options override it, and the limits of `config` override both.
 pub(super) fn open(url: &Url, options: &[(String, String)], config: &Config) -> Result<Arc<dyn ObjectStore>, Error> {

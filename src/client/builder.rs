@@ -43,8 +43,8 @@ impl Client {
     /// * `memory:`: this process's memory, gone with the client.
     /// * `file:///data/app`: a local directory, made if it is missing. Several processes of one machine may share it.
     /// * `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix`: a bucket, with credentials, region and
-    ///   endpoint from the environment as `object_store` reads it (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT`, …). At first use
-    ///   it is tried out whether it keeps the promises that a log needs; the verdict is kept there.
+    ///   endpoint from the environment as `object_store` reads it (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT`, …). At first
+    ///   use it is tried out whether it keeps the promises that a log needs; the verdict is kept there.
     ///
     /// With `?consensus=postgres://user:password@host/database` behind any of them the logs are kept in PostgreSQL. A
     /// `&`, `#` or `%` in that parameter is written `%26`, `%23`, `%25`.
@@ -84,8 +84,8 @@ impl ClientBuilder {
     }
 
     /// An option of the bucket that the URL names, over what the environment says: the names are those of
-    /// `object_store`, such as `aws_endpoint`, `aws_secret_access_key`, `azure_storage_account_key`, `google_service_account`
-    /// or `allow_http`.
+    /// `object_store`, such as `aws_endpoint`, `aws_secret_access_key`, `azure_storage_account_key`,
+    /// `google_service_account` or `allow_http`.
     ///
     /// [`ClientBuilder::open`] says `Invalid` for one that this kind of store does not have, and never repeats a value
     /// that is secret.
@@ -103,8 +103,8 @@ impl ClientBuilder {
     /// Keeps the shards' logs in the PostgreSQL database of this connection string
     /// (`postgres://user:password@host:port/database`). The tables are made at first use.
     ///
-    /// [`ClientBuilder::open`] then says `Invalid` for a string, credentials or a database that are wrong, `Unavailable`
-    /// for a server that does not answer, and never repeats the string.
+    /// [`ClientBuilder::open`] then says `Invalid` for a string, credentials or a database that are wrong,
+    /// `Unavailable` for a server that does not answer, and never repeats the string.
     pub fn database(mut self, url: impl Into<String>) -> Self {
         self.database = Some(url.into());
         self
@@ -138,8 +138,8 @@ impl ClientBuilder {
     /// Opens the client. No I/O, unless the store is named by a URL, the logs are in a database or
     /// there is a cache on disk.
     ///
-    /// Errors as [`Client::open`] and [`ClientBuilder::database`] have them; `Unavailable` if no threads could be started;
-    /// `Invalid` for a cache directory that cannot be used.
+    /// Errors as [`Client::open`] and [`ClientBuilder::database`] have them; `Unavailable` if no threads could be
+    /// started; `Invalid` for a cache directory that cannot be used.
     pub async fn open(self) -> Result<Client, Error> {
         let (store, named_log, remote) = match self.store {
             Storage::Given(_) if !self.options.is_empty() => {

@@ -67,9 +67,9 @@ impl Client {
         Shard::new(self.clone(), id)
     }
 
-    /// Waits until what dropped handles left to be done is done (readers removed, unused objects deleted), then stops the
-    /// client's tasks and waits for them, each for at most 10 seconds. Handles that are still around, and calls that are under way, answer
-    /// `Unavailable` from then on.
+    /// Waits until what dropped handles left to be done is done (readers removed, unused objects deleted), then stops
+    /// the client's tasks and waits for them, each for at most 10 seconds. Handles that are still around, and calls
+    /// that are under way, answer `Unavailable` from then on.
     pub async fn shutdown(&self) -> Result<(), Error> {
         let context = self.context();
         let notes = async {

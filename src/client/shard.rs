@@ -84,8 +84,8 @@ pub struct Hold<T> {
     pub heartbeat_ms: Option<u64>,
     /// Unreferenced objects that are kept because of this hold, perhaps of others too.
     pub garbage_kept: u64,
-    /// Encoded bytes of the parts whose history could be merged if this reader were not there, perhaps others too: those
-    /// that reach beyond its since.
+    /// Encoded bytes of the parts whose history could be merged if this reader were not there, perhaps others too:
+    /// those that reach beyond its since.
     pub bytes_kept: u64,
 }
 
@@ -115,8 +115,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
 
     /// A writer. One read of the log, and none of that where this process knows the shard.
     ///
-    /// `CodecMismatch` if the shard holds other types, `Finalized` if it was finalized, `Unavailable` if the log did not
-    /// answer. Cancelling leaves nothing.
+    /// `CodecMismatch` if the shard holds other types, `Finalized` if it was finalized, `Unavailable` if the log did
+    /// not answer. Cancelling leaves nothing.
     pub async fn open_writer(&self, purpose: &str) -> Result<WriteHandle<K, V, T, D>, Error> {
         let local = self.local()?;
         let state = local.machine.refresh().await?;
@@ -147,8 +147,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
         ReadHandle::open(roster, self.client.keep_alive(), self.codecs(), purpose.to_owned(), as_of).await
     }
 
-    /// The critical reader of this name, made with this fencing token at the shard's since if there is none. One commit,
-    /// or a read of the log if there is one.
+    /// The critical reader of this name, made with this fencing token at the shard's since if there is none. One
+    /// commit, or a read of the log if there is one.
     ///
     /// Errors as in [`Shard::open_writer`]. Cancelled, it may leave the reader behind: open it again by its id.
     pub async fn open_critical_since(
@@ -173,8 +173,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
         PartFetcher::new(machine, self.client.keep_alive())
     }
 
-    /// Shrinks the shard to a tombstone, if its since and its upper are empty; `Invalid` otherwise. Repeating it does no
-    /// harm. Interrupted, it has shrunk the shard a little.
+    /// Shrinks the shard to a tombstone, if its since and its upper are empty; `Invalid` otherwise. Repeating it does
+    /// no harm. Interrupted, it has shrunk the shard a little.
     pub async fn finalize(&self) -> Result<(), Error> {
         let local = self.local()?;
         let step = self.client.context().config.sweep_step_objects_max;
@@ -241,8 +241,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
     /// process that compacts what others write, with `Config::maintain` off there. One read of the log, and then
     /// what [`Maintainer`] says.
     ///
-    /// `Invalid` if this client does not maintain, `CodecMismatch` if the shard holds other types, `Unavailable` if the log
-    /// did not answer. Cancelling leaves nothing.
+    /// `Invalid` if this client does not maintain, `CodecMismatch` if the shard holds other types, `Unavailable` if the
+    /// log did not answer. Cancelling leaves nothing.
     pub async fn maintain(&self) -> Result<Maintainer, Error> {
         let local = self.local()?;
         if local.maintenance.is_none() {

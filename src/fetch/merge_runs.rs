@@ -2,8 +2,8 @@
 //!
 //! Always: the memory of what was read and not merged yet stays within the bound given, however many runs there are. Of
 //! each run one chunk is being merged and, where the bound allows for it, more is on its way: read and decoded by the
-//! runtime while the caller's thread merges. The more room there is, the more is asked of the store at once, so that one
-//! that takes its time is asked early and seldom.
+//! runtime while the caller's thread merges. The more room there is, the more is asked of the store at once, so that
+//! one that takes its time is asked early and seldom.
 
 use std::ops::ControlFlow;
 
@@ -40,12 +40,13 @@ impl<K: Data, V: Data, T: Time, D: Diff> MergeRuns<K, V, T, D> {
     /// of them may be chunks that the merge is done with and the caller is not. The runtime reads.
     pub fn new(runs: Vec<RunReader<T>>, bytes_max: usize, kept: usize, runtime: Handle) -> Self {
         let outside = runs.iter().filter(|run| !run.is_inline()).count().max(1);
-        // Beside one of each run: the chunk that a run is about to be done with, and one that stays for the row at hand.
+        // Beside one of each run: the chunk that a run is about to be done with, and one that stays for the row at
+        // hand.
         let each = bytes_max / (outside + 2 + kept);
         let largest = runs.iter().map(RunReader::block_bytes).max().unwrap_or_default();
         let ahead = each as u64 >= largest.decoded.saturating_add(largest.decoding);
-        // One span is read, one decoded, and the last rows of a third may still be merged; or, of compressed ones, two and
-        // two decoded blocks.
+        // One span is read, one decoded, and the last rows of a third may still be merged; or, of compressed ones, two
+        // and two decoded blocks.
         let span_bytes_max = Some(each / 4).filter(|bytes| *bytes as u64 >= largest.decoded);
         let merge = Merge::new(runs.len());
         let runs = runs.into_iter().map(|run| {

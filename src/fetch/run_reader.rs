@@ -1,8 +1,8 @@
 //! Reading a sorted run block by block.
 //!
 //! Always: the spans of blocks that were asked for, one block of them decoded, and of a block that is larger than the
-//! reader may keep, a copy of some of its rows at a time: then the block is read again for the next ones. So any number of
-//! runs can be read side by side within a bound, at the price of reading more often.
+//! reader may keep, a copy of some of its rows at a time: then the block is read again for the next ones. So any number
+//! of runs can be read side by side within a bound, at the price of reading more often.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -137,9 +137,9 @@ impl<T: Time> RunReader<T> {
         self
     }
 
-    /// The next rows; `None` at the end. One request for a part that fits in a span; for a larger one, one for its footer
-    /// and one for each span (for each time a block is read). Cancelling leaves nothing undone that cannot be asked for
-    /// again.
+    /// The next rows; `None` at the end. One request for a part that fits in a span; for a larger one, one for its
+    /// footer and one for each span (for each time a block is read). Cancelling leaves nothing undone that cannot be
+    /// asked for again.
     pub async fn next<K: Data, V: Data, D: Diff>(&mut self) -> Result<Option<Chunk<K, V, T, D>>, Error> {
         loop {
             if self.open.is_none() {

@@ -1,7 +1,7 @@
 //! An object, a stretch of blocks at a time.
 //!
-//! Always: a stretch is as long as the reader allows, so that a slow store is asked seldom for much instead of often for
-//! little; and never shorter than a block, which cannot be decoded in pieces.
+//! Always: a stretch is as long as the reader allows, so that a slow store is asked seldom for much instead of often
+//! for little; and never shorter than a block, which cannot be decoded in pieces.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -56,8 +56,8 @@ impl<T: Time> PartSpans<T> {
         self.tail.as_ref().is_some_and(|tail| self.block >= tail.blocks().len())
     }
 
-    /// The next span; `None` at the end. One request for a part that fits, otherwise one for its footer and one for each
-    /// span. Cancelling leaves nothing undone that cannot be asked for again.
+    /// The next span; `None` at the end. One request for a part that fits, otherwise one for its footer and one for
+    /// each span. Cancelling leaves nothing undone that cannot be asked for again.
     pub(super) async fn next(&mut self) -> Result<Option<Span<T>>, Error> {
         let meta = &self.part.meta;
         let tail = match &self.tail {

@@ -74,8 +74,8 @@ impl<T: Time> Machine<T> {
         self.ask(retry, || self.context.consensus.scan(self.shard, behind.next(), limit)).await
     }
 
-    /// Installs the newest rollup that the log's head names, and gives the entries behind it, read meanwhile. `None` where
-    /// there is no rollup yet: the log begins at its beginning.
+    /// Installs the newest rollup that the log's head names, and gives the entries behind it, read meanwhile. `None`
+    /// where there is no rollup yet: the log begins at its beginning.
     async fn start_from(&self, mut head: LogEntry, retry: &mut Retry<'_>) -> Result<Option<Vec<LogEntry>>, Error> {
         loop {
             let entry: Entry<T> = decode(&head)?;

@@ -161,12 +161,12 @@ impl Context {
         Within::new(Arc::clone(self), future)
     }
 
-    /// Carries `future` to its end, whether its caller waits for it, polls it late or drops it: for what others wait for
-    /// too, such as a commit, and for what must not stop between two steps.
+    /// Carries `future` to its end, whether its caller waits for it, polls it late or drops it: for what others wait
+    /// for too, such as a commit, and for what must not stop between two steps.
     ///
     /// It is polled once where the caller is: with a log that answers at once, no other thread is needed. If it has to
-    /// wait, the pulse goes on with it, where no data I/O and no dataflow is in its way: renewals queue up behind commits.
-    /// `Unavailable` if the client was shut down: then it may have happened.
+    /// wait, the pulse goes on with it, where no data I/O and no dataflow is in its way: renewals queue up behind
+    /// commits. `Unavailable` if the client was shut down: then it may have happened.
     pub fn carry<R, F>(self: &Arc<Self>, future: F) -> Carried<R>
     where
         R: Send + 'static,

@@ -1,8 +1,8 @@
 //! Compaction: adjacent batches become one, sorted, with old times merged into the since.
 //!
-//! The merge streams: some blocks per input run and two parts of output in memory, one of them being stored. Times at or below the greatest lower
-//! bound of the since are moved to it and nothing else is touched, so no update ever crosses a listener's position (see
-//! `read::listen`).
+//! The merge streams: some blocks per input run and two parts of output in memory, one of them being stored. Times at
+//! or below the greatest lower bound of the since are moved to it and nothing else is touched, so no update ever
+//! crosses a listener's position (see `read::listen`).
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;

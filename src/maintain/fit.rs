@@ -1,8 +1,8 @@
 //! How much of a plan one merge takes on, so that it stays within `Config::compaction_bytes_max`.
 //!
-//! A merge needs a block of each of its runs in memory, and a block is 1 MiB, or one row that is larger. So of many runs,
-//! or of wide rows, only the first few are merged at once, and the next merge goes on from there: with memory for `m`
-//! runs, a byte is written `log_m(F)` times when a tier's `F` batches become one, rather than once.
+//! A merge needs a block of each of its runs in memory, and a block is 1 MiB, or one row that is larger. So of many
+//! runs, or of wide rows, only the first few are merged at once, and the next merge goes on from there: with memory for
+//! `m` runs, a byte is written `log_m(F)` times when a tier's `F` batches become one, rather than once.
 //!
 //! Two runs are always merged, whatever they take. Rows are taken for as large as the average of their part.
 

@@ -1,7 +1,7 @@
 //! The leak sweep: deleting objects that no state ever referred to, left by a crash between an upload and its commit.
 //!
-//! An object is taken for lost when it is older than `Config::orphan_age_min` and the state, read *after* the object was
-//! listed, knows nothing of it. No later commit can begin to refer to it: a commit refuses objects half that old.
+//! An object is taken for lost when it is older than `Config::orphan_age_min` and the state, read *after* the object
+//! was listed, knows nothing of it. No later commit can begin to refer to it: a commit refuses objects half that old.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -51,8 +51,8 @@ async fn suspects<T: Time>(
         None => context.store.list(Some(&folder)),
     };
     let mut suspects = BTreeSet::new();
-    // Those that are in use are old too: all are looked at, but no more than a step's worth of others is remembered, the
-    // first by name, because not every store lists in order.
+    // Those that are in use are old too: all are looked at, but no more than a step's worth of others is remembered,
+    // the first by name, because not every store lists in order.
     let known = machine.state();
     let used: BTreeSet<&str> = known.blobs().collect();
     let failed = |error| Error::unavailable("the objects could not be listed").because(error);

@@ -18,13 +18,13 @@ use super::leaks;
 
 /// Keeps a shard maintained, whoever writes to it, until it is dropped: from `Shard::maintain`.
 ///
-/// It merges batches, writes rollups, truncates the log, removes readers that lapsed, and deletes what nobody refers to,
-/// also what processes left that are gone. Any number of processes may do so for one shard: each step ends in a commit
-/// that can be refused, so of several that do the same one is of use, and the others waste that step.
+/// It merges batches, writes rollups, truncates the log, removes readers that lapsed, and deletes what nobody refers
+/// to, also what processes left that are gone. Any number of processes may do so for one shard: each step ends in a
+/// commit that can be refused, so of several that do the same one is of use, and the others waste that step.
 ///
-/// While the shard changes it costs one read of the log per wake-up, or one in `Config::watch_fallback` without wake-ups,
-/// beside the upkeep; and a listing of the shard's objects in `Config::leak_sweep_interval`. Storage that does not answer
-/// is asked again for as long as it takes; `Shard::settle` tells what is wrong with it.
+/// While the shard changes it costs one read of the log per wake-up, or one in `Config::watch_fallback` without
+/// wake-ups, beside the upkeep; and a listing of the shard's objects in `Config::leak_sweep_interval`. Storage that
+/// does not answer is asked again for as long as it takes; `Shard::settle` tells what is wrong with it.
 ///
 /// ```no_run
 /// use timely_persist::{Client, Error, ShardId};

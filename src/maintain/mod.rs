@@ -1,11 +1,11 @@
 //! What commits leave to be done: rollups, compaction, deletions. One task per shard, off the write path.
 //!
-//! The machine says when there may be work; the task does it in steps and stops with the client. A [`Maintainer`] says so
-//! for what other processes did. Any number of processes may maintain one shard: each step ends in a commit that can be
-//! refused, and a refused step wastes its own work only.
+//! The machine says when there may be work; the task does it in steps and stops with the client. A [`Maintainer`] says
+//! so for what other processes did. Any number of processes may maintain one shard: each step ends in a commit that can
+//! be refused, and a refused step wastes its own work only.
 //!
-//! Always, for a deletion: first the object, then its record in the state, then the log. An object that was offered in a
-//! commit of unknown outcome is not deleted.
+//! Always, for a deletion: first the object, then its record in the state, then the log. An object that was offered in
+//! a commit of unknown outcome is not deleted.
 
 mod compact;
 mod fit;
@@ -43,7 +43,7 @@ impl Maintenance {
         Self { task: task.abort_handle(), settle }
     }
 
-    /// Resolves when there is nothing left to do. An error of the upkeep is the answer here; otherwise it is tried again.
+    /// Resolves when there is nothing left to do. An error of the upkeep is the answer here; else it is tried again.
     pub async fn settle(&self) -> Result<(), Error> {
         let stopped = || Error::unavailable("the client was shut down");
         let (sender, receiver) = oneshot::channel();

@@ -7,23 +7,24 @@
 //! *Inline first.* Batches whose parts are all inline are of no tier: a reader has them with the state, so merging them
 //! saves no request. They are merged into an object when there are too many of them, and ride along otherwise.
 //!
-//! *Bounds.* With `n` bytes in appends of at least one unit each, a byte is rewritten at most `log_F(n)` times (each time
-//! it climbs a tier), and a reader finds at most `F − 1` batches per tier, so `(F − 1) · log_F(n)` batches. Fan-in 8, 12 MiB
-//! appends and 10 GiB: a byte is written at most 4.2 times and a reader merges at most 23 runs. To both comes one for the
-//! way through the inline parts, of which a reader merges at most `Config::inline_parts_max`.
+//! *Bounds.* With `n` bytes in appends of at least one unit each, a byte is rewritten at most `log_F(n)` times (each
+//! time it climbs a tier), and a reader finds at most `F − 1` batches per tier, so `(F − 1) · log_F(n)` batches. Fan-in
+//! 8, 12 MiB appends and 10 GiB: a byte is written at most 4.2 times and a reader merges at most 23 runs. To both comes
+//! one for the way through the inline parts, of which a reader merges at most `Config::inline_parts_max`.
 //!
 //! *Collapse.* When the since has moved on, history that nobody can read any more is merged away: the oldest batches
 //! whose rows are all at or below the greatest lower bound of the since, as far as they go without a gap, become one as
 //! soon as that must remove at least half of their rows. Where diffs are integers, their sum tells: it is at least the
 //! number of rows that are left at one time, in a collection that has nothing less often than not at all. So after
-//! compaction a shard whose since keeps up has at most twice the rows of its contents, or `Config::collapse_bytes_min` more; a reader
-//! that lags keeps what it can read. For other diffs, and for rows that were only ever added, merges of tiers are all.
+//! compaction a shard whose since keeps up has at most twice the rows of its contents, or `Config::collapse_bytes_min`
+//! more; a reader that lags keeps what it can read. For other diffs, and for rows that were only ever added, merges of
+//! tiers are all.
 //!
-//! *Bounds of that.* It writes at most as many rows as it removes, and no row is removed twice: a row is written at most
-//! once more. A collection of negative rows can lie about what will vanish, so it is not believed alone: rows of the oldest
-//! batch that are all at one time cannot vanish but with newer ones, and those must be a quarter of all. Then a row is
-//! written at most four times more, and again when a merge of tiers took it along. A batch that nothing was added
-//! to is rewritten alone once, when the since has passed it.
+//! *Bounds of that.* It writes at most as many rows as it removes, and no row is removed twice: a row is written at
+//! most once more. A collection of negative rows can lie about what will vanish, so it is not believed alone: rows of
+//! the oldest batch that are all at one time cannot vanish but with newer ones, and those must be a quarter of all.
+//! Then a row is written at most four times more, and again when a merge of tiers took it along. A batch that nothing
+//! was added to is rewritten alone once, when the since has passed it.
 //!
 //! Empty batches count as nothing and ride along.
 
@@ -121,8 +122,8 @@ fn collapsing_batches<T: Time>(state: &State<T>, config: &Config) -> Option<Vec<
 
 /// Rows that are not of an old batch that has collapsed: they must be one in so many for another collapse.
 ///
-/// Each of them can remove one of the others and itself. Where half of `r` old rows and `n` new ones vanish, `2n` are at
-/// least `(r + n) / 2`, so the new ones are at least a quarter.
+/// Each of them can remove one of the others and itself. Where half of `r` old rows and `n` new ones vanish, `2n` are
+/// at least `(r + n) / 2`, so the new ones are at least a quarter.
 const NEWS_ONE_IN: u64 = 4;
 
 fn tier_of<T: Time>(batch: &Batch<T>, fan_in: usize) -> u32 {

@@ -25,7 +25,7 @@ pub(super) async fn write<T: Time>(machine: &Arc<Machine<T>>) -> Result<(), Erro
     truncate(machine).await
 }
 
-/// Removes the log entries that the newest rollup covers. They are needed by nobody: whoever is behind reads the rollup.
+/// Removes the log entries that the newest rollup covers. Nobody needs them: whoever is behind reads the rollup.
 pub(super) async fn truncate<T: Time>(machine: &Arc<Machine<T>>) -> Result<(), Error> {
     let Some(covered) = machine.state().rollup.as_ref().map(|rollup| rollup.seqno) else {
         return Ok(());

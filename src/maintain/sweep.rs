@@ -17,7 +17,7 @@ pub(super) async fn sweep<T: Time>(machine: &Arc<Machine<T>>) -> Result<bool, Er
         return Ok(false);
     }
     let names: Vec<String> = dead.iter().flat_map(|(_, names)| names.iter().cloned()).collect();
-    // First the objects, then the record: interrupted in between, the next sweep deletes them again, which does no harm.
+    // First the objects, then the record: interrupted in between, the next sweep deletes them again: no harm done.
     context.delete_blobs(machine.shard(), names).await?;
     machine.apply(move |state, _now_ms| delete_garbage(state, &dead)).await?;
     Ok(true)

@@ -1,7 +1,7 @@
 //! One record batch out of its bytes.
 //!
-//! Always: the checksum is verified first; then everything that Arrow's reader takes for granted (it slices by the offsets
-//! of a message and allocates by its lengths); then Arrow's own full validation; then the codecs'.
+//! Always: the checksum is verified first; then everything that Arrow's reader takes for granted (it slices by the
+//! offsets of a message and allocates by its lengths); then Arrow's own full validation; then the codecs'.
 
 use std::collections::HashMap;
 

@@ -98,7 +98,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> PartBuilder<K, V, T, D> {
         let key = |row: u32| keys.get(row as usize);
         let value = |row: u32| values.get(row as usize);
         let time = |row: u32| &times[row as usize];
-        // First by numbers alone, which is several times faster; what they cannot tell apart then by the rows themselves.
+        // First by numbers alone, which is several times faster; what they cannot tell apart then by the rows
+        // themselves.
         order.sort_unstable_by_key(|(prefix, _)| *prefix);
         for ties in order.chunk_by_mut(|a, b| a.0 == b.0).filter(|ties| ties.len() > 1) {
             ties.sort_unstable_by(|a, b| {

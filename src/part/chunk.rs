@@ -1,7 +1,7 @@
 //! One decoded record batch: rows to look at in place.
 //!
-//! Always: all four columns have the same length and every word of time and diff has been decoded once, so access cannot
-//! fail. Cloning shares the buffers, which are those that were fetched wherever the part was not compressed.
+//! Always: all four columns have the same length and every word of time and diff has been decoded once, so access
+//! cannot fail. Cloning shares the buffers, which are those that were fetched wherever the part was not compressed.
 
 use std::fmt;
 use std::marker::PhantomData;

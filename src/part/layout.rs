@@ -1,8 +1,8 @@
 //! The buffers that a schema's record batches consist of, in the order of Arrow's IPC format.
 //!
 //! Arrow's reader takes for granted that a buffer is a whole number of its values and panics if not, so the widths are
-//! checked before it looks. Not here: types whose number of buffers varies or that stand beside the batch (views, unions,
-//! dictionaries, run ends); no part holds them.
+//! checked before it looks. Not here: types whose number of buffers varies or that stand beside the batch (views,
+//! unions, dictionaries, run ends); no part holds them.
 
 use arrow_data::{BufferSpec, layout};
 use arrow_schema::{DataType, Schema};

@@ -1,9 +1,9 @@
 //! Many sorted runs into one: a k-way merge that is fed chunks and gives consolidated rows.
 //!
-//! Always: rows come out in the order of (key, value, time), each of these once, none with a diff of zero; inputs that are
-//! not sorted by (key, value) are refused as corrupt, not merged into something wrong. Memory is one chunk per input, one
-//! more for the group at hand, and the times and diffs of that group, a group being the updates of one (key, value): at
-//! most twice as many as are left of them when summed, and a chunk's.
+//! Always: rows come out in the order of (key, value, time), each of these once, none with a diff of zero; inputs that
+//! are not sorted by (key, value) are refused as corrupt, not merged into something wrong. Memory is one chunk per
+//! input, one more for the group at hand, and the times and diffs of that group, a group being the updates of one (key,
+//! value): at most twice as many as are left of them when summed, and a chunk's.
 //!
 //! Not here: where chunks come from. [`Merge::step`] says which input needs one and the caller fetches it as it likes.
 
@@ -185,8 +185,9 @@ impl<K: Data, V: Data, T: Time, D: Diff> Merge<K, V, T, D> {
         }
     }
 
-    /// Merges until it has to return. `map_time` sees the input and the time of each update once and may advance it or, with `None`,
-    /// drop the update; `emit` gets each row of the result. After an error, which is `Corrupt`, the merge is of no use.
+    /// Merges until it has to return. `map_time` sees the input and the time of each update once and may advance it or,
+    /// with `None`, drop the update; `emit` gets each row of the result. After an error, which is `Corrupt`, the merge
+    /// is of no use.
     pub fn step<B>(
         &mut self,
         map_time: impl FnMut(usize, T) -> Option<T>,

@@ -4,8 +4,8 @@
 //! `1 HEADER ROWS:BYTES:SUM ROWS:BYTES:SUM …`, the version of this text, the xxh3 of all bytes before the first record
 //! batch, and for each record batch its rows, its decoded bytes and its xxh3; sums in hexadecimal.
 //!
-//! Always: what is parsed has passed the checksum in [`PartMeta`], and the header and the blocks of a parsed tail fill the
-//! object up to the tail without a gap.
+//! Always: what is parsed has passed the checksum in [`PartMeta`], and the header and the blocks of a parsed tail fill
+//! the object up to the tail without a gap.
 
 use std::fmt::Write;
 use std::ops::Range;
@@ -198,8 +198,8 @@ impl PartTail {
         Ok(())
     }
 
-    /// Verifies and decodes the bytes of the record batch `index`, whose [`BlockInfo::range`] the caller fetched. Nothing
-    /// is copied unless it was compressed or lies unaligned in memory.
+    /// Verifies and decodes the bytes of the record batch `index`, whose [`BlockInfo::range`] the caller fetched.
+    /// Nothing is copied unless it was compressed or lies unaligned in memory.
     ///
     /// Errors are `Corrupt`, also if the columns are of other types, and `Invalid` for an index that is none.
     pub fn decode_block<K: Data, V: Data, T: Time, D: Diff>(

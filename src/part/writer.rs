@@ -1,7 +1,7 @@
 //! Sorted rows into an object, a record batch at a time.
 //!
-//! Always: memory is the encoded output plus one chunk; every byte written is covered by a checksum, as the module says.
-//! Not here: sorting. [`PartBuilder`](super::PartBuilder) does that.
+//! Always: memory is the encoded output plus one chunk; every byte written is covered by a checksum, as the module
+//! says. Not here: sorting. [`PartBuilder`](super::PartBuilder) does that.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -176,8 +176,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> SortedPartWriter<K, V, T, D> {
         Ok(())
     }
 
-    /// Adds rows of these sizes that lie scattered in memory, as [`SortedPartWriter::push`] would one by one. Column by column the
-    /// processor waits for many of them at once.
+    /// Adds rows of these sizes that lie scattered in memory, as [`SortedPartWriter::push`] would one by one. Column by
+    /// column the processor waits for many of them at once.
     pub(super) fn gather(
         &mut self,
         mut rows: &[(u32, D)],

@@ -1,7 +1,7 @@
 //! Fetching parts ahead of who takes them, in order.
 //!
-//! Always: the parts that were asked for and not let go of take `Config::inflight_bytes_max` bytes of memory at most, or
-//! are one part.
+//! Always: the parts that were asked for and not let go of take `Config::inflight_bytes_max` bytes of memory at most,
+//! or are one part.
 
 use std::collections::VecDeque;
 

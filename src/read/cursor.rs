@@ -1,7 +1,7 @@
 //! A snapshot as a stream of consolidated rows, in bounded memory.
 //!
-//! Always: rows come in the order of (key, value, time), each of these once, none with a diff of zero, compared as values
-//! and not as bytes. What the rows were read from is leased until the cursor is done or dropped.
+//! Always: rows come in the order of (key, value, time), each of these once, none with a diff of zero, compared as
+//! values and not as bytes. What the rows were read from is leased until the cursor is done or dropped.
 
 use std::sync::Arc;
 
@@ -20,8 +20,8 @@ const AUDITED_ROWS_MAX: usize = 1_024;
 ///
 /// It merges the sorted runs of the snapshot and keeps `Config::cursor_bytes_max` bytes of decoded rows in memory, and
 /// one more block while it reads one (1 MiB, or a row that is larger). Up to half as many runs as the bound has MiB, it
-/// reads the next block of each run ahead; up to as many runs as it has MiB, it keeps a block of each run; with more runs,
-/// a part of a block of each, and it reads blocks several times. Inline parts lie in the state and take nothing.
+/// reads the next block of each run ahead; up to as many runs as it has MiB, it keeps a block of each run; with more
+/// runs, a part of a block of each, and it reads blocks several times. Inline parts lie in the state and take nothing.
 ///
 /// It may be dropped at any moment.
 pub struct Cursor<K: Data, V: Data, T: Time, D: Diff> {
@@ -92,8 +92,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> std::fmt::Debug for Cursor<K, V, T, D> 
     }
 }
 
-/// Whether a predicate that discarded this part was wrong to: whether it would keep one of its rows, had that row a part of
-/// its own. Looks at some of the rows.
+/// Whether a predicate that discarded this part was wrong to: whether it would keep one of its rows, had that row a
+/// part of its own. Looks at some of the rows.
 pub(super) fn is_wrongly_discarded<K: Data, V: Data, T: Time, D: Diff>(
     part: &FetchedPart<K, V, T, D>,
     keep: impl Fn(&PartStats) -> bool,

@@ -31,8 +31,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> PartFetcher<K, V, T, D> {
     /// Fetches and decodes a part: one request to the store, none if the part is inline or its reader sees none of it.
     ///
     /// Errors name the object: `Corrupt` if it is missing, foreign or damaged; `LeaseExpired` if that is because the
-    /// reader's lease was lost; `Unavailable` if the store did not answer within `Config::store_deadline`; `Invalid` for
-    /// a part of another shard. Cancelling leaves nothing.
+    /// reader's lease was lost; `Unavailable` if the store did not answer within `Config::store_deadline`; `Invalid`
+    /// for a part of another shard. Cancelling leaves nothing.
     pub async fn fetch(&self, part: impl Into<PublicPartRef<T>>) -> Result<FetchedPart<K, V, T, D>, Error> {
         let part: PartRef<T> = part.into();
         let context = Arc::clone(self.machine.context());

@@ -95,8 +95,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
     /// Moves the since forward and tells the shard, with what the reader still holds: also a heartbeat. A since that is
     /// not beyond the present one leaves it. The empty frontier says that this handle will never read again.
     ///
-    /// `LeaseExpired` if the reader was lost. `Unavailable` if the log did not answer; the handle stands at the new since
-    /// all the same, and the next heartbeat tells the shard. Cancelling leaves it so, too.
+    /// `LeaseExpired` if the reader was lost. `Unavailable` if the log did not answer; the handle stands at the new
+    /// since all the same, and the next heartbeat tells the shard. Cancelling leaves it so, too.
     pub async fn downgrade_since(&mut self, since: &Antichain<T>) -> Result<(), Error> {
         self.set_since(since);
         self.roster.renew(&[Arc::clone(&self.ledger)]).await?;
@@ -123,8 +123,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
 
     /// The parts that add up to the shard's contents at `as_of`, leased. Waits until the upper has passed `as_of`.
     ///
-    /// `Since` if `as_of` is not beyond this reader's since, with the smallest that is. `LeaseExpired` if the reader was
-    /// lost. No I/O where the state in this process knows that the upper has passed. Cancelling leaves nothing.
+    /// `Since` if `as_of` is not beyond this reader's since, with the smallest that is. `LeaseExpired` if the reader
+    /// was lost. No I/O where the state in this process knows that the upper has passed. Cancelling leaves nothing.
     pub async fn snapshot(&self, as_of: Antichain<T>) -> Result<Vec<LeasedPart<T>>, Error> {
         self.check_as_of(&as_of)?;
         if as_of.is_empty() {
@@ -162,10 +162,10 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
         })
     }
 
-    /// The shard's contents at `as_of` as a stream of consolidated rows, in memory that `Config::cursor_bytes_max` bounds.
-    /// Without the parts that `keep` discards by their statistics: it must keep a part that may hold a row that is wanted.
-    /// A part without statistics is kept. Of the discarded parts one in `Config::filter_audit_one_in` is fetched all the
-    /// same, and an error event says so if `keep` would have kept one of its rows.
+    /// The shard's contents at `as_of` as a stream of consolidated rows, in memory that `Config::cursor_bytes_max`
+    /// bounds. Without the parts that `keep` discards by their statistics: it must keep a part that may hold a row that
+    /// is wanted. A part without statistics is kept. Of the discarded parts one in `Config::filter_audit_one_in` is
+    /// fetched all the same, and an error event says so if `keep` would have kept one of its rows.
     ///
     /// Errors as in [`ReadHandle::snapshot`]. Cancelling leaves nothing.
     pub async fn snapshot_cursor(
@@ -258,9 +258,9 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
         self.ledger.give_back(id)
     }
 
-    /// Keeps all objects: while the [`Pin`] lives, none is deleted that the shard's state refers to now or comes to refer to.
-    /// For whoever copies the shard's log and then its objects, a backup above all: the copies fit. What is compacted
-    /// meanwhile stays on disk, too, so it is not for long. No I/O.
+    /// Keeps all objects: while the [`Pin`] lives, none is deleted that the shard's state refers to now or comes to
+    /// refer to. For whoever copies the shard's log and then its objects, a backup above all: the copies fit. What is
+    /// compacted meanwhile stays on disk, too, so it is not for long. No I/O.
     ///
     /// `LeaseExpired` if the reader was lost; [`Pin::check`], asked afterwards, says the same if it is lost meanwhile.
     pub fn pin(&self) -> Result<Pin<T>, Error> {

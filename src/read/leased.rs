@@ -57,8 +57,8 @@ impl<T: Time> Drop for Lease<T> {
     }
 }
 
-/// Keeps every object that a state of the shard refers to, from the moment it was taken on: see `ReadHandle::pin`. Dropping
-/// it lets go.
+/// Keeps every object that a state of the shard refers to, from the moment it was taken on: see `ReadHandle::pin`.
+/// Dropping it lets go.
 ///
 /// The reader stays registered for as long as it lives, also when the handle is gone.
 #[derive(Debug)]
@@ -124,8 +124,8 @@ impl<T: Time> LeasedPart<T> {
         ExchangeablePart { lease: self.lease.id(), reading: Arc::clone(&self.reading) }
     }
 
-    /// Leaves the lease in the reader's ledger and gives plain data that may travel to other workers and processes. What
-    /// comes back from there is its `lease_id()`, to the reader's `return_lease`.
+    /// Leaves the lease in the reader's ledger and gives plain data that may travel to other workers and processes.
+    /// What comes back from there is its `lease_id()`, to the reader's `return_lease`.
     pub fn into_exchangeable(self) -> ExchangeablePart<T> {
         self.lease.exchanged.store(true, Ordering::Release);
         ExchangeablePart { lease: self.lease.id(), reading: Arc::clone(&self.reading) }
@@ -229,8 +229,8 @@ impl<T: Time> TryFrom<Wire> for ExchangeablePart<T> {
     }
 }
 
-/// A part that can be fetched: made from a leased or an exchangeable one, owned or borrowed. One made from a leased part
-/// shares its lease.
+/// A part that can be fetched: made from a leased or an exchangeable one, owned or borrowed. One made from a leased
+/// part shares its lease.
 #[derive(Clone, Debug)]
 pub struct PartRef<T: Time> {
     pub(crate) reading: Arc<Reading<T>>,

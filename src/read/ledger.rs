@@ -280,7 +280,8 @@ impl<T> Page<T> {
         let Some(oldest) = self.per_seqno.keys().next().copied().filter(|oldest| *oldest < state.seqno) else {
             return;
         };
-        // Objects that became garbage behind the oldest lease, and where. All are still listed: our own hold keeps them.
+        // Objects that became garbage behind the oldest lease, and where. All are still listed: our own hold keeps
+        // them.
         let mut died: HashMap<&str, SeqNo> = HashMap::new();
         for (seqno, names) in state.garbage.range(oldest.next()..) {
             died.extend(names.iter().map(|name| (name.as_str(), *seqno)));

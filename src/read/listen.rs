@@ -101,17 +101,17 @@ impl<K: Data, V: Data, T: Time, D: Diff> Listen<K, V, T, D> {
         self.handle.fetcher()
     }
 
-    /// The next events: leased parts, and the progress behind them. Waits until there is something. Empty at the end: when
-    /// the frontier is empty, or has reached `until`.
+    /// The next events: leased parts, and the progress behind them. Waits until there is something. Empty at the end:
+    /// when the frontier is empty, or has reached `until`.
     ///
-    /// `LeaseExpired` if the reader was lost. No I/O of its own: it waits for the state in this process, which follows the
-    /// log. Cancelling loses nothing.
+    /// `LeaseExpired` if the reader was lost. No I/O of its own: it waits for the state in this process, which follows
+    /// the log. Cancelling loses nothing.
     pub async fn next(&mut self) -> Result<Vec<ListenEvent<T, LeasedPart<T>>>, Error> {
         std::future::poll_fn(|task| self.poll_next(task)).await
     }
 
-    /// [`Listen::next`] for those who poll by themselves, from any thread: whatever changes the state wakes the task, on the
-    /// thread that changed it.
+    /// [`Listen::next`] for those who poll by themselves, from any thread: whatever changes the state wakes the task,
+    /// on the thread that changed it.
     pub fn poll_next(
         &mut self,
         task: &mut task::Context<'_>,
@@ -204,8 +204,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> Listen<K, V, T, D> {
         Some(frontier)
     }
 
-    /// The next events, with the rows themselves. Errors as in [`Listen::next`] and `PartFetcher::fetch`: after one, and
-    /// when cancelled, the events of this step are lost; open a listener again at the frontier before it.
+    /// The next events, with the rows themselves. Errors as in [`Listen::next`] and `PartFetcher::fetch`: after one,
+    /// and when cancelled, the events of this step are lost; open a listener again at the frontier before it.
     pub async fn fetch_next(&mut self) -> Result<Vec<ListenEvent<T, ((K, V), T, D)>>, Error> {
         let fetcher = self.fetcher();
         loop {

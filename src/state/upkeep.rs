@@ -9,7 +9,8 @@ use super::{State, Totals};
 #[cfg(debug_assertions)]
 const CHECKED_BATCHES_MAX: usize = 256;
 
-/// A rollup is an entry, and so is the deletion of the one before it: a smaller interval would make rollups beget rollups.
+/// A rollup is an entry, and so is the deletion of the one before it: a smaller interval would make rollups beget
+/// rollups.
 const ROLLUP_INTERVAL_MIN: u64 = 3;
 
 /// The log entries between two rollups.
@@ -66,8 +67,8 @@ impl<T: Time> State<T> {
         self.counts_rows() && !readable_from_the_start && collapses(rows, diffs, bytes, config)
     }
 
-    /// Whether the diffs are integers. Then, unless something is in the shard less often than not at all, their sum is as
-    /// large as the number of rows that are there at one time, or larger.
+    /// Whether the diffs are integers. Then, unless something is in the shard less often than not at all, their sum is
+    /// as large as the number of rows that are there at one time, or larger.
     pub fn counts_rows(&self) -> bool {
         let integers = [<i64 as Codec64>::NAME, <u64 as Codec64>::NAME];
         self.codecs.as_deref().is_some_and(|names| integers.contains(&names.diff.as_str()))

@@ -1,8 +1,8 @@
 //! A cache of objects that never change: in memory, and on disk where that was asked for.
 //!
-//! Always: what it gives is what was put in, under the name, and for the range, that is asked for; what does not match its
-//! checksum on disk is as if it were not there. The weights of what it keeps add up to what it may keep, besides what is
-//! being put in at the moment. A cache never fails its caller: what it cannot keep or give, it does not.
+//! Always: what it gives is what was put in, under the name, and for the range, that is asked for; what does not match
+//! its checksum on disk is as if it were not there. The weights of what it keeps add up to what it may keep, besides
+//! what is being put in at the moment. A cache never fails its caller: what it cannot keep or give, it does not.
 //!
 //! Not here: what may be cached. A part and a rollup may, their names are used once; a log's entry may not.
 
@@ -102,8 +102,8 @@ impl ObjectCache {
         Ok((memory.is_some() || disk.is_some()).then_some(Self { memory, disk }))
     }
 
-    /// The bytes of an object in this range (`None`: all), if they are here, or those of all of it are: `length` says how
-    /// many that is, where the caller knows.
+    /// The bytes of an object in this range (`None`: all), if they are here, or those of all of it are: `length` says
+    /// how many that is, where the caller knows.
     pub async fn get(&self, object: &Path, range: Option<Range<u64>>, length: Option<u64>) -> Option<Bytes> {
         let exact = Key { object: object.clone(), range: range.clone() };
         if let Some(bytes) = self.get_exact(&exact).await {

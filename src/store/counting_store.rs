@@ -1,7 +1,8 @@
-//! An object store that counts what is asked of it: for tests, benchmarks and whoever wants to know what a bucket costs.
+//! An object store that counts what is asked of it: for tests, benchmarks and whoever wants to know what a bucket
+//! costs.
 //!
-//! It counts what its caller asks for. What the store below makes of it (retries, pages of a listing, bulk deletions) is
-//! not seen here.
+//! It counts what its caller asks for. What the store below makes of it (retries, pages of a listing, bulk deletions)
+//! is not seen here.
 
 use std::fmt;
 use std::ops::{Range, Sub};

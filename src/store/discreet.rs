@@ -1,8 +1,8 @@
 //! A bucket that keeps its credentials to itself: they are in no error of it, and not in its `Debug`.
 //!
 //! A server repeats what it was sent: S3 puts the session token into the answer that refuses it. So an error keeps of a
-//! server's XML only the code and the message, and of all text nothing that is known to be secret. The types below print
-//! their keys with `{:?}`; this one prints its name.
+//! server's XML only the code and the message, and of all text nothing that is known to be secret. The types below
+//! print their keys with `{:?}`; this one prints its name.
 //!
 //! What it does not do: it forwards only what this library asks of a bucket; uploads in parts, copies and renames are
 //! refused.

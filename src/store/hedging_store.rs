@@ -57,8 +57,8 @@ impl Budget {
 }
 
 impl HedgingStore {
-    /// `store`, asked again for an object, or a range of one, of which not all is there after `delay`; such requests are
-    /// at most the share `budget` of all (0.05: one in twenty).
+    /// `store`, asked again for an object, or a range of one, of which not all is there after `delay`; such requests
+    /// are at most the share `budget` of all (0.05: one in twenty).
     pub fn new(store: Arc<dyn ObjectStore>, delay: Duration, budget: f64) -> Self {
         let share = (budget.clamp(0.0, 1.0) * HEDGE as f64) as u64; // no number is none
 

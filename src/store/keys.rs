@@ -1,7 +1,7 @@
 //! Names of objects: the durable layout, in one place.
 //!
-//! Everything of a shard lies under `shards/<shard id>/`. Numbers are padded so that names sort as numbers do. Names are
-//! built from ids and numbers only, so no name can leave its prefix.
+//! Everything of a shard lies under `shards/<shard id>/`. Numbers are padded so that names sort as numbers do. Names
+//! are built from ids and numbers only, so no name can leave its prefix.
 
 use object_store::path::Path;
 

@@ -1,9 +1,9 @@
 //! The two seams to storage: a log per shard ([`Consensus`]) and objects (`object_store::ObjectStore` itself).
 //!
 //! Implementations: [`ObjectLog`] keeps the log in an object store; [`Directory`] is a local directory as an object
-//! store; `PostgresLog` (feature `postgres`) keeps the log in a database. Decorators count ([`CountingStore`], [`CountingLog`]),
-//! ask again where an answer is slow ([`HedgingStore`]) and, for tests, let things go wrong ([`FaultyStore`],
-//! [`FaultyLog`]). Beside them, an [`ObjectCache`] of what never changes.
+//! store; `PostgresLog` (feature `postgres`) keeps the log in a database. Decorators count ([`CountingStore`],
+//! [`CountingLog`]), ask again where an answer is slow ([`HedgingStore`]) and, for tests, let things go wrong
+//! ([`FaultyStore`], [`FaultyLog`]). Beside them, an [`ObjectCache`] of what never changes.
 
 pub mod cache;
 pub mod consensus;

@@ -1,7 +1,7 @@
 //! A log in PostgreSQL: one row per entry, one round trip per commit.
 //!
-//! Connections are encrypted as the string's `sslmode` and `sslrootcert` say, in libpq's words: `disable`, `prefer` (the
-//! default), `require`, `verify-ca`, `verify-full`; `require` alone trusts whoever answers.
+//! Connections are encrypted as the string's `sslmode` and `sslrootcert` say, in libpq's words: `disable`, `prefer`
+//! (the default), `require`, `verify-ca`, `verify-full`; `require` alone trusts whoever answers.
 //!
 //! Blobs stay in the object store. The tables lie in a schema of their own, `timely_persist`, created at first use.
 //!
@@ -11,15 +11,16 @@
 //! and inserts the entry of that number.
 //!
 //! * *One winner.* Two commits of one shard update one row, so the second waits for the first one's row lock. When the
-//!   first commits, PostgreSQL evaluates the second's condition `seqno = expected` again on the row as it is then, finds
-//!   it false, and the second changes nothing: a conflict. When the first is undone, the second goes on as if alone. So
-//!   of all commits that expect `n`, one moves the head to `n + 1`. The first of a shard inserts the row instead; there
-//!   the primary key does the same.
+//!   first commits, PostgreSQL evaluates the second's condition `seqno = expected` again on the row as it is then,
+//!   finds it false, and the second changes nothing: a conflict. When the first is undone, the second goes on as if
+//!   alone. So of all commits that expect `n`, one moves the head to `n + 1`. The first of a shard inserts the row
+//!   instead; there the primary key does the same.
 //! * *Dense.* An entry's number is what its own transaction made of the head, and both become visible at once.
 //! * *Truncated positions are not won again.* The head's row is never deleted and only rises. No boundary is needed.
 //! * *The head stays.* A truncation removes entries below a head that it read; that head only rises meanwhile.
 //! * *Linearizable.* A commit is acknowledged when it is visible and on disk (`synchronous_commit` is set by every
-//!   session), on the one server that writes. Each read is one statement, so one snapshot, taken after it was asked for.
+//!   session), on the one server that writes. Each read is one statement, so one snapshot, taken after it was asked
+//!   for.
 //!
 //! Nothing is decided on what a statement read before it waited, which is what a stricter level would protect. It would
 //! cost much: under SERIALIZABLE the second of the two above fails instead of learning that it lost.
@@ -98,9 +99,9 @@ impl PostgresLog {
     /// The same, with these limits. Creates the tables if they are not there.
     ///
     /// # Errors
-    /// `Invalid` for a malformed connection string, wrong credentials, a missing database or rights, a certificate that is
-    /// not to be trusted, a server without the encryption asked for, and tables of a later version; `Unavailable` for a
-    /// server that does not answer. No error holds the connection string.
+    /// `Invalid` for a malformed connection string, wrong credentials, a missing database or rights, a certificate that
+    /// is not to be trusted, a server without the encryption asked for, and tables of a later version; `Unavailable`
+    /// for a server that does not answer. No error holds the connection string.
     pub async fn open_with(url: &str, options: PostgresOptions) -> Result<Self, Error> {
         let (url, asked) = tls::split(url);
         let config = sessions::configure(&url, &options)?;

@@ -221,9 +221,9 @@ fn unavailable(doing: &str, error: object_store::Error) -> Error {
     Error::new(kind, format!("the probe of the store failed at {doing}{hint}")).because(error)
 }
 
-/// Whether the words of an error, which has no more of them than these, say that the request itself is wrong: a redirect
-/// to another region, a status of 4xx that is none of those which asking later may change, or plain HTTP where that is
-/// not allowed.
+/// Whether the words of an error, which has no more of them than these, say that the request itself is wrong: a
+/// redirect to another region, a status of 4xx that is none of those which asking later may change, or plain HTTP where
+/// that is not allowed.
 fn refuses(words: &str) -> bool {
     let status = words.split_once("status code: ").and_then(|(_, rest)| rest.get(..3)?.parse::<u16>().ok());
     let refused = status.is_some_and(|status| (300..500).contains(&status) && ![408, 409, 425, 429].contains(&status));

@@ -12,8 +12,8 @@ use crate::state::{Run, wire};
 
 /// Rows of an interval `[lower, upper)`, in storage but not yet in the shard.
 ///
-/// Dropping a batch that was never offered to the shard removes its objects, as far as storage lets it; what stays behind
-/// is found by the leak sweep. A batch may be appended once, by any handle of the same shard and the same types.
+/// Dropping a batch that was never offered to the shard removes its objects, as far as storage lets it; what stays
+/// behind is found by the leak sweep. A batch may be appended once, by any handle of the same shard and the same types.
 pub struct Batch<T: Time> {
     pub(super) shard: ShardId,
     pub(super) codecs: Arc<crate::state::CodecNames>,

@@ -54,8 +54,9 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
 
     /// Adds a row. A zero diff is left out.
     ///
-    /// `Invalid` for a time not beyond the batch's lower, and for a row larger than `Config::row_bytes_max`; then the row
-    /// is not in the batch and the builder goes on. `Unavailable` where an upload failed. Cancelling may leave the row out.
+    /// `Invalid` for a time not beyond the batch's lower, and for a row larger than `Config::row_bytes_max`; then the
+    /// row is not in the batch and the builder goes on. `Unavailable` where an upload failed. Cancelling may leave the
+    /// row out.
     pub async fn add(&mut self, key: &K, value: &V, time: &T, diff: &D) -> Result<(), Error> {
         if self.push(key, value, time, diff)? {
             self.seal().await?;
@@ -137,8 +138,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
 
     /// The batch `[lower, upper)` of all rows.
     ///
-    /// `Invalid` if a row is at a time beyond `upper`, or `upper` is not beyond the lower; `Unavailable` where an upload
-    /// failed. In both cases, and when cancelled, what was uploaded is removed.
+    /// `Invalid` if a row is at a time beyond `upper`, or `upper` is not beyond the lower; `Unavailable` where an
+    /// upload failed. In both cases, and when cancelled, what was uploaded is removed.
     pub async fn finish(mut self, upper: Antichain<T>) -> Result<Batch<T>, Error> {
         self.check_upper(&upper)?;
         let context = Arc::clone(&self.context);

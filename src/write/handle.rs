@@ -93,13 +93,13 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
 
     /// Appends rows at times in `[expected, new)`, if the shard's upper is `expected`; then it is `new`.
     ///
-    /// Rows are consolidated; zero diffs are left out. With no rows it only advances the upper; where `new` is `expected`
-    /// it only compares.
+    /// Rows are consolidated; zero diffs are left out. With no rows it only advances the upper; where `new` is
+    /// `expected` it only compares.
     ///
     /// `Invalid` if a row's time is outside `[expected, new)`, if `new` is before `expected`, or if a row is too
     /// large: then nothing is in the shard. `Unavailable` if storage did not answer within `Config::commit_deadline`:
-    /// then the rows may be in the shard or come to be there. Calling again with the same arguments settles it: they are
-    /// there once, and it says `Committed`. Cancelling leaves it as `Unavailable` does.
+    /// then the rows may be in the shard or come to be there. Calling again with the same arguments settles it: they
+    /// are there once, and it says `Committed`. Cancelling leaves it as `Unavailable` does.
     pub async fn compare_and_append<I>(
         &mut self,
         rows: I,
@@ -116,8 +116,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
         self.commit(&mut [&mut batch], expected, new, false).await
     }
 
-    /// Appends those of the rows at times in `[lower, upper)` that the shard does not have yet: for several writers that
-    /// write identical rows. After it the shard's upper is at `upper` or beyond.
+    /// Appends those of the rows at times in `[lower, upper)` that the shard does not have yet: for several writers
+    /// that write identical rows. After it the shard's upper is at `upper` or beyond.
     ///
     /// `UpperMismatch` if the shard's upper is before `lower`, so that there would be a gap. Errors as in
     /// [`WriteHandle::compare_and_append`].
@@ -132,10 +132,11 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
 
     /// Appends staged batches together, if the shard's upper is `expected`; then it is `new`.
     ///
-    /// Each batch's interval must lie within `[expected, new)`, or cover it: then its rows outside are left out. A batch
-    /// that was committed is used up; after `UpperMismatch` all can be used again. `Invalid` for a batch that is used up.
-    /// Other errors as in [`WriteHandle::compare_and_append`]: also after `Unavailable` and cancelling, calling again with
-    /// the same arguments settles it. Until then the batches' objects may be in the shard, and dropping them leaves those.
+    /// Each batch's interval must lie within `[expected, new)`, or cover it: then its rows outside are left out. A
+    /// batch that was committed is used up; after `UpperMismatch` all can be used again. `Invalid` for a batch that is
+    /// used up. Other errors as in [`WriteHandle::compare_and_append`]: also after `Unavailable` and cancelling,
+    /// calling again with the same arguments settles it. Until then the batches' objects may be in the shard, and
+    /// dropping them leaves those.
     pub async fn compare_and_append_batch(
         &mut self,
         batches: &mut [&mut Batch<T>],
@@ -214,7 +215,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
         Ok(())
     }
 
-    /// Refuses what cannot be appended, and answers early where the upper is known to be elsewhere: before any encoding.
+    /// Refuses what cannot be appended, and answers early where the upper is known to be elsewhere: before any
+    /// encoding.
     async fn check_interval(
         &mut self,
         expected: &Antichain<T>,
@@ -326,7 +328,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
         };
         self.unsettled = Some(attempt);
         let before: Vec<Standing> = batches.iter().map(|batch| batch.standing()).collect();
-        // From here on the commit goes its way, also if this call is cancelled or fails: the objects may come to be used.
+        // From here on the commit goes its way, also if this call is cancelled or fails: the objects may come to be
+        // used.
         batches.iter_mut().for_each(|batch| batch.stand(Standing::Offered));
         let applied = self.machine.apply(move |state, now_ms| transition::append(state, now_ms, &append)).await?;
         self.unsettled = None;

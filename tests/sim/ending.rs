@@ -6,9 +6,9 @@ use timely::PartialOrder;
 use timely::progress::Antichain;
 use timely_persist::{Appended, CriticalReaderId, ErrorKind};
 
-use crate::model_times::is_in_snapshot;
-use crate::times::SimTime;
-use crate::world::{Strings, World};
+use crate::actors::{SimTime, Strings};
+use crate::times::is_in_snapshot;
+use crate::world::World;
 
 /// Leak sweeps until every object is gone that a crash has left: each comes with a rollup, after its interval.
 const LEAK_SWEEPS_MAX: usize = 40;
@@ -40,7 +40,7 @@ impl<T: SimTime> World<T> {
         record.check_identical(&contents, &appended);
         record.check_reads(&contents);
         let snapshot = contents.iter().filter(|(_, time, _)| is_in_snapshot(time, &as_of)).count();
-        record.tell(format_args!("{} rows, {snapshot} of them at {:?}", contents.len(), as_of.elements()));
+        record.story.tell(format_args!("{} rows, {snapshot} of them at {:?}", contents.len(), as_of.elements()));
     }
 
     /// No reader, no garbage, no object that nobody knows; then the shard is finalized, and that leaves a rollup at most.

@@ -1,72 +1,14 @@
-//! What the processes did and saw, and whether it can be: the model is a sorted list.
+//! Whether the appends in the log are those that the processes made and were told of.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
 
-use timely::progress::Antichain;
 use timely_persist::WriterId;
 
+use crate::actors::{Attempt, Outcome, Record, SimTime, identical};
 use crate::judge::Appended;
-use crate::model_times::{Row, is_in_snapshot, seen_at, summed};
-use crate::times::SimTime;
-
-/// What the processes did and saw.
-#[derive(Debug)]
-pub struct Record<T> {
-    pub story: Vec<String>,
-    pub attempts: Vec<Attempt<T>>,
-    pub snapshots: Vec<(Antichain<T>, Vec<Row<T>>)>,
-    pub listens: Vec<Heard<T>>,
-    pub next_critical: u64,
-    pub next_value: u64,
-}
-
-pub type Shared<T> = Arc<Mutex<Record<T>>>;
-
-/// An append as its writer saw it.
-#[derive(Debug)]
-pub struct Attempt<T> {
-    pub writer: WriterId,
-    pub rows: Vec<Row<T>>,
-    pub lower: Antichain<T>,
-    pub upper: Antichain<T>,
-    /// Whether others may have written a part of it before.
-    pub overlap: bool,
-    pub outcome: Outcome,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Outcome {
-    Unknown,
-    Committed,
-    Refused,
-}
-
-/// What a listener showed.
-#[derive(Debug)]
-pub struct Heard<T> {
-    pub as_of: Antichain<T>,
-    pub snapshot: bool,
-    pub frontier: Antichain<T>,
-    pub rows: Vec<Row<T>>,
-}
-
-impl<T> Default for Record<T> {
-    fn default() -> Self {
-        let (attempts, snapshots, listens) = (Vec::new(), Vec::new(), Vec::new());
-        Self { story: Vec::new(), attempts, snapshots, listens, next_critical: 0, next_value: 0 }
-    }
-}
+use crate::times::{Row, summed};
 
 impl<T: SimTime> Record<T> {
-    /// With `TELL` in the environment it is printed at once: for runs that do not end.
-    pub fn tell(&mut self, line: std::fmt::Arguments<'_>) {
-        if std::env::var_os("TELL").is_some() {
-            eprintln!("  {line}");
-        }
-        self.story.push(line.to_string());
-    }
-
     /// The rows of the shard: those of each attempt that stands in the log. Each append in the log is of one attempt, and
     /// each attempt was told what became of it.
     pub fn contents(&self, appended: &[Appended<T>]) -> Vec<Row<T>> {
@@ -98,22 +40,6 @@ impl<T: SimTime> Record<T> {
         summed(rows)
     }
 
-    /// Everything that was read is the contents, as they are at that time.
-    pub fn check_reads(&self, contents: &[Row<T>]) {
-        for (as_of, snapshot) in &self.snapshots {
-            let expected = contents.iter().filter(|(_, time, _)| is_in_snapshot(time, as_of));
-            let expected = summed(expected.map(|(row, time, diff)| (row.clone(), seen_at(time, as_of), *diff)));
-            assert_eq!(summed(snapshot.iter().cloned()), expected, "snapshot at {as_of:?}");
-        }
-        for Heard { as_of, snapshot, frontier, rows } in &self.listens {
-            let complete = |(_, time, _): &Row<T>| !frontier.less_equal(time);
-            let wanted = contents.iter().filter(|(_, time, _)| *snapshot || !is_in_snapshot(time, as_of));
-            let expected = wanted.map(|(row, time, diff)| (row.clone(), seen_at(time, as_of), *diff)).filter(complete);
-            let shown = rows.iter().filter(|row| complete(row)).cloned();
-            assert_eq!(summed(shown), summed(expected), "listener from {as_of:?} up to {frontier:?}");
-        }
-    }
-
     /// Of the identical writers every row is there once that lies in an interval which one of them appended.
     pub fn check_identical(&self, contents: &[Row<T>], appended: &[Appended<T>]) {
         let of = |writer: WriterId| self.attempts.iter().any(|attempt| attempt.overlap && attempt.writer == writer);
@@ -122,9 +48,4 @@ impl<T: SimTime> Record<T> {
         let there = contents.iter().filter(|(row, ..)| row.1 == u64::MAX).cloned();
         assert_eq!(summed(there), summed(expected));
     }
-}
-
-/// The rows that every identical writer writes: they depend on the time only.
-pub fn identical<T>(time: T) -> Row<T> {
-    (("same".to_owned(), u64::MAX), time, 1)
 }

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use timely_persist::ShardId;
 
+use crate::actors::{Record, Shared, SimTime};
 use crate::judge::Judge;
-use crate::model::{Record, Shared};
+use crate::random::Story;
 use crate::setting::{Setting, shrink};
-use crate::times::SimTime;
 use crate::world::{SHARD, World};
 
 /// Simulated time after which a run that has not ended hangs.
@@ -57,7 +57,7 @@ fn listen_to_panics() {
 pub fn attempt<T: SimTime>(setting: &Setting) -> Result<Vec<String>, Failure> {
     listen_to_panics();
     PANICS.set(Some(Vec::new()));
-    let record: Shared<T> = Arc::new(Mutex::new(Record::default()));
+    let record: Shared<T> = Arc::new(Mutex::new(Record::new(Story::new(command::<T>(setting)))));
     let judge = Judge::new(ShardId::from_u128(SHARD));
     let run = || {
         let builder = &mut tokio::runtime::Builder::new_current_thread();
@@ -73,7 +73,7 @@ pub fn attempt<T: SimTime>(setting: &Setting) -> Result<Vec<String>, Failure> {
     };
     let outcome = std::panic::catch_unwind(AssertUnwindSafe(run));
     let panics = PANICS.take().unwrap_or_default();
-    let story = record.lock().unwrap_or_else(PoisonError::into_inner).story.clone();
+    let story = record.lock().unwrap_or_else(PoisonError::into_inner).story.lines().to_vec();
     // What was found first is why the rest went wrong.
     let message = judge.violation().or(panics.into_iter().next()).or(outcome.unwrap_or(None));
     match message {
@@ -107,15 +107,20 @@ pub fn check<T: SimTime>(setting: &Setting) -> usize {
                 eprintln!("  {line}");
             }
             panic!(
-                "seed {} fails: {}\nmade smaller: {message}\nrun it again:\n  SIM_SEED={} cargo test --test sim {test}\n  \
-                 SIM_SETTING='{smallest}' cargo test --test sim {test}",
+                "seed {} fails: {}\nmade smaller: {message}\nrun it again:\n  SIM_SEED={} cargo test --test sim {}\n  {}",
                 setting.seed,
                 shown.message,
                 setting.seed,
-                test = T::TEST,
+                T::TEST,
+                command::<T>(&smallest),
             );
         }
     }
+}
+
+/// What runs it again.
+fn command<T: SimTime>(setting: &Setting) -> String {
+    format!("SIM_SETTING='{setting}' cargo test --test sim {}", T::TEST)
 }
 
 /// What went wrong, without the figures that differ from run to run.

@@ -10,22 +10,21 @@ use timely::PartialOrder;
 use timely::progress::Antichain;
 use timely_persist::clock::{Clock, Entropy};
 use timely_persist::store::{Consensus, ObjectLog};
-use timely_persist::{Client, Config, SeqNo, Shard, ShardId};
+use timely_persist::{Client, Config, SeqNo, ShardId};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::actors::Actor;
+use crate::actors::{self, Actor, Shared, SimTime, Strings};
 use crate::judge::{Judge, JudgedStore};
-use crate::model::Shared;
 use crate::random::Random;
 use crate::setting::Setting;
 use crate::sim_log::{SimLog, Table, Watcher};
 use crate::sim_store::{Crashed, OUTAGE, Rates, SimStore, Trouble, Way};
-use crate::times::SimTime;
-
-pub type Strings<T> = Shard<String, u64, T, i64>;
 
 pub const SHARD: u128 = 1;
+
+/// The longest that an actor rests between two things that it does.
+const REST_MS_MAX: usize = 2_000;
 
 /// A lease, the same for all readers.
 const LEASE: Duration = Duration::from_secs(14);
@@ -174,6 +173,11 @@ impl<T: SimTime> World<T> {
         if self.setting.has("skew") { random.below(self.skew_ms) as u64 } else { 0 }
     }
 
+    fn actor(&self, shard: &Strings<T>, elsewhere: &Strings<T>, random: Random) -> Actor<T> {
+        let (shard, elsewhere, record) = (shard.clone(), elsewhere.clone(), Arc::clone(&self.record));
+        Actor { shard, elsewhere, record, random, rest_ms_max: REST_MS_MAX }
+    }
+
     async fn start(&mut self, elsewhere: &Strings<T>) -> Process<T> {
         let mut random = self.setting.stream("process", self.started);
         self.started += 1;
@@ -186,9 +190,8 @@ impl<T: SimTime> World<T> {
         let mut actors = JoinSet::new();
         let count = 2 + random.below(3);
         for number in 0..count {
-            let (shard, elsewhere, record) = (shard.clone(), elsewhere.clone(), Arc::clone(&self.record));
             let kind = random.below(if maintains { 7 } else { 6 });
-            let actor = Actor { shard, elsewhere, record, random: Random::new(random.word()) };
+            let actor = self.actor(&shard, elsewhere, Random::new(random.word()));
             if number >= self.setting.actors {
                 continue;
             }
@@ -208,16 +211,14 @@ impl<T: SimTime> World<T> {
     }
 
     fn tell(&self, line: std::fmt::Arguments<'_>) {
-        self.record.lock().unwrap().tell(line);
+        self.record.lock().unwrap().story.tell(line);
     }
 
     /// Everything that goes wrong, for as long as it does. Returns when the last process has ended.
     pub async fn go_wrong(&mut self, observer: &Strings<T>) {
         let mut hearing = JoinSet::new();
         if self.random.percent(50) {
-            let (shard, elsewhere, record) = (observer.clone(), observer.clone(), Arc::clone(&self.record));
-            let actor = Actor { shard, elsewhere, record, random: self.setting.stream("hear", 0) };
-            hearing.spawn(actor.hear_all());
+            hearing.spawn(self.actor(observer, observer, self.setting.stream("hear", 0)).hear_all());
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
         let mut processes = Vec::new();
@@ -236,16 +237,14 @@ impl<T: SimTime> World<T> {
             assert!(PartialOrder::less_equal(upper, &info.upper));
             last = (info.seqno, info.since, info.upper);
             for process in &mut processes {
-                while let Some(ended) = process.actors.try_join_next() {
-                    ended.unwrap(); // an actor that panicked has found something
-                }
+                actors::look_after(&mut process.actors);
             }
             self.befall(&mut processes, &mut random, observer).await;
         }
         // The last processes end in an orderly way.
         for mut process in processes {
             process.trouble.set(Rates::default());
-            end_actors(&mut process.actors).await;
+            actors::end(&mut process.actors).await;
         }
         hearing.abort_all();
         while hearing.join_next().await.is_some() {}
@@ -269,7 +268,7 @@ impl<T: SimTime> World<T> {
                 self.tell(format_args!("crash process {index} at {:?}", self.begun.elapsed()));
                 process.crashed.crash();
                 drop(process.shard);
-                end_actors(&mut process.actors).await;
+                actors::end(&mut process.actors).await;
                 processes.push(self.start(observer).await);
             }
             _ => {}
@@ -279,12 +278,5 @@ impl<T: SimTime> World<T> {
     /// Long enough for every lease to lapse on every clock, and for every late request to land.
     pub async fn wait_for_all_to_lapse(&self) {
         tokio::time::sleep(2 * LEASE + Duration::from_millis(self.skew_ms as u64) + Duration::from_secs(30)).await;
-    }
-}
-
-async fn end_actors(actors: &mut JoinSet<()>) {
-    actors.abort_all();
-    while let Some(ended) = actors.join_next().await {
-        assert!(!ended.is_err_and(|error| error.is_panic()), "an actor has found something");
     }
 }

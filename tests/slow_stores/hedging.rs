@@ -218,10 +218,10 @@ async fn whoever_gives_up_asks_for_nothing_any_more() {
 #[tokio::test(start_paused = true)]
 async fn a_client_hedges_its_reads_of_objects_and_not_its_log() {
     let (store, faults) = (Arc::new(InMemory::new()), Faults::scripted());
-    let id = fill(store.clone(), config(), 1, 50).await;
+    let id = fill(store.clone(), quiet(), 1, 50).await;
     let counted = CountingStore::new(Arc::new(FaultyStore::new(store, faults.clone())));
     for (hedge_delay, taken) in [(None, 3_000), (Some(PATIENCE), 100)] {
-        let mut limits = config();
+        let mut limits = quiet();
         (limits.hedge_delay, limits.hedge_budget) = (hedge_delay, 1.0);
         let shard: Strings = client(Arc::new(counted.clone()), limits).await.shard(id);
         // Every read of a log's entry is slow, and asked once.

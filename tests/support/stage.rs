@@ -1,6 +1,7 @@
 //! Processes on one store in memory, each counted and breakable, on the test's own runtime and clocks.
 #![allow(dead_code)] // each test takes what it needs
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use timely_persist::store::{
     CountingLog, CountingStore, Fault, Faults, FaultyLog, FaultyStore, LogCounts, ObjectLog, Operation,
     OperationCounts, Rule, keys,
 };
-use timely_persist::{Client, Config, Consensus, Shard, ShardId, WriteHandle};
+use timely_persist::{Appended, Client, Config, Consensus, Shard, ShardId, WriteHandle};
 
 pub type Row = ((String, u64), u64, i64);
 pub type Strings = Shard<String, u64, u64, i64>;
@@ -29,6 +30,15 @@ pub fn at(time: u64) -> Antichain<u64> {
 
 pub fn row(key: &str, value: u64, time: u64, diff: i64) -> Row {
     ((key.to_owned(), value), time, diff)
+}
+
+/// Writes a part of so many rows at each of these times. All parts have the same length.
+pub async fn fill(shard: &Strings, times: Range<u64>, rows: u64) {
+    let mut writer = shard.open_writer("fill").await.unwrap();
+    for time in times {
+        let part = (0..rows).map(|row| ((format!("{row:08} {}", "x".repeat(100)), time), time, 1));
+        assert_eq!(writer.compare_and_append(part, at(time), at(time + 1)).await.unwrap(), Appended::Committed);
+    }
 }
 
 /// A wall clock that a test sets.

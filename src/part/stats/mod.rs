@@ -1,7 +1,7 @@
 //! What is known of a part's columns without fetching it: bounds and null counts, for predicates.
 //!
-//! Always: statistics are bounds, so a part may be left out only if they exclude what is asked for; whatever is unknown,
-//! undecodable or of another type keeps the part. Their encoded size is bounded by [`STATS_BYTES_MAX`].
+//! Always: statistics are bounds, so a part may be left out only if they exclude what is asked for; whatever is
+//! unknown, undecodable or of another type keeps the part. Their encoded size is bounded by [`STATS_BYTES_MAX`].
 
 mod collect;
 mod encoding;

@@ -58,7 +58,8 @@ pub fn replace<T: Time>(state: &State<T>, now_ms: u64, replacement: &Replacement
 /// Makes a rollup the newest, unless the newest is nearly as new: closer than `interval` entries. `false` refuses: the
 /// rollup is not used.
 ///
-/// Several processes find at the same time that one is due. If each wrote its own, their entries would make the next due.
+/// Several processes find at the same time that one is due. If each wrote its own, their entries would make the next
+/// due.
 pub fn set_rollup<T: Time>(
     state: &State<T>,
     now_ms: u64,
@@ -144,8 +145,8 @@ pub fn finalize<T: Time>(state: &State<T>, step: usize) -> Decision<T, Result<Fi
         let change = Change::Finalized { garbage: Arc::new(garbage) };
         return Decision::Commit(vec![change], Ok(FinalizeReply::Done));
     }
-    // A batch of nothing at the front grows until it covers all: no entry names more than a step's objects. It takes the
-    // next batch with it, or it would replace itself for ever.
+    // A batch of nothing at the front grows until it covers all: no entry names more than a step's objects. It takes
+    // the next batch with it, or it would replace itself for ever.
     if count == 1 {
         garbage.extend(state.batches[1].blobs().map(str::to_owned));
         count = 2;

@@ -4,8 +4,8 @@
 //! nobody holds, and finds there what the last owner of the slot left. The lock is the operating system's: it goes with
 //! the process, however that ends.
 //!
-//! A file holds the name and the range of what it keeps, the bytes, and a checksum of all that. It is written beside its
-//! place and then moved there, and never synced: what a power cut leaves of it does not match its checksum.
+//! A file holds the name and the range of what it keeps, the bytes, and a checksum of all that. It is written beside
+//! its place and then moved there, and never synced: what a power cut leaves of it does not match its checksum.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};

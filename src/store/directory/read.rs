@@ -1,8 +1,8 @@
 //! Reading files into memory that was used before.
 //!
 //! A part takes megabytes, and memory that is fresh from the system costs more than the reading: each of its pages is
-//! zeroed and entered on first touch. So a large buffer comes back here when the last owner of its bytes is gone, and the
-//! next read takes it.
+//! zeroed and entered on first touch. So a large buffer comes back here when the last owner of its bytes is gone, and
+//! the next read takes it.
 //!
 //! Always: bytes that were given out are not touched again; at most [`KEPT_BYTES_MAX`] bytes wait here unused.
 

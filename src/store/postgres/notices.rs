@@ -2,7 +2,8 @@
 //!
 //! A commit does not announce itself: a transaction with a `NOTIFY` takes one lock of the whole server until it is on
 //! disk, which would put all commits of all shards in one row. So they are collected, and announced by a task in
-//! transactions that write nothing. A connection listens while somebody watches. Either may fail: a wake-up may be lost.
+//! transactions that write nothing. A connection listens while somebody watches. Either may fail: a wake-up may be
+//! lost.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

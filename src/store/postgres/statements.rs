@@ -2,7 +2,8 @@
 //!
 //! All are constants: nothing a caller gives is ever part of a statement's text.
 
-/// The layout of the tables that this version writes and reads. It rises when an older version could no longer use them.
+/// The layout of the tables that this version writes and reads. It rises when an older version could no longer use
+/// them.
 pub(super) const LAYOUT_VERSION: i32 = 1;
 
 /// The channel on which commits are announced.

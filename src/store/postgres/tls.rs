@@ -8,8 +8,8 @@
 //! | `verify-ca` | encrypted | is signed by a root in `sslrootcert` |
 //! | `verify-full` | encrypted | and is for the host that was asked for |
 //!
-//! `sslrootcert` is a file of certificates in PEM form. `system`, and none, are the roots that the system trusts. The words
-//! and their meaning are libpq's, but for one: it looks for a file in the home directory where none is given.
+//! `sslrootcert` is a file of certificates in PEM form. `system`, and none, are the roots that the system trusts. The
+//! words and their meaning are libpq's, but for one: it looks for a file in the home directory where none is given.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -123,7 +123,8 @@ fn roots(asked: &Asked) -> Result<RootCertStore, Error> {
     if roots.is_empty() { Err(Error::invalid(named)) } else { Ok(roots) }
 }
 
-/// Verifies the certificates up to a root, if any; not the name. The server must hold its certificate's key all the same.
+/// Verifies the certificates up to a root, if any; not the name. The server must hold its certificate's key all the
+/// same.
 #[derive(Debug)]
 struct Lenient {
     chain: Option<Arc<WebPkiServerVerifier>>,

@@ -1,16 +1,23 @@
-//! What goes on in a process: writers, keepers of history and maintainers, each going on for ever.
+//! What goes on in a process: writers, keepers of history and maintainers, each going on for ever, and those who read
+//! (`readers`). They write down what they were told and shown (`record`), for whoever knows what happened.
+#![allow(dead_code)] // each test takes what it needs
+
+pub mod readers;
+mod record;
+mod sim_time;
 
 use std::time::Duration;
 
 use timely::PartialOrder;
 use timely::progress::Antichain;
 use timely_persist::{Appended, CriticalReaderId, Error, ErrorKind, SinceDowngrade, WriterId};
+use tokio::task::JoinSet;
 
-use crate::model::{Attempt, Outcome, Shared, identical};
-use crate::model_times::Row;
 use crate::random::Random;
-use crate::times::SimTime;
-use crate::world::Strings;
+use crate::times::Row;
+
+pub use record::{Attempt, Heard, Outcome, Record, Shared, Strings, identical};
+pub use sim_time::SimTime;
 
 /// Something that a process does over and over, until it crashes.
 pub struct Actor<T: SimTime> {
@@ -19,6 +26,8 @@ pub struct Actor<T: SimTime> {
     pub elsewhere: Strings<T>,
     pub record: Shared<T>,
     pub random: Random,
+    /// Between two things that it does, at most.
+    pub rest_ms_max: usize,
 }
 
 /// Whether nobody can say by now what became of an append: its objects grew too old while it was tried.
@@ -28,11 +37,11 @@ fn is_too_old(error: &Error) -> bool {
 
 impl<T: SimTime> Actor<T> {
     pub async fn rest(&mut self) {
-        tokio::time::sleep(Duration::from_millis(self.random.below(2_000) as u64)).await;
+        tokio::time::sleep(Duration::from_millis(self.random.below(self.rest_ms_max) as u64)).await;
     }
 
     pub fn tell(&self, line: std::fmt::Arguments<'_>) {
-        self.record.lock().unwrap().tell(line);
+        self.record.lock().unwrap().story.tell(line);
     }
 
     fn attempt(
@@ -45,7 +54,7 @@ impl<T: SimTime> Actor<T> {
     ) -> usize {
         let mut record = self.record.lock().unwrap();
         let number = record.attempts.len();
-        record.tell(format_args!("attempt {number} [{:?}, {:?})", lower.elements(), upper.elements()));
+        record.story.tell(format_args!("attempt {number} [{:?}, {:?})", lower.elements(), upper.elements()));
         let (lower, upper) = (lower.clone(), upper.clone());
         record.attempts.push(Attempt { writer, rows, lower, upper, overlap, outcome: Outcome::Unknown });
         number
@@ -53,7 +62,7 @@ impl<T: SimTime> Actor<T> {
 
     fn outcome(&self, attempt: usize, outcome: Outcome) {
         let mut record = self.record.lock().unwrap();
-        record.tell(format_args!("attempt {attempt} {outcome:?}"));
+        record.story.tell(format_args!("attempt {attempt} {outcome:?}"));
         record.attempts[attempt].outcome = outcome;
     }
 
@@ -62,7 +71,11 @@ impl<T: SimTime> Actor<T> {
         match answer {
             Ok(Appended::Committed) => self.outcome(attempt, Outcome::Committed),
             Ok(Appended::UpperMismatch { .. }) => self.outcome(attempt, Outcome::Refused),
-            Err(error) if is_too_old(&error) => self.tell(format_args!("attempt {attempt} is too old")),
+            Err(error) if is_too_old(&error) => {
+                let mut record = self.record.lock().unwrap();
+                record.too_old += 1;
+                record.story.tell(format_args!("attempt {attempt} is too old"));
+            }
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
                 return false;
@@ -156,15 +169,12 @@ impl<T: SimTime> Actor<T> {
             let upper = T::step(&mut self.random, &lower);
             let rows: Vec<_> = T::common(&lower, &upper).into_iter().map(identical).collect();
             let attempt = self.attempt(writer.writer_id(), rows.clone(), &lower, &upper, true);
-            match writer.append(rows, lower, upper).await {
-                Ok(Appended::Committed) => self.outcome(attempt, Outcome::Committed),
+            let answer = writer.append(rows, lower, upper).await;
+            if let Ok(Appended::UpperMismatch { current }) = &answer {
                 // The upper was at the lower before: it can only have gone beside partially ordered times.
-                Ok(Appended::UpperMismatch { current }) => {
-                    assert!(current.len() > 1 || T::TEST != "u64", "a gap below {current:?}");
-                    self.outcome(attempt, Outcome::Refused);
-                }
-                Err(error) => assert!(error.kind() == ErrorKind::Unavailable || is_too_old(&error), "{error}"),
+                assert!(current.len() > 1 || T::TEST != "u64", "a gap below {current:?}");
             }
+            self.settle(attempt, answer); // if it does not, nobody asks again
         }
     }
 
@@ -213,5 +223,20 @@ impl<T: SimTime> Actor<T> {
                 assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
             }
         }
+    }
+}
+
+/// Panics if an actor did: it has found something.
+pub fn look_after(actors: &mut JoinSet<()>) {
+    while let Some(ended) = actors.try_join_next() {
+        ended.unwrap();
+    }
+}
+
+/// Ends them wherever they are.
+pub async fn end(actors: &mut JoinSet<()>) {
+    actors.abort_all();
+    while let Some(ended) = actors.join_next().await {
+        assert!(!ended.is_err_and(|error| error.is_panic()), "an actor has found something");
     }
 }

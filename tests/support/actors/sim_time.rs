@@ -1,10 +1,10 @@
-//! Times as the simulator moves through them: without an end, totally and partially ordered.
+//! Times as actors move through them: without an end, totally and partially ordered.
 
 use timely::order::Product;
 use timely::progress::Antichain;
 
-use crate::model_times::{ModelTime, join};
 use crate::random::Random;
+use crate::times::{ModelTime, join};
 
 /// Elements of a frontier, at most: with more, runs of partially ordered times crawl.
 const ELEMENTS_MAX: usize = 3;

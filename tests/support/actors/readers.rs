@@ -6,10 +6,8 @@ use timely::PartialOrder;
 use timely::progress::Antichain;
 use timely_persist::{Error, ErrorKind, LeasedPart, Listen, ListenEvent, ReadHandle};
 
-use crate::actors::Actor;
-use crate::model::Heard;
-use crate::model_times::Row;
-use crate::times::SimTime;
+use super::{Actor, Heard, SimTime};
+use crate::times::Row;
 
 type Reader<T> = ReadHandle<String, u64, T, i64>;
 
@@ -140,32 +138,54 @@ impl<T: SimTime> Actor<T> {
         }
     }
 
-    /// Takes one step of a listener and writes down what it shows, all at once: a step that fails shows nothing.
     async fn hear(&self, listen: &mut Listen<String, u64, T, i64>, number: usize) -> Result<(), Error> {
-        let events = listen.next().await?;
-        let fetcher = listen.fetcher();
-        let (mut shown, mut progress) = (Vec::new(), None);
-        for event in events {
-            match event {
-                ListenEvent::Updates(parts) => {
-                    for part in parts {
-                        shown.extend(fetcher.fetch(part).await?.rows());
-                    }
-                }
-                ListenEvent::Progress(frontier) => progress = Some(frontier),
-            }
-        }
+        let step = step(listen).await?;
+        let progresses = step.frontier.is_some();
         let mut record = self.record.lock().unwrap();
         let heard = &mut record.listens[number];
-        let early = shown.iter().find(|(_, time, _): &&Row<T>| !heard.frontier.less_equal(time));
-        assert_eq!(early, None, "a row at a time that was over, at {:?}", heard.frontier);
-        heard.rows.extend(shown);
-        if let Some(frontier) = progress {
-            assert!(PartialOrder::less_than(&heard.frontier, &frontier), "the frontier goes backwards");
-            heard.frontier = frontier;
+        heard.hear(step);
+        if progresses {
             let (at, as_of) = (heard.frontier.clone(), heard.as_of.clone());
-            record.tell(format_args!("listener of {:?} at {:?}", as_of.elements(), at.elements()));
+            record.story.tell(format_args!("listener of {:?} at {:?}", as_of.elements(), at.elements()));
         }
         Ok(())
+    }
+}
+
+/// What one step of a listener shows.
+#[derive(Debug)]
+pub struct Step<T> {
+    rows: Vec<Row<T>>,
+    frontier: Option<Antichain<T>>,
+}
+
+/// Takes one step of a listener, all of it: one that fails shows nothing.
+pub async fn step<T: SimTime>(listen: &mut Listen<String, u64, T, i64>) -> Result<Step<T>, Error> {
+    let events = listen.next().await?;
+    let fetcher = listen.fetcher();
+    let mut step = Step { rows: Vec::new(), frontier: None };
+    for event in events {
+        match event {
+            ListenEvent::Updates(parts) => {
+                for part in parts {
+                    step.rows.extend(fetcher.fetch(part).await?.rows());
+                }
+            }
+            ListenEvent::Progress(frontier) => step.frontier = Some(frontier),
+        }
+    }
+    Ok(step)
+}
+
+impl<T: SimTime> Heard<T> {
+    /// Writes down what a step shows.
+    pub fn hear(&mut self, step: Step<T>) {
+        let early = step.rows.iter().find(|(_, time, _)| !self.frontier.less_equal(time));
+        assert_eq!(early, None, "a row at a time that was over, at {:?}", self.frontier);
+        self.rows.extend(step.rows);
+        if let Some(frontier) = step.frontier {
+            assert!(PartialOrder::less_than(&self.frontier, &frontier), "the frontier goes backwards");
+            self.frontier = frontier;
+        }
     }
 }
