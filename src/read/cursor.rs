@@ -19,9 +19,10 @@ const AUDITED_ROWS_MAX: usize = 1_024;
 /// The contents of a shard at one time, consolidated, a piece at a time: from `ReadHandle::snapshot_cursor`.
 ///
 /// It merges the sorted runs of the snapshot and keeps `Config::cursor_bytes_max` bytes of decoded rows in memory, and
-/// one more block while it reads one (1 MiB, or a row that is larger). Up to half as many runs as the bound has MiB, it
-/// reads the next block of each run ahead; up to as many runs as it has MiB, it keeps a block of each run; with more
-/// runs, a part of a block of each, and it reads blocks several times. Inline parts lie in the state and take nothing.
+/// one more block while it reads one (1 MiB, or a row that is larger). Some of that is the rows that the client's threads
+/// merge while the caller takes those before. With n MiB it reads the next block of each run ahead of up to n / 2 - 6
+/// runs, keeps a block of each of up to n - 6 runs, and with more runs a part of a block of each, and then it reads
+/// blocks several times. Inline parts lie in the state and take nothing.
 ///
 /// It may be dropped at any moment.
 pub struct Cursor<K: Data, V: Data, T: Time, D: Diff> {
