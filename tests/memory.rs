@@ -1,4 +1,4 @@
-//! The memory that a compaction takes, as the allocator counts it.
+//! The memory that a compaction and a cursor take, as the allocator counts it.
 //!
 //! One at a time: in one process they would count each other's memory.
 #![allow(clippy::unwrap_used)]
@@ -19,7 +19,10 @@ const MIB: usize = 1 << 20;
 /// What a merge is to keep to.
 const COMPACTION_BYTES_MAX: usize = 8 * MIB;
 
-/// The size of its output's parts. One is being stored, while the next is being written: its last block in builders that
+/// What a cursor is to keep to.
+const CURSOR_BYTES_MAX: usize = 6 * MIB;
+
+/// The size of a compaction's parts. One is being stored, while the next is being written: its last block in builders that
 /// grow by doubling, the old one beside the new, and the blocks before it encoded.
 const PART_BYTES_MAX: usize = MIB;
 
@@ -128,6 +131,40 @@ impl Case {
         peak
     }
 
+    /// Reads them with a cursor, a piece at a time; the most memory that was in use meanwhile, beyond what was before.
+    async fn cursor_peak(&self) -> usize {
+        let _turn = TURN.lock().await;
+        let dir = tempfile::tempdir().unwrap();
+        let store = Arc::new(LocalFileSystem::new_with_prefix(dir.path()).unwrap());
+        let mut config = Config::default();
+        (config.compact, config.maintain) = (false, false);
+        (config.part_bytes_max, config.compression) = (12 * MIB, self.compression);
+        config.cursor_bytes_max = CURSOR_BYTES_MAX;
+        let client = Client::builder(store).config(config).open().await.unwrap();
+        let shard: Rows = client.shard(ShardId::new());
+        self.append(&shard).await;
+        let reader = shard.open_reader("test").await.unwrap();
+        let profiler = dhat::Profiler::builder().testing().trim_backtraces(Some(2)).build();
+        let mut cursor = reader.snapshot_cursor(at(self.batches - 1), |_| true).await.unwrap();
+        let mut rows = 0;
+        while let Some(piece) = cursor.next().await.unwrap() {
+            rows += piece.len() as u64;
+        }
+        let peak = dhat::HeapStats::get().max_bytes;
+        drop(profiler);
+        assert_eq!(rows, self.batches * self.runs * self.rows);
+        peak
+    }
+
+    /// Beside what the bound speaks of: the rows that were found in so much memory once more, which are the caller's; and a
+    /// block that is being read, and small change: 3 to 4 MiB were seen, so 6.
+    async fn check_cursor(self) {
+        let bound = 2 * CURSOR_BYTES_MAX + 6 * MIB;
+        assert!(self.bytes() > 2 * bound, "too little to show anything");
+        let peak = self.cursor_peak().await;
+        assert!(peak <= bound, "{} KiB in use, {} KiB allowed", peak >> 10, bound >> 10);
+    }
+
     /// Beside what the bound speaks of: a block that is being read, one part of output, and small change.
     async fn check(self) {
         let block = self.row_bytes.max(MIB);
@@ -161,4 +198,14 @@ async fn a_compaction_of_wide_rows_keeps_to_its_memory() {
 #[tokio::test]
 async fn a_compaction_of_a_row_that_changed_very_often_keeps_to_its_memory() {
     Case { batches: 8, runs: 1, rows: 150_000, row_bytes: 0, compression: Compression::None }.check().await;
+}
+
+#[tokio::test]
+async fn a_cursor_over_many_runs_keeps_to_its_memory() {
+    Case { batches: 20, runs: 1, rows: 1_500, row_bytes: 1_500, compression: Compression::None }.check_cursor().await;
+}
+
+#[tokio::test]
+async fn a_cursor_over_one_run_keeps_to_its_memory() {
+    Case { batches: 1, runs: 1, rows: 30_000, row_bytes: 1_500, compression: Compression::Zstd }.check_cursor().await;
 }
