@@ -123,7 +123,8 @@ async fn merge_runs<K: Data, V: Data, T: Time, D: Diff>(
     let mut merge = MergeRuns::<K, V, T, D>::new(readers, bytes_max, 0, runtime);
     let floor = glb(&fitting.since);
     let inline_bytes_max = if to_objects { 0 } else { context.config.inline_part_bytes_max };
-    let input_bytes = fitting.merged.iter().flat_map(|(_, run)| run).map(|part| part.meta.encoded_bytes).sum::<u64>();
+    let inputs = fitting.merged.iter().flat_map(|(_, run)| run);
+    let input_bytes = inputs.fold(0u64, |sum, part| sum.saturating_add(part.meta.encoded_bytes));
     let part_bytes = usize::try_from(input_bytes).unwrap_or(usize::MAX).min(context.config.part_bytes_max);
     let mut storing = Storing { machine, inline_bytes_max, part_bytes, under_way: None };
     let merged = merge_into(&mut merge, &descs, floor.as_ref(), &mut storing, output).await;
