@@ -100,15 +100,20 @@ impl Case {
         assert!(matches!(moved, SinceDowngrade::Downgraded { .. }), "{moved:?}");
     }
 
-    /// Compacts them; the most memory that was in use meanwhile, beyond what was before.
-    async fn peak(&self) -> usize {
-        let _turn = TURN.lock().await;
+    /// A directory, the store there, and what the batches are written with: nothing merges them.
+    fn place(&self) -> (tempfile::TempDir, Arc<LocalFileSystem>, Config) {
         let dir = tempfile::tempdir().unwrap();
         let store = Arc::new(LocalFileSystem::new_with_prefix(dir.path()).unwrap());
         let mut config = Config::default();
         (config.compact, config.maintain) = (false, false);
-        config.part_bytes_max = 12 * MIB;
-        config.compression = self.compression;
+        (config.part_bytes_max, config.compression) = (12 * MIB, self.compression);
+        (dir, store, config)
+    }
+
+    /// Compacts them; the most memory that was in use meanwhile, beyond what was before.
+    async fn peak(&self) -> usize {
+        let _turn = TURN.lock().await;
+        let (_dir, store, mut config) = self.place();
         let shard = ShardId::new();
         let writing = Client::builder(store.clone()).config(config.clone()).open().await.unwrap();
         self.append(&writing.shard(shard)).await;
@@ -134,11 +139,7 @@ impl Case {
     /// Reads them with a cursor, a piece at a time; the most memory that was in use meanwhile, beyond what was before.
     async fn cursor_peak(&self) -> usize {
         let _turn = TURN.lock().await;
-        let dir = tempfile::tempdir().unwrap();
-        let store = Arc::new(LocalFileSystem::new_with_prefix(dir.path()).unwrap());
-        let mut config = Config::default();
-        (config.compact, config.maintain) = (false, false);
-        (config.part_bytes_max, config.compression) = (12 * MIB, self.compression);
+        let (_dir, store, mut config) = self.place();
         config.cursor_bytes_max = CURSOR_BYTES_MAX;
         let client = Client::builder(store).config(config).open().await.unwrap();
         let shard: Rows = client.shard(ShardId::new());

@@ -21,31 +21,30 @@ fn options(compression: Compression, chunk_rows_max: usize) -> EncodeOptions {
     EncodeOptions { compression, chunk_rows_max, ..EncodeOptions::default() }
 }
 
-fn encode<K: Data, V: Data, T: Time>(rows: &[Row<K, V, T>], options: &EncodeOptions) -> Option<EncodedPart<T>> {
-    let mut builder = PartBuilder::<K, V, T, i64>::new();
+fn collect<K: Data, V: Data, T: Time>(
+    mut builder: PartBuilder<K, V, T, i64>,
+    rows: &[Row<K, V, T>],
+) -> PartBuilder<K, V, T, i64> {
     for ((key, value), time, diff) in rows {
         builder.push(key.as_ref(), value.as_ref(), time, diff).unwrap();
     }
-    builder.finish(options).unwrap()
+    builder
+}
+
+fn encode<K: Data, V: Data, T: Time>(rows: &[Row<K, V, T>], options: &EncodeOptions) -> Option<EncodedPart<T>> {
+    collect(PartBuilder::new(), rows).finish(options).unwrap()
 }
 
 /// As a part that lies in a log entry.
 fn encode_small<K: Data, V: Data, T: Time>(rows: &[Row<K, V, T>], options: &EncodeOptions) -> Option<EncodedPart<T>> {
-    let mut builder = PartBuilder::<K, V, T, i64>::new();
-    for ((key, value), time, diff) in rows {
-        builder.push(key.as_ref(), value.as_ref(), time, diff).unwrap();
-    }
-    builder.sort().encode_small(options).unwrap()
+    collect(PartBuilder::new(), rows).sort().encode_small(options).unwrap()
 }
 
 /// The same in a builder that had other rows before.
 fn encode_again<K: Data, V: Data, T: Time>(rows: &[Row<K, V, T>], options: &EncodeOptions) -> Option<EncodedPart<T>> {
-    let mut builder = PartBuilder::<K, V, T, i64>::new();
-    rows.iter().take(7).for_each(|((k, v), time, diff)| builder.push(k.as_ref(), v.as_ref(), time, diff).unwrap());
-    let mut builder = builder.sort().into_empty();
+    let builder = collect(PartBuilder::new(), &rows[..rows.len().min(7)]).sort().into_empty();
     assert_eq!((builder.rows(), builder.bytes()), (0, 0));
-    rows.iter().for_each(|((k, v), time, diff)| builder.push(k.as_ref(), v.as_ref(), time, diff).unwrap());
-    builder.finish(options).unwrap()
+    collect(builder, rows).finish(options).unwrap()
 }
 
 fn decode<K: Data, V: Data, T: Time>(part: &EncodedPart<T>) -> Vec<Row<K, V, T>> {

@@ -21,22 +21,22 @@ type Key = (String, Option<u32>);
 type Value = Option<(Serde<Vec<String>>, bool, Uuid, Option<()>)>;
 type Pair = Product<u32, u32>;
 
-fn encode<K: Data, V: Data, T: Time>(rows: Vec<(K, V, T)>, compression: Compression) -> EncodedPart<T> {
-    let options = EncodeOptions { compression, chunk_rows_max: 3, ..EncodeOptions::default() };
-    let mut builder = PartBuilder::<K, V, T, i64>::new();
+fn builder<K: Data, V: Data, T: Time>(rows: Vec<(K, V, T)>) -> PartBuilder<K, V, T, i64> {
+    let mut builder = PartBuilder::new();
     for (key, value, time) in rows {
         builder.push(key.as_ref(), value.as_ref(), &time, &1).unwrap();
     }
-    builder.finish(&options).unwrap().unwrap()
+    builder
+}
+
+fn encode<K: Data, V: Data, T: Time>(rows: Vec<(K, V, T)>, compression: Compression) -> EncodedPart<T> {
+    let options = EncodeOptions { compression, chunk_rows_max: 3, ..EncodeOptions::default() };
+    builder(rows).finish(&options).unwrap().unwrap()
 }
 
 /// The same, as it lies in a log entry.
 fn encode_small<K: Data, V: Data, T: Time>(rows: Vec<(K, V, T)>, compression: Compression) -> EncodedPart<T> {
-    let mut builder = PartBuilder::<K, V, T, i64>::new();
-    for (key, value, time) in rows {
-        builder.push(key.as_ref(), value.as_ref(), &time, &1).unwrap();
-    }
-    let part = builder.sort().encode_small(&EncodeOptions { compression, ..EncodeOptions::default() });
+    let part = builder(rows).sort().encode_small(&EncodeOptions { compression, ..EncodeOptions::default() });
     part.unwrap().unwrap()
 }
 

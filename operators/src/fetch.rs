@@ -97,8 +97,9 @@ pub(crate) fn fetch<'scope, K: Data, V: Data, T: Time, D: Diff, R: Rows<K, V, T,
             state.start(&mut outputs);
             state.emit(&mut outputs);
             state.start(&mut outputs);
-            state.containers.prepare(!state.ready.is_empty());
-            if !state.ready.is_empty() {
+            let more = !state.ready.is_empty();
+            state.containers.prepare(more);
+            if more {
                 again.activate();
             }
         }

@@ -89,7 +89,6 @@ struct Written {
 pub struct SortedPartWriter<K: Data, V: Data, T: Time, D: Diff> {
     options: EncodeOptions,
     schema: SchemaRef,
-    write: IpcWriteOptions,
     /// `None` for a message: all its rows lie in the builders until it is finished.
     file: Option<File>,
     keys: K::Builder,
@@ -117,32 +116,26 @@ impl<K: Data, V: Data, T: Time, D: Diff> SortedPartWriter<K, V, T, D> {
     /// A writer that has room for an object of so many bytes of rows: it need not grow, which takes up to three times
     /// that.
     pub fn with_capacity(options: &EncodeOptions, bytes: usize) -> Result<Self, Error> {
-        let (schema, write) = (Arc::new(schema::<K, V, T, D>()), write_options(options, FILE_ALIGNMENT)?);
+        let schema = Arc::new(schema::<K, V, T, D>());
+        let write = write_options(options, FILE_ALIGNMENT)?;
         let encoded_bytes = bytes + bytes / 16 + OVERHEAD_BYTES;
-        let writer = FileWriter::try_new_with_options(Vec::with_capacity(encoded_bytes), &schema, write.clone());
+        let writer = FileWriter::try_new_with_options(Vec::with_capacity(encoded_bytes), &schema, write);
         let writer = writer.map_err(not_encodable)?;
         let blocks = BlockList::new(xxh3_64(writer.get_ref()));
-        Self::of(options, schema, write, Some(File { writer, blocks }))
+        Self::of(options, schema, Some(File { writer, blocks }))
     }
 
     /// A writer of a single record batch without a file around it. It takes as many rows as fit in a chunk.
     pub(super) fn message(options: &EncodeOptions) -> Result<Self, Error> {
-        let (schema, write) = (Arc::new(schema::<K, V, T, D>()), write_options(options, MESSAGE_ALIGNMENT)?);
-        Self::of(options, schema, write, None)
+        Self::of(options, Arc::new(schema::<K, V, T, D>()), None)
     }
 
-    fn of(
-        options: &EncodeOptions,
-        schema: SchemaRef,
-        write: IpcWriteOptions,
-        file: Option<File>,
-    ) -> Result<Self, Error> {
+    fn of(options: &EncodeOptions, schema: SchemaRef, file: Option<File>) -> Result<Self, Error> {
         buffer_widths(&schema).map_err(|other| Error::invalid(format!("a part cannot hold {other}")))?;
         Ok(Self {
             options: options.clone(),
             stats: StatsCollector::new(&schema),
             schema,
-            write,
             file,
             keys: K::Builder::default(),
             values: V::Builder::default(),
@@ -293,7 +286,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> SortedPartWriter<K, V, T, D> {
         }
         let written = match self.file.take() {
             Some(file) => finish_file(file),
-            None => message(&self.take_batch()?.0, &self.write),
+            None => message(&self.take_batch()?.0, &write_options(&self.options, MESSAGE_ALIGNMENT)?),
         };
         let Written { format, mut bytes, tail_start } = written.map_err(not_encodable)?;
         // Room that was not needed: an inline part stays in memory.
