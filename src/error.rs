@@ -30,7 +30,8 @@ const MISSING: &str = "the object is missing";
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The arguments do not make sense together. Nothing was written. Correct them and call again.
+    /// The arguments do not make sense together, or code that came with them panicked, such as a codec. Nothing was
+    /// written. Correct them and call again.
     Invalid,
     /// The time asked for is no longer kept apart. Read at `earliest` or later.
     Since {

@@ -1,6 +1,9 @@
 //! The cursor: a snapshot as consolidated rows, a piece at a time.
 #![allow(clippy::unwrap_used)]
 
+#[path = "cursor/trouble.rs"]
+mod trouble;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

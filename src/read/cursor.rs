@@ -49,8 +49,9 @@ impl<K: Data, V: Data, T: Time, D: Diff> Cursor<K, V, T, D> {
 
     /// The next rows, at least one; `None` at the end.
     ///
-    /// `LeaseExpired` if the reader was lost; otherwise errors as in `PartFetcher::fetch`. After an error it has ended,
-    /// and gives `None`. Cancelling loses no row.
+    /// `LeaseExpired` if the reader was lost; `Invalid` if the `Ord` or the codec of a type of the rows panicked on one of
+    /// the client's threads; otherwise errors as in `PartFetcher::fetch`. After an error it has ended, and gives `None`.
+    /// Cancelling loses no row.
     pub async fn next(&mut self) -> Result<Option<Vec<((K, V), T, D)>>, Error> {
         let mut rows = Vec::new();
         if self.next_into(&mut rows).await? { Ok(Some(rows)) } else { Ok(None) }
@@ -73,7 +74,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Cursor<K, V, T, D> {
             Err(error) => error,
         };
         let error = match self.leases.first() {
-            Some(part) => part.ledger().explain(error).await,
+            Some(part) => part.ledger().explain(error).await.of_shard(part.reading().shard),
             None => error,
         };
         self.end();
