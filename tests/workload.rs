@@ -38,6 +38,7 @@ use timely::PartialOrder;
 use timely::progress::Antichain;
 use timely_persist::{Client, Config, ShardId};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use truth::{check, nothing, tap};
 
 /// What must have been done before a workload ends.
@@ -45,8 +46,8 @@ const COMMITS: usize = 40;
 const SNAPSHOTS: usize = 6;
 const LISTENS: usize = 3;
 
-/// A workload that takes longer has stopped somewhere.
-const LIMIT: Duration = Duration::from_secs(180);
+/// A workload that takes longer has stopped somewhere: before the test runner says so, which does not know where.
+const LIMIT: Duration = Duration::from_secs(240);
 
 fn config(inline_part_bytes_max: usize) -> Config {
     let mut config = Config::default();
@@ -90,6 +91,18 @@ fn start(actors: &mut JoinSet<()>, shard: &Strings<u64>, elsewhere: &Strings<u64
     actors.spawn(actor().keep());
 }
 
+/// When a workload must have ended.
+#[derive(Clone, Copy)]
+struct Deadline(Instant);
+
+impl Deadline {
+    /// What this comes to, soon enough.
+    async fn of<R>(self, what: &str, work: impl Future<Output = R>) -> R {
+        let done = tokio::time::timeout_at(self.0, work).await;
+        done.unwrap_or_else(|_elapsed| panic!("after {LIMIT:?} still waiting for {what}"))
+    }
+}
+
 async fn workload(name: &str, place: Place) {
     workload_in_trouble(name, &place, &place, async |_| {}).await;
 }
@@ -97,7 +110,8 @@ async fn workload(name: &str, place: Place) {
 /// The actors are at `place`, the observer sees the same from `vantage`, and `trouble` is told what was committed so far,
 /// again and again.
 async fn workload_in_trouble(name: &str, place: &Place, vantage: &Place, mut trouble: impl AsyncFnMut(usize)) {
-    let observer = vantage.client().open().await.unwrap();
+    let deadline = Deadline(Instant::now() + LIMIT);
+    let observer = deadline.of("the observer to open", vantage.client().open()).await.unwrap();
     let truth = Arc::new(Mutex::new(nothing()));
     let listening = tokio::spawn(tap(shard(&observer), truth.clone()));
 
@@ -105,7 +119,8 @@ async fn workload_in_trouble(name: &str, place: &Place, vantage: &Place, mut tro
     let record: Shared<u64> = Arc::new(Mutex::new(Record::new(story)));
     let mut clients = Vec::new();
     for inline_part_bytes_max in [0, 8 << 10] {
-        clients.push(place.client().config(config(inline_part_bytes_max)).open().await.unwrap());
+        let opening = place.client().config(config(inline_part_bytes_max)).open();
+        clients.push(deadline.of("a client to open", opening).await.unwrap());
     }
     let (one, other) = (shard(&clients[0]), shard(&clients[1]));
     let mut actors = JoinSet::new();
@@ -120,27 +135,27 @@ async fn workload_in_trouble(name: &str, place: &Place, vantage: &Place, mut tro
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(LIMIT, done).await.expect("enough to be done");
-    actors::end(&mut actors).await;
+    deadline.of("enough to be done", done).await;
+    deadline.of("the actors to end", actors::end(&mut actors)).await;
     drop((one, other));
     for client in clients {
-        client.shutdown().await.unwrap();
+        deadline.of("a client to shut down", client.shutdown()).await.unwrap();
     }
-    let upper = shard(&observer).inspect().await.unwrap().upper;
+    let upper = deadline.of("the shard to be inspected", shard(&observer).inspect()).await.unwrap().upper;
     let heard = async {
         while !PartialOrder::less_equal(&upper, &truth.lock().unwrap().frontier) {
             assert!(!listening.is_finished());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(LIMIT, heard).await.expect("the truth to be heard");
+    deadline.of("the truth to be heard", heard).await;
     listening.abort();
 
     // Whoever comes later sees the same.
-    let again = vantage.client().open().await.unwrap();
-    let reader = shard(&again).open_reader("later").await.unwrap();
+    let again = deadline.of("a later client to open", vantage.client().open()).await.unwrap();
+    let reader = deadline.of("a later reader to open", shard(&again).open_reader("later")).await.unwrap();
     let as_of = Antichain::from_elem(upper.elements()[0] - 1);
-    let shown = reader.snapshot_and_fetch(as_of.clone()).await.unwrap();
+    let shown = deadline.of("the last snapshot", reader.snapshot_and_fetch(as_of.clone())).await.unwrap();
     let mut record = record.lock().unwrap();
     record.snapshots.push((as_of, shown));
     check(&record, &truth.lock().unwrap());
