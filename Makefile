@@ -35,6 +35,7 @@ WORKLOAD ?= limits
 bench plots: export RUSTFLAGS = -Ctarget-cpu=x86-64-v3
 bench plots: export CARGO_TARGET_DIR := $(or $(BENCH_TARGET_DIR),target/bench)
 bench:
+	$(if $(findstring postgres,$(WORKLOAD)),./scripts/setup.sh postgres)
 	cargo bench --bench workloads -- $(WORKLOAD)
 
 # Builds and runs the series of benchmarks, about ten minutes on a machine with nothing else to do, and writes

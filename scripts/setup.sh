@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Installs the tools that `make test` needs and that are missing. With nothing missing it only looks, in well under a
 # second. Compilers are not installed: a Rust toolchain of the version in Cargo.toml, or a newer one, must be there.
+#
+# `setup.sh postgres` installs what a benchmark with its log in PostgreSQL needs, and nothing else.
 set -euo pipefail
 
 nextest_version=0.9.143
@@ -40,12 +42,13 @@ need_component() {
 }
 
 have cargo || fail "'cargo' is missing: install Rust, see https://rustup.rs"
-need_command git git # the main example and its tests read git repositories
-need_command cc gcc   # crates that compile C: Zstandard, cryptography
-# The tests of the log in PostgreSQL start servers of their own.
+need_command cc gcc # crates that compile C: Zstandard, cryptography
+# The tests and benchmarks of the log in PostgreSQL start servers of their own.
 if ! compgen -G "/usr/lib/postgresql/*/bin/initdb" >/dev/null; then
     need_command initdb postgresql
 fi
+[ "${1:-}" != postgres ] || exit 0
+need_command git git # the main example and its tests read git repositories
 need_component cargo-fmt rustfmt
 need_component cargo-clippy clippy
 

@@ -34,9 +34,10 @@ pub struct Args {
     /// Where parts lie.
     #[arg(long, value_enum, default_value_t = Place::File)]
     pub store: Place,
-    /// Where the log lies; where the parts lie, unless given.
+    /// Where the log lies; where the parts lie, unless given. For `postgres` a server is started, in a directory of its
+    /// own.
     #[arg(long, value_enum)]
-    log: Option<Place>,
+    log: Option<LogPlace>,
     /// What each request to a store waits for, in milliseconds; the shard that `hydrate`, `times` and `churn` read is made
     /// without it.
     #[arg(long, default_value_t = 0)]
@@ -65,14 +66,34 @@ pub struct Args {
     /// Measures once, in this process, a shard that lies there: the benchmark calls itself with it.
     #[arg(long, hide = true)]
     pub child: Option<String>,
+    /// The connection string of the server that the log lies in: the benchmark tells itself.
+    #[arg(long, hide = true)]
+    pub database: Option<String>,
     /// What cargo adds.
     #[arg(long, hide = true)]
     bench: bool,
 }
 
 impl Args {
-    pub fn log(&self) -> Place {
-        self.log.unwrap_or(self.store)
+    pub fn log(&self) -> LogPlace {
+        self.log.unwrap_or(match self.store {
+            Place::Memory => LogPlace::Memory,
+            Place::File => LogPlace::File,
+        })
+    }
+
+    /// What is wrong with the options taken together: no process sees what lies in another's memory.
+    pub fn check(&self) -> Result<(), &'static str> {
+        let in_memory = (self.store == Place::Memory, self.log() == LogPlace::Memory);
+        match self.workload {
+            Workload::TailProcess if in_memory.0 || in_memory.1 => {
+                Err("tail-process is for two processes: --store file and --log file or postgres")
+            }
+            Workload::Hydrate | Workload::Arrange if in_memory == (false, true) => {
+                Err("a fresh process does not see a log in the memory of another: --log file or postgres")
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The same with stores that answer at once: for making what is measured.
@@ -104,6 +125,7 @@ impl Args {
         number("--latency-ms", self.latency_ms);
         self.part_bytes.iter().for_each(|bytes| number("--part-bytes", *bytes as u64));
         self.inflight_bytes.iter().for_each(|bytes| number("--inflight-bytes", *bytes as u64));
+        self.database.iter().for_each(|url| words.extend(["--database".to_owned(), url.clone()]));
         words
     }
 }
@@ -163,7 +185,7 @@ pub enum Mode {
 }
 named!(Mode { Owned "owned", Fold "fold", Borrowed "borrowed" });
 
-/// Where something lies.
+/// Where parts lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Place {
     /// In this process.
@@ -172,6 +194,18 @@ pub enum Place {
     File,
 }
 named!(Place { Memory "memory", File "file" });
+
+/// Where a log lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogPlace {
+    /// In this process.
+    Memory,
+    /// In a local directory.
+    File,
+    /// In a PostgreSQL server of the benchmark's own.
+    Postgres,
+}
+named!(LogPlace { Memory "memory", File "file", Postgres "postgres" });
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Switch {

@@ -11,11 +11,15 @@ mod args;
 mod churn;
 mod cursor;
 mod data;
+mod database;
 mod drain;
 mod hydrate;
 mod ingest;
 mod limits;
 mod place;
+#[path = "../../tests/support/postgres.rs"]
+#[allow(dead_code)] // most is for tests
+mod postgres;
 mod process;
 mod report;
 mod shards;
@@ -24,7 +28,8 @@ mod times;
 
 use std::sync::Arc;
 
-use clap::Parser;
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 
 use args::{Args, Mode, Place, Workload};
 use data::{Columns, Sums};
@@ -43,7 +48,10 @@ const GROWTH: u64 = 10;
 const ROW_BYTES: f64 = 137.0;
 
 fn main() {
-    let args = Args::parse();
+    let mut args = Args::parse();
+    if let Err(message) = args.check() {
+        Args::command().error(ErrorKind::ArgumentConflict, message).exit();
+    }
     if let Some(child) = &args.child {
         match args.workload {
             Workload::TailProcess => tail::write_here(&args, child, TAIL_APPENDS),
@@ -51,6 +59,7 @@ fn main() {
         }
         return;
     }
+    let _server = database::start(&mut args);
     if !args.growth {
         return show(&args, &measure(args.clone()));
     }

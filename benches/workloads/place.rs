@@ -8,13 +8,14 @@ use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use serde_json::{Map, Value, json};
 use timely_persist::store::{
-    CountingLog, CountingStore, Directory, Fault, Faults, FaultyStore, LogCounts, ObjectLog, Operation,
-    OperationCounts, Rule,
+    Consensus, CountingLog, CountingStore, Directory, Fault, Faults, FaultyLog, FaultyStore, LogCounts, ObjectLog,
+    Operation, OperationCounts, Rule,
 };
 use timely_persist::{Appended, Client, Config, Shard, ShardId};
 
-use crate::args::{Args, Place};
+use crate::args::{Args, LogPlace, Place};
 use crate::data::{BATCHES, Columns, at};
+use crate::database;
 
 pub type Strings = Shard<String, String, u64, i64>;
 
@@ -24,15 +25,16 @@ pub struct Counted {
     places: Places,
     store: CountingStore,
     log: CountingLog,
-    /// Requests of the log's own to where it lies.
-    below: CountingStore,
+    /// Requests of the log's own to where it lies, if that is an object store.
+    below: Option<CountingStore>,
 }
 
 /// What lies there stays when a client goes.
 #[derive(Clone)]
 struct Places {
     store: Arc<dyn ObjectStore>,
-    log: Arc<dyn ObjectStore>,
+    /// None if that is a database.
+    log: Option<Arc<dyn ObjectStore>>,
     directory: PathBuf,
 }
 
@@ -41,7 +43,7 @@ struct Places {
 pub struct Counts {
     store: OperationCounts,
     log: LogCounts,
-    below: OperationCounts,
+    below: Option<OperationCounts>,
 }
 
 impl Counted {
@@ -53,10 +55,11 @@ impl Counted {
             Place::Memory => Arc::new(InMemory::new()),
             Place::File => directory(),
         };
-        let log: Arc<dyn ObjectStore> = match (args.log(), args.store) {
-            (Place::Memory, _) => Arc::new(InMemory::new()),
-            (Place::File, Place::File) => Arc::clone(&store),
-            (Place::File, Place::Memory) => directory(),
+        let log: Option<Arc<dyn ObjectStore>> = match (args.log(), args.store) {
+            (LogPlace::Memory, _) => Some(Arc::new(InMemory::new())),
+            (LogPlace::File, Place::File) => Some(Arc::clone(&store)),
+            (LogPlace::File, Place::Memory) => Some(directory()),
+            (LogPlace::Postgres, _) => None,
         };
         Self::with(args, Places { store, log, directory: data }).await
     }
@@ -68,18 +71,24 @@ impl Counted {
 
     async fn with(args: &Args, places: Places) -> Self {
         let store = CountingStore::new(delayed(args, &places.store));
-        let below = CountingStore::new(delayed(args, &places.log));
-        let log = ObjectLog::new(Arc::new(below.clone()));
-        let log = CountingLog::new(match args.log() {
-            Place::Memory => Arc::new(log),
-            Place::File => Arc::new(log.watching_directory(&places.directory)),
+        let below = places.log.as_ref().map(|log| CountingStore::new(delayed(args, log)));
+        let log = CountingLog::new(match &below {
+            None => delayed_log(args, database::open(args).await),
+            Some(below) => {
+                let log = ObjectLog::new(Arc::new(below.clone()));
+                match args.log() {
+                    LogPlace::File => Arc::new(log.watching_directory(&places.directory)),
+                    _ => Arc::new(log),
+                }
+            }
         });
         let client = Client::builder(Arc::new(store.clone())).consensus(Arc::new(log.clone())).config(config(args));
         Self { client: client.open().await.unwrap(), places, store, log, below }
     }
 
     pub fn counts(&self) -> Counts {
-        Counts { store: self.store.counts(), log: self.log.counts(), below: self.below.counts() }
+        let below = self.below.as_ref().map(CountingStore::counts);
+        Counts { store: self.store.counts(), log: self.log.counts(), below }
     }
 
     pub fn bytes_written(&self) -> u64 {
@@ -97,9 +106,8 @@ impl Counted {
     pub fn since(&self, before: Counts, units: f64) -> Map<String, Value> {
         let now = self.counts();
         let store = now.store - before.store;
-        let below = now.below - before.below;
         let log = |get: fn(&LogCounts) -> u64| (get(&now.log) - get(&before.log)) as f64 / units;
-        let ops = json!({
+        let mut ops = json!({
             "compare_and_sets": log(|counts| counts.compare_and_sets),
             "conflicts": log(|counts| counts.conflicts),
             "scans": log(|counts| counts.scans),
@@ -110,11 +118,14 @@ impl Counted {
             "blob_deletes": store.deletes as f64 / units,
             "blob_bytes_written": store.bytes_written as f64 / units,
             "blob_bytes_read": store.bytes_read as f64 / units,
-            "log_store_operations": below.operations() as f64 / units,
-            "log_store_creates": below.creates as f64 / units,
-            "log_store_gets": (below.gets + below.heads + below.multi_range_gets) as f64 / units,
-            "log_store_lists": below.lists as f64 / units,
         });
+        if let (Some(now), Some(before)) = (now.below, before.below) {
+            let below = now - before;
+            ops["log_store_operations"] = (below.operations() as f64 / units).into();
+            ops["log_store_creates"] = (below.creates as f64 / units).into();
+            ops["log_store_gets"] = ((below.gets + below.heads + below.multi_range_gets) as f64 / units).into();
+            ops["log_store_lists"] = (below.lists as f64 / units).into();
+        }
         ops.as_object().cloned().unwrap_or_default()
     }
 }
@@ -132,12 +143,23 @@ fn delayed(args: &Args, store: &Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore> {
     if args.latency_ms == 0 {
         return Arc::clone(store);
     }
-    let (faults, delay) = (Faults::scripted(), Fault::Delay(Duration::from_millis(args.latency_ms)));
     use Operation::{Copy, Create, Delete, Get, List, Put};
-    for operation in [Put, Create, Get, Delete, List, Copy] {
-        faults.add(Rule::every(operation, delay.clone()));
+    Arc::new(FaultyStore::new(Arc::clone(store), delays(args, [Put, Create, Get, Delete, List, Copy])))
+}
+
+/// The same for a log that is not in a store.
+fn delayed_log(args: &Args, log: Arc<dyn Consensus>) -> Arc<dyn Consensus> {
+    if args.latency_ms == 0 {
+        return log;
     }
-    Arc::new(FaultyStore::new(Arc::clone(store), faults))
+    use Operation::{LogCompareAndSet, LogHead, LogScan, LogTruncate};
+    Arc::new(FaultyLog::new(log, delays(args, [LogHead, LogScan, LogCompareAndSet, LogTruncate])))
+}
+
+fn delays(args: &Args, operations: impl IntoIterator<Item = Operation>) -> Faults {
+    let (faults, delay) = (Faults::scripted(), Fault::Delay(Duration::from_millis(args.latency_ms)));
+    operations.into_iter().for_each(|operation| faults.add(Rule::every(operation, delay.clone())));
+    faults
 }
 
 /// A folder for one shard, gone when dropped.

@@ -144,7 +144,7 @@ async fn write(shard: &Strings, appends: u64) -> Times {
 fn write_in_child(args: &Args, folder: &Path, shard: ShardId) -> Times {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["tail-process", "--child", &shard.to_string()]).arg("--dir").arg(folder);
-    command.args(["--rows", &args.rows.to_string(), "--store", args.store.name(), "--log", args.log().name()]);
+    command.args(args.for_child());
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let times = lines.map(|line| {

@@ -32,7 +32,12 @@ struct User {
 impl Server {
     /// Makes a database cluster and starts its server.
     pub fn start() -> Self {
-        let server = Self::create();
+        Self::start_in(tempfile::tempdir().unwrap())
+    }
+
+    /// The same in this directory, which another user must be able to reach if this one is root.
+    pub fn start_in(directory: TempDir) -> Self {
+        let server = Self::create(directory);
         server.resume();
         server
     }
@@ -40,7 +45,7 @@ impl Server {
     /// The same for a server that also listens on a port of 127.0.0.1, with this certificate and its key, in PEM form.
     #[allow(dead_code)] // not every test needs one
     pub fn start_with_tls(certificate: &str, key: &str) -> Self {
-        let mut server = Self::create();
+        let mut server = Self::create(tempfile::tempdir().unwrap());
         for (name, contents) in [("server.crt", certificate), ("server.key", key)] {
             let path = server.directory.path().join(name);
             std::fs::write(&path, contents).unwrap();
@@ -60,8 +65,9 @@ impl Server {
         panic!("no server starts: {}", std::fs::read_to_string(server.directory.path().join("log")).unwrap());
     }
 
-    fn create() -> Self {
-        let directory = tempfile::tempdir().unwrap();
+    fn create(directory: TempDir) -> Self {
+        // Before there is anything to be stopped, which takes the same programs.
+        ["initdb", "pg_ctl"].map(find);
         let user = other_user();
         if let Some(user) = user {
             chown(directory.path(), Some(user.uid), Some(user.gid)).unwrap();
