@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 use crate::codec::{Data, Diff, Time};
 use crate::error::Error;
 use crate::fetch::Task;
+use crate::ids::ShardId;
 
 use super::{FetchedPart, LeasedPart, PartFetcher};
 
@@ -27,6 +28,8 @@ pub(super) struct FetchAhead<K: Data, V: Data, T: Time, D: Diff> {
 
 struct UnderWay<K: Data, V: Data, T: Time, D: Diff> {
     bytes: u64,
+    shard: ShardId,
+    object: Option<String>,
     fetch: Task<Result<FetchedPart<K, V, T, D>, Error>>,
 }
 
@@ -51,9 +54,14 @@ impl<K: Data, V: Data, T: Time, D: Diff> FetchAhead<K, V, T, D> {
         self.bytes_given = 0;
         self.ask();
         let Some(first) = self.under_way.front_mut() else { return Ok(None) };
-        let fetched = first.fetch.join().await;
-        self.bytes_given = self.under_way.pop_front().map_or(0, |done| done.bytes);
-        fetched?.map(Some)
+        let fetched = first.fetch.join().await.flatten();
+        let Some(UnderWay { bytes, shard, object, .. }) = self.under_way.pop_front() else { return Ok(None) };
+        self.bytes_given = bytes;
+        // A fetch that was stopped, or panicked, does not say of what.
+        fetched.map(Some).map_err(|error| match object {
+            Some(object) => error.of_shard(shard).of_object(object),
+            None => error.of_shard(shard),
+        })
     }
 
     /// Asks for as many parts as there is room for.
@@ -66,8 +74,9 @@ impl<K: Data, V: Data, T: Time, D: Diff> FetchAhead<K, V, T, D> {
         {
             bytes += part.bytes();
             let (bytes, fetcher) = (part.bytes(), self.fetcher.clone());
+            let (shard, object) = (part.reading().shard, part.reading().part.blob().map(str::to_owned));
             let fetch = Task::start(&self.runtime, async move { fetcher.fetch(part).await });
-            self.under_way.push_back(UnderWay { bytes, fetch });
+            self.under_way.push_back(UnderWay { bytes, shard, object, fetch });
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What goes wrong while the client's threads find the rows that a cursor gives next: always an error that says what to
-//! do, after the rows before it.
+//! What goes wrong while the client's threads find the rows that a cursor, or a listener, gives next: always an error that
+//! says what to do, after the rows before it.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -27,6 +27,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// Numbers that cannot be compared, or decoded, from when they are set: tests of one process have different ones.
 static NOT_COMPARED: AtomicU64 = AtomicU64::new(u64::MAX);
 static NOT_DECODED: AtomicU64 = AtomicU64::new(u64::MAX);
+static NOT_DECODED_BY_LISTENER: AtomicU64 = AtomicU64::new(u64::MAX);
 
 /// A number whose code panics at some.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -48,7 +49,8 @@ impl PartialOrd for Fragile {
 impl<'de> Deserialize<'de> for Fragile {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let number = u64::deserialize(deserializer)?;
-        assert!(number != NOT_DECODED.load(SeqCst), "this number has no meaning");
+        let decoded = [&NOT_DECODED, &NOT_DECODED_BY_LISTENER].iter().all(|not| not.load(SeqCst) != number);
+        assert!(decoded, "this number has no meaning");
         Ok(Self(number))
     }
 }
@@ -124,6 +126,20 @@ async fn an_order_that_panics_is_not_to_be_tried_again() {
 #[tokio::test]
 async fn a_codec_that_panics_is_not_to_be_tried_again() {
     panicking(1 << 32, &NOT_DECODED, "this number has no meaning").await;
+}
+
+#[tokio::test]
+async fn a_listener_whose_codec_panics_is_told_of_which_part() {
+    let first = 3 << 32;
+    let Filled { client, shard, reader } = filled(Arc::new(InMemory::new()), first).await;
+    NOT_DECODED_BY_LISTENER.store(first, SeqCst);
+    let mut listen = reader.subscribe(at(1)).await.unwrap();
+    let error = listen.fetch_next().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{error:?}");
+    assert_eq!(error.shard(), Some(shard));
+    assert!(error.object().is_some_and(|object| object.starts_with("part-")), "{error:?}");
+    drop(listen);
+    client.shutdown().await.unwrap();
 }
 
 #[tokio::test]

@@ -67,7 +67,9 @@ impl Server {
 
     fn create(directory: TempDir) -> Self {
         // Before there is anything to be stopped, which takes the same programs.
-        ["initdb", "pg_ctl"].map(find);
+        for program in ["initdb", "pg_ctl"] {
+            find(program);
+        }
         let user = other_user();
         if let Some(user) = user {
             chown(directory.path(), Some(user.uid), Some(user.gid)).unwrap();
