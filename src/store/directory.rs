@@ -28,6 +28,7 @@ use object_store::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
+use tokio::sync::Semaphore;
 
 use crate::error::{Error, ErrorKind};
 use folders::Folders;
@@ -42,6 +43,10 @@ pub use read::{KEPT_BUFFER_BYTES_MIN, KEPT_BYTES_MAX};
 
 use read::Buffers;
 
+/// Reads of [`KEPT_BUFFER_BYTES_MIN`] bytes and more that are under way at once. Each keeps a processor busy with copying,
+/// so that more of them only make the first one end later; three keep a disk busy, too.
+pub const LARGE_READS_MAX: usize = 3;
+
 /// A local directory of this library's own kind. Clones share what they know.
 #[derive(Clone, Debug)]
 pub struct Directory {
@@ -49,6 +54,7 @@ pub struct Directory {
     root: PathBuf,
     folders: Arc<Folders>,
     buffers: Arc<Buffers>,
+    turns: Arc<Semaphore>,
 }
 
 impl Directory {
@@ -69,7 +75,8 @@ impl Directory {
             .map_err(|error| named(Error::unavailable("cannot open the data directory").because(error)))?
             .with_fsync(true);
         let folders = Arc::new(Folders::below(root.clone()));
-        Ok(Self { files, root, folders, buffers: Arc::default() })
+        let turns = Arc::new(Semaphore::new(LARGE_READS_MAX));
+        Ok(Self { files, root, folders, buffers: Arc::default(), turns })
     }
 
     /// Where it is, without links.
@@ -112,7 +119,16 @@ impl Directory {
                 let (buffers, range) = (Arc::clone(&self.buffers), found.range.clone());
                 let failed =
                     |error: std::io::Error| object_store::Error::Generic { store: "Directory", source: error.into() };
-                let read = blocking(move || buffers.read(file, range).map_err(failed));
+                let is_large = range.end.saturating_sub(range.start) >= KEPT_BUFFER_BYTES_MIN as u64;
+                let turns = is_large.then(|| Arc::clone(&self.turns));
+                let read = async move {
+                    // Held by who waits, not by the thread: a read that hangs keeps no turn once it is given up.
+                    let _turn = match &turns {
+                        Some(turns) => turns.acquire().await.ok(), // never closed
+                        None => None,
+                    };
+                    blocking(move || buffers.read(file, range).map_err(failed)).await
+                };
                 GetResultPayload::Stream(stream::once(read).boxed())
             }
             payload => payload,
@@ -233,6 +249,35 @@ mod tests {
         assert!(matches!(error, object_store::Error::NotFound { .. }), "{error}");
         store.put(&at, "1".into()).await.expect("a file");
         store.get(&at).await.expect("the file");
+    }
+
+    #[tokio::test]
+    async fn large_reads_take_turns_and_small_ones_do_not_wait() {
+        let temporary = tempfile::tempdir().expect("a temporary directory");
+        let store = Directory::open(temporary.path()).expect("ours");
+        let (small, large) = (Path::from("small"), Path::from("large"));
+        store.put(&small, "1".into()).await.expect("a file");
+        store.put(&large, vec![1; KEPT_BUFFER_BYTES_MIN].into()).await.expect("a file");
+        let read = async |at: &Path| store.get(at).await.expect("the file").bytes().await.expect("its bytes").len();
+        let mut turns = Vec::new();
+        while let Ok(turn) = store.turns.try_acquire() {
+            turns.push(turn);
+        }
+        assert_eq!(turns.len(), LARGE_READS_MAX);
+        let mut waiting = std::pin::pin!(read(&large));
+        tokio::select! {
+            biased;
+            _ = &mut waiting => panic!("it did not wait for its turn"),
+            bytes = read(&small) => assert_eq!(bytes, 1),
+        }
+        turns.pop();
+        assert_eq!(waiting.await, KEPT_BUFFER_BYTES_MIN);
+        // What is given up, whether it waits or reads, leaves its turn to others.
+        for _ in 0..2 {
+            let mut given_up = Box::pin(read(&large));
+            let _ = futures::poll!(&mut given_up);
+        }
+        assert_eq!(read(&large).await, KEPT_BUFFER_BYTES_MIN);
     }
 
     // Hazard 19: the folders may be another writer's, who has not synced them yet.

@@ -1,8 +1,9 @@
 //! Reading files into memory that was used before.
 //!
 //! A part takes megabytes, and memory that is fresh from the system costs more than the reading: each of its pages is
-//! zeroed and entered on first touch. So a large buffer comes back here when the last owner of its bytes is gone, and
-//! the next read takes it.
+//! zeroed and entered on first touch, and several threads that do so get in each other's way. So a large buffer comes
+//! back here when the last owner of its bytes is gone, and the next read takes it; and where the system has large pages,
+//! it is asked for those.
 //!
 //! Always: bytes that were given out are not touched again; at most [`KEPT_BYTES_MAX`] bytes wait here unused.
 
@@ -12,6 +13,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::Bytes;
+use memmap2::MmapMut;
 
 /// Bytes of buffers that are kept for the next reads: as many parts as are read at once by default.
 pub const KEPT_BYTES_MAX: usize = 64 << 20;
@@ -21,40 +23,45 @@ pub const KEPT_BUFFER_BYTES_MIN: usize = 1 << 20;
 
 /// Buffers that wait for the next read.
 #[derive(Debug, Default)]
-pub(super) struct Buffers(Mutex<Vec<Vec<u8>>>);
+pub(super) struct Buffers(Mutex<Vec<MmapMut>>);
 
 impl Buffers {
     /// Reads a range of a file. Blocks.
     pub(super) fn read(self: &Arc<Self>, mut file: File, range: Range<u64>) -> std::io::Result<Bytes> {
         let len = range.end.saturating_sub(range.start);
-        let capacity = usize::try_from(len).map_err(|_| Error::from(ErrorKind::OutOfMemory))?;
-        let mut buffer = self.take(capacity);
+        let len = usize::try_from(len).map_err(|_| Error::from(ErrorKind::OutOfMemory))?;
         file.seek(SeekFrom::Start(range.start))?;
-        file.take(len).read_to_end(&mut buffer)?;
-        if buffer.len() != capacity {
-            return Err(Error::new(ErrorKind::UnexpectedEof, format!("{} bytes of {capacity}", buffer.len())));
+        if len < KEPT_BUFFER_BYTES_MIN {
+            let mut buffer = Vec::with_capacity(len);
+            file.take(len as u64).read_to_end(&mut buffer)?;
+            return match buffer.len() == len {
+                true => Ok(Bytes::from(buffer)),
+                false => Err(Error::new(ErrorKind::UnexpectedEof, format!("{} bytes of {len}", buffer.len()))),
+            };
         }
-        Ok(match capacity < KEPT_BUFFER_BYTES_MIN {
-            true => Bytes::from(buffer),
-            false => Bytes::from_owner(Lent { buffer, home: Arc::downgrade(self) }),
-        })
+        let mut buffer = self.take(len)?;
+        file.read_exact(&mut buffer[..len])?;
+        Ok(Bytes::from_owner(Lent { buffer: Some(buffer), len, home: Arc::downgrade(self) }))
     }
 
     /// The smallest buffer that is large enough, or a new one.
-    fn take(&self, capacity: usize) -> Vec<u8> {
+    fn take(&self, len: usize) -> std::io::Result<MmapMut> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let fitting = kept.iter().enumerate().filter(|(_, buffer)| buffer.capacity() >= capacity);
-        match fitting.min_by_key(|(_, buffer)| buffer.capacity()).map(|(index, _)| index) {
-            Some(index) if capacity >= KEPT_BUFFER_BYTES_MIN => kept.swap_remove(index),
-            _ => Vec::with_capacity(capacity),
+        let fitting = kept.iter().enumerate().filter(|(_, buffer)| buffer.len() >= len);
+        if let Some((index, _)) = fitting.min_by_key(|(_, buffer)| buffer.len()) {
+            return Ok(kept.swap_remove(index));
         }
+        drop(kept);
+        let buffer = MmapMut::map_anon(len)?;
+        #[cfg(target_os = "linux")]
+        let _ = buffer.advise(memmap2::Advice::HugePage); // a kernel without them has small ones
+        Ok(buffer)
     }
 
-    fn keep(&self, mut buffer: Vec<u8>) {
-        buffer.clear();
+    fn keep(&self, buffer: MmapMut) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let bytes: usize = kept.iter().map(Vec::capacity).sum();
-        if bytes + buffer.capacity() <= KEPT_BYTES_MAX {
+        let bytes: usize = kept.iter().map(|buffer| buffer.len()).sum();
+        if bytes + buffer.len() <= KEPT_BYTES_MAX {
             kept.push(buffer);
         }
     }
@@ -62,20 +69,22 @@ impl Buffers {
 
 /// A buffer that comes home.
 struct Lent {
-    buffer: Vec<u8>,
+    /// `None` once it went home.
+    buffer: Option<MmapMut>,
+    len: usize,
     home: Weak<Buffers>,
 }
 
 impl AsRef<[u8]> for Lent {
     fn as_ref(&self) -> &[u8] {
-        &self.buffer
+        self.buffer.as_ref().map_or(&[], |buffer| &buffer[..self.len])
     }
 }
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        if let Some(home) = self.home.upgrade() {
-            home.keep(std::mem::take(&mut self.buffer));
+        if let (Some(home), Some(buffer)) = (self.home.upgrade(), self.buffer.take()) {
+            home.keep(buffer);
         }
     }
 }
@@ -92,7 +101,8 @@ mod tests {
         std::fs::write(&path, &written).expect("a file");
         let buffers = Arc::new(Buffers::default());
         let read = |range| buffers.read(File::open(&path).expect("the file"), range);
-        let kept = || buffers.0.lock().expect("no test panics with it").iter().map(Vec::len).collect::<Vec<_>>();
+        let kept =
+            || buffers.0.lock().expect("no test panics with it").iter().map(|buffer| buffer.len()).collect::<Vec<_>>();
         let first = read(10..2 << 20).expect("there");
         assert_eq!(first, written[10..2 << 20]);
         let part = first.slice(5..10);
@@ -100,7 +110,7 @@ mod tests {
         assert!(kept().is_empty(), "a slice is still in use");
         assert_eq!(part, written[15..20]);
         drop(part);
-        assert_eq!(kept(), [0]);
+        assert_eq!(kept(), [(2 << 20) - 10]);
         let second = read(1..1 << 20 | 1).expect("there");
         assert!(kept().is_empty(), "taken");
         assert_eq!(second, written[1..1 << 20 | 1]);
@@ -112,7 +122,7 @@ mod tests {
     fn what_is_kept_is_bounded() {
         let buffers = Buffers::default();
         for _ in 0..10 {
-            buffers.keep(Vec::with_capacity(KEPT_BYTES_MAX / 3));
+            buffers.keep(MmapMut::map_anon(KEPT_BYTES_MAX / 3).expect("memory"));
         }
         assert_eq!(buffers.0.lock().expect("no test panics with it").len(), 3);
     }
