@@ -117,7 +117,10 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
     fn begin_upload(&mut self) {
         let rows = std::mem::take(&mut self.rows);
         let (context, shard) = (Arc::clone(&self.context), self.shard);
-        self.upload = Some(self.context.runtime.spawn(async move { upload_run(&context, shard, rows).await }));
+        // What this thread allocates for the task is small: asked for 1 KiB or more, glibc first puts together all small
+        // pieces that the thread has freed, the caller's rows, and that takes as long as sorting does.
+        let upload = async move { Box::pin(upload_run(&context, shard, rows)).await };
+        self.upload = Some(self.context.runtime.spawn(upload));
     }
 
     fn is_small(&self) -> bool {
