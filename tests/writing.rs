@@ -5,6 +5,8 @@
 mod contention;
 #[path = "writing/large.rs"]
 mod large;
+#[path = "writing/panics.rs"]
+mod panics;
 #[path = "support/stage.rs"]
 mod stage;
 #[path = "writing/upkeep.rs"]

@@ -17,6 +17,7 @@ mod follow;
 mod objects;
 mod retry;
 mod spare;
+mod unfinished;
 mod write_entry;
 
 use std::collections::VecDeque;
@@ -29,6 +30,7 @@ pub use context::{Context, KeepAlive, Life};
 pub use follow::{Follow, Health};
 pub use retry::Retry;
 pub use spare::Spare;
+pub use unfinished::unfinished;
 
 use crate::codec::Time;
 use crate::error::Error;

@@ -15,7 +15,7 @@ use crate::codec::{Data, Diff, Time};
 use crate::config::Config;
 use crate::error::Error;
 use crate::ids::ShardId;
-use crate::machine::{Context, KeepAlive};
+use crate::machine::{Context, KeepAlive, unfinished};
 use crate::part::{EncodeOptions, PartBuilder};
 use crate::state::{CodecNames, Location, Part, Run};
 
@@ -134,15 +134,15 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
         };
         let joined = upload.await;
         self.upload = None;
-        let run = joined.map_err(stopped)??;
+        let run = joined.map_err(|error| failed(error, self.shard))??;
         self.done.extend((!run.is_empty()).then_some(run));
         Ok(())
     }
 
     /// The batch `[lower, upper)` of all rows.
     ///
-    /// `Invalid` if a row is at a time beyond `upper`, or `upper` is not beyond the lower; `Unavailable` where an
-    /// upload failed. In both cases, and when cancelled, what was uploaded is removed.
+    /// `Invalid` if a row is at a time beyond `upper`, or `upper` is not beyond the lower, or code of the rows' types
+    /// panicked; `Unavailable` where an upload failed. In both cases, and when cancelled, what was uploaded is removed.
     pub async fn finish(mut self, upper: Antichain<T>) -> Result<Batch<T>, Error> {
         self.check_upper(&upper)?;
         let context = Arc::clone(&self.context);
@@ -228,8 +228,9 @@ fn encode_options(config: &Config) -> EncodeOptions {
     EncodeOptions { compression: config.compression, ..EncodeOptions::default() }
 }
 
-fn stopped(error: tokio::task::JoinError) -> Error {
-    Error::unavailable("writing a batch was stopped").because(error)
+/// Sorting and encoding run code of the rows' types.
+fn failed(error: tokio::task::JoinError, shard: ShardId) -> Error {
+    unfinished(error, "writing a batch was stopped").of_shard(shard)
 }
 
 /// Sorts rows and puts them into storage, in parts. After an error it removes what it wrote, as a drop does.
@@ -245,13 +246,13 @@ async fn upload_run<K: Data, V: Data, T: Time, D: Diff>(
         let ranges = sorted.cut(part_bytes_max);
         (Arc::new(sorted), ranges)
     };
-    let (sorted, ranges) = context.runtime.spawn_blocking(sort).await.map_err(stopped)?;
+    let (sorted, ranges) = context.runtime.spawn_blocking(sort).await.map_err(|error| failed(error, shard))?;
     let upload = |range| {
         let sorted = Arc::clone(&sorted);
         let options = encode_options(&context.config);
         let encoding = context.runtime.spawn_blocking(move || sorted.encode(range, &options));
         async move {
-            let Some(encoded) = encoding.await.map_err(stopped)?? else {
+            let Some(encoded) = encoding.await.map_err(|error| failed(error, shard))?? else {
                 return Ok(None);
             };
             let name = context.part_name();

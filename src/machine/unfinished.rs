@@ -1,0 +1,18 @@
+//! What to say of a task that ended without a result.
+
+use tokio::task::JoinError;
+
+use crate::error::Error;
+
+/// `Unavailable` with this message if the runtime was stopped, `Invalid` if the task panicked, which it would do again.
+/// Never `Unavailable` for that: whoever is told so tries again, for ever.
+pub fn unfinished(error: JoinError, stopped: &'static str) -> Error {
+    if !error.is_panic() {
+        return Error::unavailable(stopped).because(error);
+    }
+    let message = format!(
+        "{error}: correct what panics, which is the `Ord`, the arithmetic or the codec of a type of the shard's rows, or the \
+         store; trying again does not help"
+    );
+    Error::invalid(message).because(error)
+}
