@@ -31,6 +31,9 @@ pub struct Config {
     /// A part is closed when its rows take this many bytes in memory. Default 12 MiB: a few fit in flight at once
     /// within `inflight_bytes_max`, and one request per part still fills a disk or network pipe.
     pub part_bytes_max: usize,
+    /// A run that would be fewer parts than are uploaded at once is cut into more, of this many bytes in memory at least.
+    /// Default 3 MiB: enough that a request does not count, and all of `uploads_max` work on a batch of 12 MiB.
+    pub part_bytes_min: usize,
     /// Rows of one batch are sorted together, as one run of parts, up to this many bytes in memory. Default 48 MiB: a
     /// reader merges one run per append of that size, and a builder takes about three times as much.
     pub run_bytes_max: usize,
@@ -165,6 +168,7 @@ impl Default for Config {
             runtime_threads: 2,
             compression: Compression::None,
             part_bytes_max: 12 * MIB,
+            part_bytes_min: 3 * MIB,
             run_bytes_max: 48 * MIB,
             spare_rows_bytes_max: 32 * MIB,
             inline_part_bytes_max: 8 * KIB,

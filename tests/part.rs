@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::ops::Range;
 
 use proptest::prelude::*;
 use timely::order::Product;
@@ -268,5 +269,30 @@ fn long_values_become_short_bounds() {
         let part = encode(&[((max.clone(), ()), 0u64, 1)], &EncodeOptions::default()).unwrap();
         let stats = PartStats::decode(&part.meta.stats).unwrap();
         assert!(stats.column("key").unwrap().may_contain_bytes(&max));
+    }
+}
+
+#[test]
+fn a_run_is_cut_into_as_many_parts_as_are_wanted_if_they_are_not_too_small() {
+    let rows: Vec<Row<u64, String, u64>> = (0..1_000).map(|key| ((key, "x".repeat(84)), 0, 1)).collect();
+    let builder = collect(PartBuilder::new(), &rows);
+    let row = builder.bytes() / rows.len();
+    let sorted = builder.sort();
+    for (bytes_max, bytes_min, wanted, parts) in [
+        (1 << 20, 250 * row, 4, 4),
+        (1 << 20, 250 * row + 1, 4, 3),
+        (1 << 20, 1 << 20, 4, 1),
+        (1 << 20, 0, 1, 1),
+        (1 << 20, 0, 0, 1),
+        (100 * row, 1 << 20, 4, 10),
+        (1, 1 << 20, 4, 1_000),
+        (0, 0, 4, 1_000),
+    ] {
+        let ranges = sorted.cut(bytes_max, bytes_min, wanted);
+        assert_eq!(ranges.len(), parts, "of {bytes_min} to {bytes_max} bytes, {wanted} wanted");
+        assert!(ranges.windows(2).all(|pair| pair[0].end == pair[1].start), "{ranges:?}");
+        assert_eq!((ranges[0].start, ranges[parts - 1].end), (0, rows.len()));
+        let (least, most) = (ranges.iter().map(Range::len).min(), ranges.iter().map(Range::len).max());
+        assert!(most.unwrap() - least.unwrap() <= parts, "{ranges:?}");
     }
 }

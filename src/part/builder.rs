@@ -140,10 +140,11 @@ impl<K: Data, V: Data, T: Time, D: Diff> SortedRows<K, V, T, D> {
         self.rows.len()
     }
 
-    /// Ranges of the rows that make parts of about `part_bytes_max` bytes or less, all about equally large.
-    pub fn cut(&self, part_bytes_max: usize) -> Vec<Range<usize>> {
+    /// Ranges of the rows that make parts of about `bytes_max` bytes or less, all about equally large: as many as are
+    /// wanted, unless those would be of less than `bytes_min` bytes.
+    pub fn cut(&self, bytes_max: usize, bytes_min: usize, wanted: usize) -> Vec<Range<usize>> {
         let total = self.bytes(&self.rows);
-        let parts = total.div_ceil(part_bytes_max.max(1)).max(1);
+        let parts = total.div_ceil(bytes_max.max(1)).max(wanted.min(total / bytes_min.max(1))).max(1);
         let part_bytes = total.div_ceil(parts);
         let mut ranges = Vec::with_capacity(parts);
         let (mut start, mut bytes) = (0, 0);

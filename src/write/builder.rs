@@ -134,7 +134,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
         };
         let joined = upload.await;
         self.upload = None;
-        let run = joined.map_err(|error| failed(error, self.shard))??;
+        let run = joined.map_err(|error| not_joined(error, self.shard))??;
         self.done.extend((!run.is_empty()).then_some(run));
         Ok(())
     }
@@ -229,7 +229,7 @@ fn encode_options(config: &Config) -> EncodeOptions {
 }
 
 /// Sorting and encoding run code of the rows' types.
-fn failed(error: tokio::task::JoinError, shard: ShardId) -> Error {
+fn not_joined(error: tokio::task::JoinError, shard: ShardId) -> Error {
     unfinished(error, "writing a batch was stopped").of_shard(shard)
 }
 
@@ -239,20 +239,21 @@ async fn upload_run<K: Data, V: Data, T: Time, D: Diff>(
     shard: ShardId,
     rows: PartBuilder<K, V, T, D>,
 ) -> Result<Run<T>, Error> {
-    let part_bytes_max = context.config.part_bytes_max;
+    let (part_bytes_max, part_bytes_min) = (context.config.part_bytes_max, context.config.part_bytes_min);
+    let uploads_max = context.config.uploads_max.max(1);
     let may_keep = rows.bytes() <= context.config.spare_rows_bytes_max;
     let sort = move || {
         let sorted = rows.sort();
-        let ranges = sorted.cut(part_bytes_max);
+        let ranges = sorted.cut(part_bytes_max, part_bytes_min, uploads_max);
         (Arc::new(sorted), ranges)
     };
-    let (sorted, ranges) = context.runtime.spawn_blocking(sort).await.map_err(|error| failed(error, shard))?;
+    let (sorted, ranges) = context.runtime.spawn_blocking(sort).await.map_err(|error| not_joined(error, shard))?;
     let upload = |range| {
         let sorted = Arc::clone(&sorted);
         let options = encode_options(&context.config);
         let encoding = context.runtime.spawn_blocking(move || sorted.encode(range, &options));
         async move {
-            let Some(encoded) = encoding.await.map_err(|error| failed(error, shard))?? else {
+            let Some(encoded) = encoding.await.map_err(|error| not_joined(error, shard))?? else {
                 return Ok(None);
             };
             let name = context.part_name();
@@ -260,7 +261,7 @@ async fn upload_run<K: Data, V: Data, T: Time, D: Diff>(
             Ok(Some(Part { location: Location::Blob(name), meta: encoded.meta }))
         }
     };
-    let uploads = stream::iter(ranges).map(upload).buffered(context.config.uploads_max.max(1));
+    let uploads = stream::iter(ranges).map(upload).buffered(uploads_max);
     let uploads: Vec<Result<Option<Part<T>>, Error>> = uploads.collect().await;
     if let Some(sorted) = Arc::into_inner(sorted).filter(|_| may_keep) {
         context.spare_rows.keep(sorted.into_empty());
