@@ -58,12 +58,21 @@ impl Buffers {
         Ok(buffer)
     }
 
+    /// Keeps a buffer, in the place of smaller ones if there is no room: those serve fewer reads.
     fn keep(&self, buffer: MmapMut) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let bytes: usize = kept.iter().map(|buffer| buffer.len()).sum();
-        if bytes + buffer.len() <= KEPT_BYTES_MAX {
-            kept.push(buffer);
+        if buffer.len() > KEPT_BYTES_MAX {
+            return;
         }
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bytes: usize = kept.iter().map(|buffer| buffer.len()).sum();
+        while bytes + buffer.len() > KEPT_BYTES_MAX {
+            let smaller = kept.iter().enumerate().filter(|(_, other)| other.len() < buffer.len());
+            let Some((index, _)) = smaller.min_by_key(|(_, other)| other.len()) else {
+                return;
+            };
+            bytes -= kept.swap_remove(index).len();
+        }
+        kept.push(buffer);
     }
 }
 
@@ -124,6 +133,15 @@ mod tests {
         for _ in 0..10 {
             buffers.keep(MmapMut::map_anon(KEPT_BYTES_MAX / 3).expect("memory"));
         }
-        assert_eq!(buffers.0.lock().expect("no test panics with it").len(), 3);
+        let kept =
+            || buffers.0.lock().expect("no test panics with it").iter().map(|buffer| buffer.len()).collect::<Vec<_>>();
+        assert_eq!(kept(), [KEPT_BYTES_MAX / 3; 3]);
+        let keep = |bytes| buffers.keep(MmapMut::map_anon(bytes).expect("memory"));
+        keep(KEPT_BYTES_MAX / 4);
+        assert_eq!(kept(), [KEPT_BYTES_MAX / 3; 3], "larger ones stay");
+        keep(KEPT_BYTES_MAX / 2);
+        assert_eq!(kept(), [KEPT_BYTES_MAX / 3, KEPT_BYTES_MAX / 2], "smaller ones go");
+        keep(KEPT_BYTES_MAX + 1);
+        assert_eq!(kept(), [KEPT_BYTES_MAX / 3, KEPT_BYTES_MAX / 2], "too large to be kept");
     }
 }
