@@ -166,10 +166,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> SortedRows<K, V, T, D> {
         let Some(rows) = self.rows.get(range).filter(|rows| !rows.is_empty()) else {
             return Ok(None);
         };
-        let mut writer = SortedPartWriter::<K, V, T, D>::with_capacity(options, self.bytes(rows))?;
-        let PartBuilder { keys, values, times, sizes, .. } = &self.columns;
-        writer.gather(rows, sizes, keys, values, times)?;
-        writer.finish()
+        self.write(rows, SortedPartWriter::with_capacity(options, self.bytes(rows))?)
     }
 
     /// All rows as a part that lies in a log entry, if they are so few that they fit into one record batch: without the
@@ -178,9 +175,16 @@ impl<K: Data, V: Data, T: Time, D: Diff> SortedRows<K, V, T, D> {
         if self.rows.len() > options.chunk_rows_max || self.bytes(&self.rows) > options.chunk_bytes_max {
             return self.encode(0..self.rows.len(), options);
         }
-        let mut writer = SortedPartWriter::<K, V, T, D>::message(options)?;
+        self.write(&self.rows, SortedPartWriter::message(options)?)
+    }
+
+    fn write(
+        &self,
+        rows: &[(u32, D)],
+        mut writer: SortedPartWriter<K, V, T, D>,
+    ) -> Result<Option<EncodedPart<T>>, Error> {
         let PartBuilder { keys, values, times, sizes, .. } = &self.columns;
-        writer.gather(&self.rows, sizes, keys, values, times)?;
+        writer.gather(rows, sizes, keys, values, times)?;
         writer.finish()
     }
 

@@ -102,6 +102,11 @@ impl Drop for Lent {
 mod tests {
     use super::*;
 
+    /// The lengths of the buffers that wait.
+    fn lengths(buffers: &Buffers) -> Vec<usize> {
+        buffers.0.lock().expect("no test panics with it").iter().map(|buffer| buffer.len()).collect()
+    }
+
     #[test]
     fn large_buffers_come_home_and_are_used_again() {
         let temporary = tempfile::tempdir().expect("a temporary directory");
@@ -110,8 +115,7 @@ mod tests {
         std::fs::write(&path, &written).expect("a file");
         let buffers = Arc::new(Buffers::default());
         let read = |range| buffers.read(File::open(&path).expect("the file"), range);
-        let kept =
-            || buffers.0.lock().expect("no test panics with it").iter().map(|buffer| buffer.len()).collect::<Vec<_>>();
+        let kept = || lengths(&buffers);
         let first = read(10..2 << 20).expect("there");
         assert_eq!(first, written[10..2 << 20]);
         let part = first.slice(5..10);
@@ -133,8 +137,7 @@ mod tests {
         for _ in 0..10 {
             buffers.keep(MmapMut::map_anon(KEPT_BYTES_MAX / 3).expect("memory"));
         }
-        let kept =
-            || buffers.0.lock().expect("no test panics with it").iter().map(|buffer| buffer.len()).collect::<Vec<_>>();
+        let kept = || lengths(&buffers);
         assert_eq!(kept(), [KEPT_BYTES_MAX / 3; 3]);
         let keep = |bytes| buffers.keep(MmapMut::map_anon(bytes).expect("memory"));
         keep(KEPT_BYTES_MAX / 4);
