@@ -12,7 +12,7 @@ use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::config::Config;
 use crate::error::Error;
 use crate::machine::{Context, Life, Spare};
-use crate::store::{Consensus, HedgingStore, ObjectCache, ObjectLog, qualify};
+use crate::store::{Consensus, Files, HedgingStore, ObjectCache, ObjectLog, qualify};
 
 use super::url::{self, LogPlace, Place};
 use super::{Client, InflightPool, Runtimes, Shared};
@@ -169,7 +169,8 @@ impl ClientBuilder {
         };
         let context = Arc::new(Context {
             cache,
-            fetches: Semaphore::new(self.config.fetches_max.clamp(1, Semaphore::MAX_PERMITS)),
+            fetches: Arc::new(Semaphore::new(self.config.fetches_max.clamp(1, Semaphore::MAX_PERMITS))),
+            files: Files::default(),
             consensus,
             store,
             config: self.config,

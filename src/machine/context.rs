@@ -12,7 +12,7 @@ use crate::clock::{Clock, Entropy};
 use crate::config::Config;
 use crate::error::Error;
 use crate::ids::blob_name;
-use crate::store::{Consensus, ObjectCache};
+use crate::store::{Consensus, Files, ObjectCache};
 
 use super::Spare;
 use super::carried::{Carried, Within};
@@ -102,7 +102,9 @@ pub struct Context {
     /// What was read of objects before, if that is kept.
     pub cache: Option<ObjectCache>,
     /// Requests for parts that may still be begun: [`Config::fetches_max`] less those under way.
-    pub fetches: Semaphore,
+    pub fetches: Arc<Semaphore>,
+    /// What reading objects shares where the store gives files.
+    pub files: Files,
     /// What the rows of a batch were collected in, for the next: [`Config::spare_rows_bytes_max`] at most.
     pub spare_rows: Spare,
 }

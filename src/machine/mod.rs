@@ -28,6 +28,7 @@ use tokio::sync::{Notify, oneshot, watch};
 
 pub use context::{Context, KeepAlive, Life};
 pub use follow::{Follow, Health};
+pub use objects::OpenBlob;
 pub use retry::Retry;
 pub use spare::Spare;
 pub use unfinished::unfinished;

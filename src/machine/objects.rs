@@ -1,11 +1,13 @@
 //! Reading, writing and deleting a shard's objects: with a deadline, retries and errors that name the object.
 
+use std::fs::File;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use object_store::path::Path;
-use object_store::{ObjectStoreExt, PutPayload};
+use object_store::{GetOptions, GetResult, GetResultPayload, ObjectStoreExt, PutPayload};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout_at;
 
 use crate::error::Error;
@@ -43,18 +45,49 @@ impl Context {
         Ok(read)
     }
 
+    /// An object to be read from its beginning, in pieces where that is possible; `None` where there is no such object.
+    /// Otherwise as [`Context::read_blob`]: one request, all of it cached.
+    pub async fn open_blob(&self, shard: ShardId, name: &str, length: u64) -> Result<Option<OpenBlob>, Error> {
+        if self.cache.is_some() {
+            let bytes = self.read_blob(shard, name, 0..length, length).await?;
+            return Ok(bytes.map(OpenBlob::Bytes));
+        }
+        let turn = Arc::clone(&self.fetches).acquire_owned().await.ok(); // never closed
+        let found = self.get(shard, name, 0..length, |found| async move {
+            match found.payload {
+                GetResultPayload::File(file, _path) => Ok(Err(file)),
+                _ => found.bytes().await.map(Ok),
+            }
+        });
+        let opened = |found: Result<Bytes, File>| found.map_or_else(|file| OpenBlob::File(file, turn), OpenBlob::Bytes);
+        Ok(found.await?.map(opened))
+    }
+
     async fn read_range(
         &self,
         shard: ShardId,
         name: &str,
         range: std::ops::Range<u64>,
     ) -> Result<Option<Bytes>, Error> {
-        let path = keys::blob(shard, name);
         let _turn = self.fetches.acquire().await; // never closed
+        self.get(shard, name, range, |found| self.files.bytes(found)).await
+    }
+
+    /// What `take` makes of this range of an object; `None` where there is no such object.
+    async fn get<R, F: Future<Output = object_store::Result<R>>>(
+        &self,
+        shard: ShardId,
+        name: &str,
+        range: std::ops::Range<u64>,
+        take: impl Fn(GetResult) -> F,
+    ) -> Result<Option<R>, Error> {
+        let path = keys::blob(shard, name);
         // A range that the object does not have is no answer of a store's own kind: each says it in other words.
         let get = || async {
-            match self.store.get_range(&path, range.clone()).await {
-                Ok(bytes) => Ok(Ok(bytes)),
+            let options = GetOptions { range: Some(range.clone().into()), ..GetOptions::default() };
+            let read = async { take(self.store.get_opts(&path, options).await?).await };
+            match read.await {
+                Ok(read) => Ok(Ok(read)),
                 Err(error) if is_final(&error) => Err(error),
                 Err(error) => match self.store.head(&path).await {
                     Ok(object) if object.size < range.end => Ok(Err(object.size)),
@@ -63,7 +96,7 @@ impl Context {
             }
         };
         match self.persist(get).await {
-            Ok(Ok(bytes)) => Ok(Some(bytes)),
+            Ok(Ok(read)) => Ok(Some(read)),
             Ok(Err(size)) => {
                 let message = format!("it has {size} bytes, and should have {} at least", range.end);
                 Err(Error::corrupt(message).of_shard(shard).of_object(name.to_owned()))
@@ -157,6 +190,15 @@ impl Context {
             }
         }
     }
+}
+
+/// An object whose bytes can be read.
+#[derive(Debug)]
+pub enum OpenBlob {
+    /// They are here.
+    Bytes(Bytes),
+    /// They are in this file. With the turn of the request, which is under way for as long as it is read.
+    File(File, Option<OwnedSemaphorePermit>),
 }
 
 enum Tried {

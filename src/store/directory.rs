@@ -21,31 +21,21 @@ use std::sync::Arc;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions,
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
+    PutOptions, PutPayload, PutResult, RenameOptions,
 };
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::{self, BoxStream, StreamExt};
-use tokio::sync::Semaphore;
+use futures::stream::BoxStream;
 
 use crate::error::{Error, ErrorKind};
 use folders::Folders;
 
 mod folders;
 mod marker;
-mod read;
-
 pub use folders::SYNCED_FOLDERS_MAX;
 pub use marker::{FORMAT_VERSION, MARKER_NAME};
-pub use read::{KEPT_BUFFER_BYTES_MIN, KEPT_BYTES_MAX};
-
-use read::Buffers;
-
-/// Reads of [`KEPT_BUFFER_BYTES_MIN`] bytes and more that are under way at once. Each keeps a processor busy with copying,
-/// so that more of them only make the first one end later; three keep a disk busy, too.
-pub const LARGE_READS_MAX: usize = 3;
 
 /// A local directory of this library's own kind. Clones share what they know.
 #[derive(Clone, Debug)]
@@ -53,8 +43,6 @@ pub struct Directory {
     files: LocalFileSystem,
     root: PathBuf,
     folders: Arc<Folders>,
-    buffers: Arc<Buffers>,
-    turns: Arc<Semaphore>,
 }
 
 impl Directory {
@@ -75,8 +63,7 @@ impl Directory {
             .map_err(|error| named(Error::unavailable("cannot open the data directory").because(error)))?
             .with_fsync(true);
         let folders = Arc::new(Folders::below(root.clone()));
-        let turns = Arc::new(Semaphore::new(LARGE_READS_MAX));
-        Ok(Self { files, root, folders, buffers: Arc::default(), turns })
+        Ok(Self { files, root, folders })
     }
 
     /// Where it is, without links.
@@ -110,30 +97,6 @@ impl Directory {
         };
         let folders = Arc::clone(&self.folders);
         blocking(move || folders.sync_up_from(&folder)).await
-    }
-
-    /// What was found, to be read into our own buffers. Nothing is read yet.
-    fn reading(&self, found: GetResult) -> GetResult {
-        let payload = match found.payload {
-            GetResultPayload::File(file, _path) => {
-                let (buffers, range) = (Arc::clone(&self.buffers), found.range.clone());
-                let failed =
-                    |error: std::io::Error| object_store::Error::Generic { store: "Directory", source: error.into() };
-                let is_large = range.end.saturating_sub(range.start) >= KEPT_BUFFER_BYTES_MIN as u64;
-                let turns = is_large.then(|| Arc::clone(&self.turns));
-                let read = async move {
-                    // Held by who waits, not by the thread: a read that hangs keeps no turn once it is given up.
-                    let _turn = match &turns {
-                        Some(turns) => turns.acquire().await.ok(), // never closed
-                        None => None,
-                    };
-                    blocking(move || buffers.read(file, range).map_err(failed)).await
-                };
-                GetResultPayload::Stream(stream::once(read).boxed())
-            }
-            payload => payload,
-        };
-        GetResult { payload, ..found }
     }
 }
 
@@ -183,9 +146,7 @@ impl ObjectStore for Directory {
 
     async fn get_opts(&self, at: &Path, options: GetOptions) -> object_store::Result<GetResult> {
         self.trust(at).await?;
-        let head = options.head;
-        let found = self.files.get_opts(at, options).await?;
-        Ok(if head { found } else { self.reading(found) })
+        self.files.get_opts(at, options).await
     }
 
     async fn get_ranges(&self, at: &Path, ranges: &[std::ops::Range<u64>]) -> object_store::Result<Vec<Bytes>> {
@@ -249,35 +210,6 @@ mod tests {
         assert!(matches!(error, object_store::Error::NotFound { .. }), "{error}");
         store.put(&at, "1".into()).await.expect("a file");
         store.get(&at).await.expect("the file");
-    }
-
-    #[tokio::test]
-    async fn large_reads_take_turns_and_small_ones_do_not_wait() {
-        let temporary = tempfile::tempdir().expect("a temporary directory");
-        let store = Directory::open(temporary.path()).expect("ours");
-        let (small, large) = (Path::from("small"), Path::from("large"));
-        store.put(&small, "1".into()).await.expect("a file");
-        store.put(&large, vec![1; KEPT_BUFFER_BYTES_MIN].into()).await.expect("a file");
-        let read = async |at: &Path| store.get(at).await.expect("the file").bytes().await.expect("its bytes").len();
-        let mut turns = Vec::new();
-        while let Ok(turn) = store.turns.try_acquire() {
-            turns.push(turn);
-        }
-        assert_eq!(turns.len(), LARGE_READS_MAX);
-        let mut waiting = std::pin::pin!(read(&large));
-        tokio::select! {
-            biased;
-            _ = &mut waiting => panic!("it did not wait for its turn"),
-            bytes = read(&small) => assert_eq!(bytes, 1),
-        }
-        turns.pop();
-        assert_eq!(waiting.await, KEPT_BUFFER_BYTES_MIN);
-        // What is given up, whether it waits or reads, leaves its turn to others.
-        for _ in 0..2 {
-            let mut given_up = Box::pin(read(&large));
-            let _ = futures::poll!(&mut given_up);
-        }
-        assert_eq!(read(&large).await, KEPT_BUFFER_BYTES_MIN);
     }
 
     // Hazard 19: the folders may be another writer's, who has not synced them yet.

@@ -14,6 +14,7 @@ mod discreet;
 pub mod faults;
 pub mod faulty_log;
 pub mod faulty_store;
+pub mod files;
 pub mod hedging_store;
 pub mod keys;
 pub mod object_log;
@@ -31,6 +32,7 @@ pub(crate) use discreet::{DiscreetStore, Secrets};
 pub use faults::{Fault, FaultRates, Faults, Gate, Operation, Rule};
 pub use faulty_log::FaultyLog;
 pub use faulty_store::FaultyStore;
+pub use files::Files;
 pub use hedging_store::HedgingStore;
 pub use object_log::ObjectLog;
 #[cfg(feature = "postgres")]

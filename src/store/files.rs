@@ -1,11 +1,12 @@
-//! Reading files into memory that was used before.
+//! Reading objects that a store gives as files, into memory that was used before.
 //!
 //! A part takes megabytes, and memory that is fresh from the system costs more than the reading: each of its pages is
 //! zeroed and entered on first touch, and several threads that do so get in each other's way. So a large buffer comes
 //! back here when the last owner of its bytes is gone, and the next read takes it; and where the system has large pages,
 //! it is asked for those.
 //!
-//! Always: bytes that were given out are not touched again; at most [`KEPT_BYTES_MAX`] bytes wait here unused.
+//! Always: bytes that were given out are not touched again; at most [`KEPT_BYTES_MAX`] bytes wait here unused. No file is
+//! mapped into memory: one that shrinks under its reader would end the process.
 
 use std::fs::File;
 use std::io::{Error, ErrorKind, Read, Seek, SeekFrom};
@@ -14,24 +15,66 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::Bytes;
 use memmap2::MmapMut;
+use object_store::{GetResult, GetResultPayload};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Bytes of buffers that are kept for the next reads: as many parts as are read at once by default.
 pub const KEPT_BYTES_MAX: usize = 64 << 20;
 
-/// Smaller buffers are not worth keeping: the allocator has them at hand.
-pub const KEPT_BUFFER_BYTES_MIN: usize = 1 << 20;
+/// Smaller buffers, in bytes, are not worth keeping: the allocator has them at hand.
+pub const KEPT_BUFFER_BYTES_MIN: u64 = 256 << 10;
+
+/// Reads of [`KEPT_BUFFER_BYTES_MIN`] bytes and more, of parts that large and of ranges, that are under way at once. Each
+/// keeps a processor busy with copying, so that more of them only make the first one end later; four keep a disk busy, too.
+pub const LARGE_READS_MAX: usize = 4;
+
+/// What reading files shares. Clones share it too.
+#[derive(Clone, Debug)]
+pub struct Files {
+    buffers: Arc<Buffers>,
+    turns: Arc<Semaphore>,
+}
+
+impl Default for Files {
+    fn default() -> Self {
+        Self { buffers: Arc::default(), turns: Arc::new(Semaphore::new(LARGE_READS_MAX)) }
+    }
+}
+
+impl Files {
+    /// All bytes of what a store found, whether it gives a file or not. Cancelling leaves nothing.
+    pub async fn bytes(&self, found: GetResult) -> object_store::Result<Bytes> {
+        let GetResultPayload::File(file, _path) = found.payload else { return found.bytes().await };
+        let failed = |error: Error| object_store::Error::Generic { store: "a file", source: error.into() };
+        let (files, range) = (self.clone(), found.range);
+        // Held by who waits, not by the thread: a read that hangs keeps no turn once it is given up.
+        let _turn = self.turn_for(range.end.saturating_sub(range.start)).await;
+        tokio::task::spawn_blocking(move || files.read(&file, range).map_err(failed)).await?
+    }
+
+    /// The turn of who reads so many bytes, for as long as somebody waits for them; `None` if they are so few that they
+    /// need none.
+    pub async fn turn_for(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
+        let turn = (bytes >= KEPT_BUFFER_BYTES_MIN).then(|| Arc::clone(&self.turns).acquire_owned());
+        turn?.await.ok() // never closed
+    }
+
+    /// Reads a range of a file. Blocks.
+    pub fn read(&self, file: &File, range: Range<u64>) -> std::io::Result<Bytes> {
+        self.buffers.read(file, range)
+    }
+}
 
 /// Buffers that wait for the next read.
 #[derive(Debug, Default)]
-pub(super) struct Buffers(Mutex<Vec<MmapMut>>);
+struct Buffers(Mutex<Vec<MmapMut>>);
 
 impl Buffers {
-    /// Reads a range of a file. Blocks.
-    pub(super) fn read(self: &Arc<Self>, mut file: File, range: Range<u64>) -> std::io::Result<Bytes> {
+    fn read(self: &Arc<Self>, mut file: &File, range: Range<u64>) -> std::io::Result<Bytes> {
         let len = range.end.saturating_sub(range.start);
         let len = usize::try_from(len).map_err(|_| Error::from(ErrorKind::OutOfMemory))?;
         file.seek(SeekFrom::Start(range.start))?;
-        if len < KEPT_BUFFER_BYTES_MIN {
+        if (len as u64) < KEPT_BUFFER_BYTES_MIN {
             let mut buffer = Vec::with_capacity(len);
             file.take(len as u64).read_to_end(&mut buffer)?;
             return match buffer.len() == len {
@@ -100,6 +143,10 @@ impl Drop for Lent {
 
 #[cfg(test)]
 mod tests {
+    use object_store::ObjectStoreExt;
+    use object_store::local::LocalFileSystem;
+    use object_store::path::Path;
+
     use super::*;
 
     /// The lengths of the buffers that wait.
@@ -114,7 +161,7 @@ mod tests {
         let written: Vec<u8> = (0..3 << 20).map(|i: u32| i.to_le_bytes()[1]).collect();
         std::fs::write(&path, &written).expect("a file");
         let buffers = Arc::new(Buffers::default());
-        let read = |range| buffers.read(File::open(&path).expect("the file"), range);
+        let read = |range| buffers.read(&File::open(&path).expect("the file"), range);
         let kept = || lengths(&buffers);
         let first = read(10..2 << 20).expect("there");
         assert_eq!(first, written[10..2 << 20]);
@@ -129,6 +176,40 @@ mod tests {
         assert_eq!(second, written[1..1 << 20 | 1]);
         assert_eq!(read(0..10).expect("there"), written[..10]);
         assert_eq!(read(10..4 << 20).expect_err("too short").kind(), ErrorKind::UnexpectedEof);
+    }
+
+    #[tokio::test]
+    async fn large_reads_take_turns_and_small_ones_do_not_wait() {
+        let temporary = tempfile::tempdir().expect("a temporary directory");
+        let store = LocalFileSystem::new_with_prefix(temporary.path()).expect("a directory");
+        let (small, large) = (Path::from("small"), Path::from("large"));
+        store.put(&small, "1".into()).await.expect("a file");
+        store.put(&large, vec![1; KEPT_BUFFER_BYTES_MIN as usize].into()).await.expect("a file");
+        let files = Files::default();
+        let read = async |at: &Path| {
+            let found = store.get(at).await.expect("the file");
+            assert!(matches!(found.payload, GetResultPayload::File(..)));
+            files.bytes(found).await.expect("its bytes").len() as u64
+        };
+        let mut turns = Vec::new();
+        while let Ok(turn) = files.turns.try_acquire() {
+            turns.push(turn);
+        }
+        assert_eq!(turns.len(), LARGE_READS_MAX);
+        let mut waiting = std::pin::pin!(read(&large));
+        tokio::select! {
+            biased;
+            _ = &mut waiting => panic!("it did not wait for its turn"),
+            bytes = read(&small) => assert_eq!(bytes, 1),
+        }
+        turns.pop();
+        assert_eq!(waiting.await, KEPT_BUFFER_BYTES_MIN);
+        // What is given up, whether it waits or reads, leaves its turn to others.
+        for _ in 0..2 {
+            let mut given_up = Box::pin(read(&large));
+            let _ = futures::poll!(&mut given_up);
+        }
+        assert_eq!(read(&large).await, KEPT_BUFFER_BYTES_MIN);
     }
 
     #[test]
