@@ -3,6 +3,8 @@
 
 #[path = "reading/leases.rs"]
 mod leases;
+#[path = "reading/pieces.rs"]
+mod pieces;
 #[path = "support/stage.rs"]
 mod stage;
 

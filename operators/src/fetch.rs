@@ -4,6 +4,7 @@
 //! complete in any order. A part goes home on the feedback edge exactly once: after its rows, or when it is given up. Of a
 //! part that is given up the rights are kept, so that nobody takes its absence for the truth.
 
+use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::rc::Rc;
@@ -21,7 +22,7 @@ use crate::error::{SourceError, SourceErrorKind};
 use crate::fetching::{Delivery, Fetches, Fetching, Started};
 use crate::mailbox::{Found, Receiver, mailbox};
 use crate::message::{PartDesc, Returned, Rights};
-use crate::settings::{NOTICES_MAX, Settings};
+use crate::settings::{PIECES_MAX, Settings};
 
 /// The streams that leave the operator.
 pub(crate) struct Fetched<'scope, T: Time, O> {
@@ -56,7 +57,7 @@ pub(crate) fn fetch<'scope, K: Data, V: Data, T: Time, D: Diff, R: Rows<K, V, T,
     let pressed = button.watch();
     let again = scope.activator_for(address.clone());
     let wake = scope.worker().sync_activator_for(address.to_vec());
-    let (sender, deliveries) = mailbox(settings.fetches_max + NOTICES_MAX, wake);
+    let (sender, deliveries) = mailbox(PIECES_MAX, wake);
     let mut state = State {
         settings: settings.clone(),
         fetches: Fetches::new(shard, settings, sender),
@@ -97,7 +98,7 @@ pub(crate) fn fetch<'scope, K: Data, V: Data, T: Time, D: Diff, R: Rows<K, V, T,
             state.start(&mut outputs);
             state.emit(&mut outputs);
             state.start(&mut outputs);
-            let more = !state.ready.is_empty();
+            let more = !state.ready.is_empty() || !state.deliveries.is_empty();
             state.containers.prepare(more);
             if more {
                 again.activate();
@@ -113,8 +114,8 @@ struct State<K: Data, V: Data, T: Time, D: Diff, R: Rows<K, V, T, D>> {
     fetches: Fetches<K, V, T, D>,
     deliveries: Receiver<Delivery<K, V, T, D>>,
     waiting: VecDeque<(Held<T>, ExchangeablePart<T>)>,
-    fetching: HashMap<LeaseId, (Held<T>, Fetching)>,
-    ready: VecDeque<(Held<T>, Emission<K, V, T, D>, InflightPermit)>,
+    fetching: HashMap<LeaseId, (Rc<Held<T>>, Fetching)>,
+    ready: VecDeque<Ready<K, V, T, D>>,
     /// The rights of parts that were not emitted and never will be.
     given_up: Rights<T>,
     /// Whether nothing more is emitted.
@@ -125,11 +126,21 @@ struct State<K: Data, V: Data, T: Time, D: Diff, R: Rows<K, V, T, D>> {
     containers: Containers<R::Out>,
 }
 
+/// Rows of a part, in memory.
+struct Ready<K: Data, V: Data, T: Time, D: Diff> {
+    held: Rc<Held<T>>,
+    emission: Emission<K, V, T, D>,
+    /// The room that the part takes in the pool, if these are its last rows.
+    last: Option<InflightPermit>,
+}
+
 /// A part that came and has not gone home.
 struct Held<T: Time> {
     lease: LeaseId,
     bytes: u64,
     audit: bool,
+    /// Whether it was said that the filter is wrong about it.
+    said: Cell<bool>,
     rights: Rc<Rights<T>>,
 }
 
@@ -155,7 +166,7 @@ impl<K: Data, V: Data, T: Time, D: Diff, R: Rows<K, V, T, D>> State<K, V, T, D, 
     /// A part came.
     fn receive(&mut self, desc: PartDesc<T>, rights: &Rc<Rights<T>>, outputs: &mut Outputs<'_, T, R::Out>) {
         let (lease, bytes) = (desc.part.lease_id(), desc.part.bytes());
-        let held = Held { lease, bytes, audit: desc.audit, rights: Rc::clone(rights) };
+        let held = Held { lease, bytes, audit: desc.audit, said: Cell::new(false), rights: Rc::clone(rights) };
         match self.rests {
             true => self.give_up(&held, outputs),
             false => self.waiting.push_back((held, desc.part)),
@@ -165,16 +176,17 @@ impl<K: Data, V: Data, T: Time, D: Diff, R: Rows<K, V, T, D>> State<K, V, T, D, 
     /// Starts fetches, as many as may be under way; no more, too, than are waited for by emission.
     fn start(&mut self, outputs: &mut Outputs<'_, T, R::Out>) {
         while self.fetching.len() < self.settings.fetches_max
-            && self.ready.len() <= self.settings.fetches_max
+            && self.ready.iter().filter(|ready| ready.last.is_some()).count() <= self.settings.fetches_max
             && let Some((held, part)) = self.waiting.pop_front()
         {
+            let held = Rc::new(held);
             match self.fetches.start(part) {
                 Started::Fetching(fetching) => {
                     self.fetching.insert(held.lease, (held, fetching));
                 }
                 Started::Here(part, permit) => {
                     self.recover(&held, outputs);
-                    self.ready.push_back((held, Emission::new(part), permit));
+                    self.ready.push_back(Ready { held, emission: Emission::new(part), last: Some(permit) });
                 }
             }
         }
@@ -182,7 +194,9 @@ impl<K: Data, V: Data, T: Time, D: Diff, R: Rows<K, V, T, D>> State<K, V, T, D, 
 
     /// Takes what the fetches brought.
     fn hear(&mut self, outputs: &mut Outputs<'_, T, R::Out>) {
-        while let Found::Letter(delivery) = self.deliveries.look() {
+        while self.ready.len() < PIECES_MAX
+            && let Found::Letter(delivery) = self.deliveries.look()
+        {
             match delivery {
                 Delivery::Stalled(lease, notice) => {
                     if let Some((held, _)) = self.fetching.get(&lease)
@@ -192,10 +206,14 @@ impl<K: Data, V: Data, T: Time, D: Diff, R: Rows<K, V, T, D>> State<K, V, T, D, 
                         self.stalled = Some(lease);
                     }
                 }
-                Delivery::Fetched(lease, part, permit) => {
-                    if let Some((held, _)) = self.fetching.remove(&lease) {
+                Delivery::Fetched(lease, rows, last) => {
+                    if let Some((held, _)) = self.fetching.get(&lease) {
+                        let held = Rc::clone(held);
                         self.recover(&held, outputs);
-                        self.ready.push_back((held, Emission::new(part), permit));
+                        if last.is_some() {
+                            self.fetching.remove(&lease);
+                        }
+                        self.ready.push_back(Ready { held, emission: Emission::new(rows), last });
                     }
                 }
                 Delivery::Failed(lease, error) => {
@@ -203,6 +221,7 @@ impl<K: Data, V: Data, T: Time, D: Diff, R: Rows<K, V, T, D>> State<K, V, T, D, 
                         self.recover(&held, outputs);
                         tracing::error!(%error, "a source stopped with an error and holds its frontier");
                         outputs.say(&held, error);
+                        self.ready.retain(|ready| ready.held.lease != lease);
                         self.give_up(&held, outputs);
                     }
                 }
@@ -222,10 +241,11 @@ impl<K: Data, V: Data, T: Time, D: Diff, R: Rows<K, V, T, D>> State<K, V, T, D, 
     fn emit(&mut self, outputs: &mut Outputs<'_, T, R::Out>) {
         let mut fuel = EMIT_FUEL;
         while fuel > 0
-            && let Some((held, emission, _)) = self.ready.front_mut()
+            && let Some(Ready { held, emission, .. }) = self.ready.front_mut()
         {
             if held.audit {
-                if emission.is_wanted(&mut self.rows) {
+                if !held.said.get() && emission.is_wanted(&mut self.rows) {
+                    held.said.set(true);
                     let message = "the filter discarded a part with rows that the source keeps";
                     let error = SourceError::new(SourceErrorKind::FilterWrong, message, self.settings.shard);
                     tracing::error!(%error, lease = %held.lease, "a wrong filter");
@@ -238,8 +258,8 @@ impl<K: Data, V: Data, T: Time, D: Diff, R: Rows<K, V, T, D>> State<K, V, T, D, 
                     return;
                 }
             }
-            fuel -= 1.min(fuel); // a part without rows takes some, too
-            if let Some((held, ..)) = self.ready.pop_front() {
+            fuel -= 1.min(fuel); // what has no rows takes some, too
+            if let Some(Ready { held, last: Some(_), .. }) = self.ready.pop_front() {
                 outputs.send_home(&held, true);
             }
         }
@@ -254,9 +274,9 @@ impl<K: Data, V: Data, T: Time, D: Diff, R: Rows<K, V, T, D>> State<K, V, T, D, 
     /// Gives everything up.
     fn rest(&mut self, outputs: &mut Outputs<'_, T, R::Out>) {
         self.rests = true;
-        let waiting = self.waiting.drain(..).map(|(held, _)| held);
+        let waiting = self.waiting.drain(..).map(|(held, _)| Rc::new(held));
         let fetching = self.fetching.drain().map(|(_, (held, _))| held);
-        let ready = self.ready.drain(..).map(|(held, ..)| held);
+        let ready = self.ready.drain(..).filter(|ready| ready.last.is_some()).map(|ready| ready.held);
         let all: Vec<_> = waiting.chain(fetching).chain(ready).collect();
         for held in all {
             self.give_up(&held, outputs);

@@ -15,8 +15,8 @@ use crate::settings::{Pauses, Settings};
 /// What a fetch operator hears from its tasks.
 #[derive(Debug)]
 pub(crate) enum Delivery<K: Data, V: Data, T: Time, D: Diff> {
-    /// The part is there.
-    Fetched(LeaseId, FetchedPart<K, V, T, D>, InflightPermit),
+    /// Some of the part is there; the rest, too, if its room in the pool comes along.
+    Fetched(LeaseId, FetchedPart<K, V, T, D>, Option<InflightPermit>),
     /// The part will never be there.
     Failed(LeaseId, SourceError),
     /// Storage does not answer; the task keeps trying.
@@ -98,11 +98,15 @@ async fn fetch<K: Data, V: Data, T: Time, D: Diff>(
     deliveries: Sender<Delivery<K, V, T, D>>,
 ) -> Result<(), Closed> {
     let lease = part.lease_id();
-    let permit = share.acquire(part.bytes()).await;
+    let mut permit = Some(share.acquire(part.bytes()).await);
     let mut pauses = Pauses::of(&settings);
-    loop {
-        match attempt(&shard, &part).await {
-            Ok(fetched) => return deliveries.send(Delivery::Fetched(lease, fetched, permit)).await,
+    let mut pieces = shard.fetcher().fetch_pieces(&part);
+    while permit.is_some() {
+        match pieces.next().await {
+            Ok(piece) => {
+                let room = permit.take_if(|_| pieces.is_finished());
+                deliveries.send(Delivery::Fetched(lease, piece, room)).await?;
+            }
             Err(error) if error.kind() == ErrorKind::Unavailable => {
                 let notice = SourceError::of(&error).of_kind(SourceErrorKind::Stalled).of_shard(settings.shard);
                 deliveries.send(Delivery::Stalled(lease, notice)).await?;
@@ -114,4 +118,5 @@ async fn fetch<K: Data, V: Data, T: Time, D: Diff>(
             }
         }
     }
+    Ok(())
 }

@@ -76,6 +76,11 @@ pub(crate) enum Found<M> {
 }
 
 impl<M> Receiver<M> {
+    /// Whether there is no letter now.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.letters.is_empty()
+    }
+
     /// Takes the next letter, if there is one.
     pub(crate) fn look(&mut self) -> Found<M> {
         match self.letters.try_recv() {

@@ -36,8 +36,9 @@ pub(crate) struct Settings<T: Time> {
 /// What waits at once for the leader's operator to hear it. More would only wait there.
 pub(crate) const LETTERS_MAX: usize = 4;
 
-/// Notices that wait for a fetch operator beside the parts that are being fetched.
-pub(crate) const NOTICES_MAX: usize = 4;
+/// Pieces of parts that a fetch operator has in memory beside one for each part that is being fetched, and as many wait
+/// for it: those are emitted while the next are read. More would only take memory.
+pub(crate) const PIECES_MAX: usize = 4;
 
 impl<T: Time> Settings<T> {
     /// What a source does that was asked for nothing special.

@@ -6,6 +6,7 @@
 
 mod merge_ahead;
 mod merge_runs;
+mod pieces;
 mod run_reader;
 mod spans;
 mod task;
@@ -14,6 +15,7 @@ mod window;
 
 pub use merge_ahead::MergeAhead;
 pub use merge_runs::MergeRuns;
+pub use pieces::Pieces;
 pub use run_reader::{BlockBytes, RunReader};
 pub use task::Task;
 pub use whole::fetch_part;

@@ -75,7 +75,7 @@ impl<T: Time> PartSpans<T> {
             }
         };
         let Some(rest) = tail.blocks().get(self.block..).filter(|rest| !rest.is_empty()) else { return Ok(None) };
-        let blocks = self.block..self.block + self.blocks_within(rest);
+        let blocks = self.block..self.block + blocks_within(rest, self.bytes_max);
         let range = range(&tail, &blocks);
         let bytes = self.read(range.clone()).await?;
         self.block = blocks.end;
@@ -90,16 +90,6 @@ impl<T: Time> PartSpans<T> {
         let tail = PartTail::parse(bytes, &self.part.meta);
         let tail = trusted(tail, &self.context, self.shard, &self.part).await?;
         Ok(Arc::clone(self.tail.insert(Arc::new(tail))))
-    }
-
-    /// How many of these blocks fit in a span; at least one.
-    fn blocks_within(&self, blocks: &[BlockInfo]) -> usize {
-        let mut bytes = 0u64;
-        let fitting = blocks.iter().take_while(|block| {
-            bytes = bytes.saturating_add(block_bytes(block));
-            bytes <= self.bytes_max
-        });
-        fitting.count().max(1)
     }
 
     async fn read(&self, range: Range<u64>) -> Result<Bytes, Error> {
@@ -140,15 +130,25 @@ pub(super) async fn read<T: Time>(
     bytes.ok_or_else(|| missing(shard, part))
 }
 
-fn missing<T: Time>(shard: ShardId, part: &Part<T>) -> Error {
+pub(super) fn missing<T: Time>(shard: ShardId, part: &Part<T>) -> Error {
     naming(Error::missing(), shard, part)
 }
 
 /// Where adjacent blocks lie.
-fn range(tail: &PartTail, blocks: &Range<usize>) -> Range<u64> {
+pub(super) fn range(tail: &PartTail, blocks: &Range<usize>) -> Range<u64> {
     let blocks = tail.blocks().get(blocks.clone()).unwrap_or_default();
     let start = blocks.first().map_or(0, |block| block.range().start);
     start..blocks.last().map_or(start, |block| block.range().end)
+}
+
+/// How many of these blocks take so many bytes together; at least one.
+pub(super) fn blocks_within(blocks: &[BlockInfo], bytes_max: u64) -> usize {
+    let mut bytes = 0u64;
+    let fitting = blocks.iter().take_while(|block| {
+        bytes = bytes.saturating_add(block_bytes(block));
+        bytes <= bytes_max
+    });
+    fitting.count().max(1)
 }
 
 /// The memory that a block takes, decoded or not.
@@ -156,7 +156,7 @@ pub(super) fn block_bytes(block: &BlockInfo) -> u64 {
     block.decoded_bytes.max(block.len)
 }
 
-fn slice(bytes: &Bytes, range: Range<u64>) -> Option<Bytes> {
+pub(super) fn slice(bytes: &Bytes, range: Range<u64>) -> Option<Bytes> {
     let (start, end) = (usize::try_from(range.start).ok()?, usize::try_from(range.end).ok()?);
     (start <= end && end <= bytes.len()).then(|| bytes.slice(start..end))
 }

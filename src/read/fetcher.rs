@@ -8,7 +8,7 @@ use crate::fetch::{Plan, fetch_part};
 use crate::machine::{Context, KeepAlive, Machine};
 
 use super::leased::PartRef;
-use super::{FetchedPart, PartRef as PublicPartRef};
+use super::{FetchedPart, PartPieces, PartRef as PublicPartRef};
 
 /// Fetches the parts of one shard. It holds nothing: whoever gave the part out does.
 pub struct PartFetcher<K: Data, V: Data, T: Time, D: Diff> {
@@ -43,7 +43,13 @@ impl<K: Data, V: Data, T: Time, D: Diff> PartFetcher<K, V, T, D> {
         self.machine.context()
     }
 
-    async fn fetch_ref(&self, part: PartRef<T>) -> Result<FetchedPart<K, V, T, D>, Error> {
+    /// The same part a piece at a time, of some megabytes each: its first rows are there before the last are read.
+    pub fn fetch_pieces(&self, part: impl Into<PublicPartRef<T>>) -> PartPieces<K, V, T, D> {
+        PartPieces::new(self.clone(), part.into())
+    }
+
+    /// What is wrong with fetching this part, before the store is asked.
+    pub(super) fn check(&self, part: &PartRef<T>) -> Result<(), Error> {
         let reading = &part.reading;
         if reading.shard != self.machine.shard() {
             let message = format!("a part of {} was given to a fetcher of another shard", reading.shard);
@@ -52,20 +58,27 @@ impl<K: Data, V: Data, T: Time, D: Diff> PartFetcher<K, V, T, D> {
         if let Some(lease) = &part.lease {
             lease.ledger().check()?;
         }
-        let plan = part.plan();
+        Ok(())
+    }
+
+    async fn fetch_ref(&self, part: PartRef<T>) -> Result<FetchedPart<K, V, T, D>, Error> {
+        self.check(&part)?;
+        let (reading, plan) = (&part.reading, part.plan());
         let chunks = match plan {
             Plan::Nothing => Vec::new(),
             _ => match fetch_part(self.machine.context(), reading.shard, &reading.part).await {
                 Ok(chunks) => chunks,
-                Err(error) if error.kind() == ErrorKind::Corrupt => return Err(self.explain(&part, error).await),
-                Err(error) => return Err(error),
+                Err(error) => return Err(self.explain(&part, error).await),
             },
         };
         Ok(FetchedPart::new(chunks, reading.window.clone(), plan))
     }
 
     /// A missing object is a lost lease, if the shard does not know the reader any more.
-    async fn explain(&self, part: &PartRef<T>, error: Error) -> Error {
+    pub(super) async fn explain(&self, part: &PartRef<T>, error: Error) -> Error {
+        if error.kind() != ErrorKind::Corrupt {
+            return error;
+        }
         if let Some(lease) = &part.lease {
             return lease.ledger().explain(error).await;
         }

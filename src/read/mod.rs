@@ -13,6 +13,7 @@ mod handle;
 mod leased;
 mod ledger;
 mod listen;
+mod pieces;
 mod roster;
 
 pub use critical::{SinceDowngrade, SinceHandle};
@@ -22,4 +23,5 @@ pub use fetcher::PartFetcher;
 pub use handle::{PartsStats, ReadHandle};
 pub use leased::{ExchangeablePart, LeasedPart, PartRef, Pin};
 pub use listen::{Listen, ListenEvent, Subscribe};
+pub use pieces::PartPieces;
 pub(crate) use roster::Roster;

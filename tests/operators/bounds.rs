@@ -344,3 +344,17 @@ fn a_wrong_filter_is_found_by_the_audit() {
     assert_eq!(rows, vec![42], "an audited part is not emitted");
     assert_eq!(errors, vec![SourceErrorKind::FilterWrong; 3], "nine discarded, three audited");
 }
+
+#[test]
+fn a_wrong_filter_is_said_once_of_a_part_in_several_pieces() {
+    const MANY_ROWS: u64 = 60_000;
+    let mut auditing = config();
+    auditing.filter_audit_one_in = 1;
+    let client = memory(auditing);
+    let shard = filled(&client, 2, MANY_ROWS);
+    let wrong = |source: PersistSource<String, u64, u64, i64>| {
+        source.as_of(at(1)).filter(|_| false).filter_rows(|_, value| value % 1_000 == 0)
+    };
+    let seen = run(2, &shard, wrong, at(2));
+    assert_eq!((seen.rows(), seen.kinds()), (vec![], vec![SourceErrorKind::FilterWrong; 2]));
+}

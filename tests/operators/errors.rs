@@ -103,6 +103,31 @@ fn a_corrupt_object_is_an_error_that_names_it() {
     });
 }
 
+/// Rows of a part that goes to its worker in several pieces.
+const MANY_ROWS: u64 = 60_000;
+
+#[test]
+fn damage_behind_the_first_rows_of_a_part_is_said_once_and_holds_the_frontier() {
+    for workers in [1, 3] {
+        let store = Arc::new(InMemory::new());
+        let client = wait(Client::builder(Arc::clone(&store) as _).config(config()).open()).unwrap();
+        let (bad, good) = (filled(&client, 1, MANY_ROWS), filled(&client, 3, 2));
+        wait(async {
+            let object = parts_of(&*store, bad.id()).await.remove(0);
+            let mut bytes = store.get(&object).await.unwrap().bytes().await.unwrap().to_vec();
+            let place = bytes.len() / 8 * 7;
+            bytes[place] ^= 1;
+            store.put(&object, bytes.into()).await.unwrap();
+        });
+        let seen = fails_beside(workers, &bad, &good, 0, 0);
+        assert_eq!(seen.kinds(), vec![SourceErrorKind::Corrupt]);
+        let (rows, all) = (seen.rows(), expected(0..1, MANY_ROWS, 0));
+        assert!(rows.len() < all.len(), "the damaged rows came");
+        let all: std::collections::HashSet<_> = all.into_iter().collect();
+        assert!(rows.iter().all(|row| all.contains(row)), "a row came twice, or is none");
+    }
+}
+
 #[test]
 fn a_lost_lease_is_an_error() {
     let store = Arc::new(InMemory::new());

@@ -1,0 +1,54 @@
+//! A part in pieces, for who makes something of its first rows while the last are being read.
+
+use std::sync::Arc;
+
+use crate::codec::{Data, Diff, Time};
+use crate::error::Error;
+use crate::fetch::{Pieces, Plan};
+
+use super::{FetchedPart, PartFetcher, PartRef};
+
+/// A part that is fetched a piece at a time. Nothing is asked of the store before the first piece is.
+#[derive(Debug)]
+pub struct PartPieces<K: Data, V: Data, T: Time, D: Diff> {
+    fetcher: PartFetcher<K, V, T, D>,
+    part: PartRef<T>,
+    plan: Plan<T>,
+    /// Those that its reader sees.
+    pieces: Option<Pieces<K, V, T, D>>,
+}
+
+impl<K: Data, V: Data, T: Time, D: Diff> PartPieces<K, V, T, D> {
+    pub(super) fn new(fetcher: PartFetcher<K, V, T, D>, part: PartRef<T>) -> Self {
+        let (context, reading, plan) = (Arc::clone(fetcher.context()), &part.reading, part.plan());
+        let pieces = (plan != Plan::Nothing).then(|| Pieces::new(context, reading.shard, reading.part.clone()));
+        Self { plan, fetcher, part, pieces }
+    }
+
+    /// Whether every row was given out.
+    pub fn is_finished(&self) -> bool {
+        self.pieces.as_ref().is_none_or(Pieces::is_finished)
+    }
+
+    /// The next rows, verified and in order; none behind the last. One request to the store for all pieces, none if
+    /// the part is inline or its reader sees none of it.
+    ///
+    /// Errors are those of [`PartFetcher::fetch`], and may come when other pieces were given out. Asked again, it goes on
+    /// where it failed. Cancelling leaves nothing undone that cannot be asked for again; dropping it ends the fetch.
+    pub async fn next(&mut self) -> Result<FetchedPart<K, V, T, D>, Error> {
+        let context = Arc::clone(self.fetcher.context());
+        context.within(self.read()).await
+    }
+
+    async fn read(&mut self) -> Result<FetchedPart<K, V, T, D>, Error> {
+        self.fetcher.check(&self.part)?;
+        let chunks = match &mut self.pieces {
+            None => Vec::new(),
+            Some(pieces) => match pieces.next().await {
+                Ok(chunks) => chunks,
+                Err(error) => return Err(self.fetcher.explain(&self.part, error).await),
+            },
+        };
+        Ok(FetchedPart::new(chunks, self.part.reading.window.clone(), self.plan.clone()))
+    }
+}
