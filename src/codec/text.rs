@@ -9,7 +9,7 @@ use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::DataType;
 use bytes::Bytes;
 
-use super::{Builder, Codec, Column, DecodeError, EncodeError, downcast, no_nulls};
+use super::{Builder, Codec, Column, DecodeError, EncodeError, downcast, memory_of, no_nulls};
 
 /// A column of strings.
 #[derive(Clone, Debug)]
@@ -90,10 +90,19 @@ impl Builder<String> for TextBuilder {
     }
 
     fn finish(&mut self) -> Result<ArrayRef, EncodeError> {
-        let next = Self { text: String::with_capacity(self.text.len()), ends: Vec::with_capacity(self.ends.len()) };
-        let Self { text, ends } = std::mem::replace(self, next);
-        let array = StringArray::try_new(offsets(&ends)?, Buffer::from_vec(text.into_bytes()), None);
+        let offsets = offsets(&self.ends)?;
+        self.ends.clear();
+        let array = StringArray::try_new(offsets, Buffer::from_vec(std::mem::take(&mut self.text).into_bytes()), None);
         Ok(Arc::new(array.map_err(|error| EncodeError(error.to_string()))?))
+    }
+
+    fn recycle(&mut self, array: ArrayRef) {
+        if self.text.capacity() == 0
+            && let Some(mut bytes) = memory_of(array, 1)
+        {
+            bytes.clear();
+            self.text = String::from_utf8(bytes).unwrap_or_default();
+        }
     }
 
     fn clear(&mut self) {
@@ -139,10 +148,19 @@ where
     }
 
     fn finish(&mut self) -> Result<ArrayRef, EncodeError> {
-        let next = Self { bytes: Vec::with_capacity(self.bytes.len()), ends: Vec::with_capacity(self.ends.len()) };
-        let Self { bytes, ends } = std::mem::replace(self, next);
-        let array = BinaryArray::try_new(offsets(&ends)?, Buffer::from_vec(bytes), None);
+        let offsets = offsets(&self.ends)?;
+        self.ends.clear();
+        let array = BinaryArray::try_new(offsets, Buffer::from_vec(std::mem::take(&mut self.bytes)), None);
         Ok(Arc::new(array.map_err(|error| EncodeError(error.to_string()))?))
+    }
+
+    fn recycle(&mut self, array: ArrayRef) {
+        if self.bytes.capacity() == 0
+            && let Some(bytes) = memory_of(array, 1)
+        {
+            self.bytes = bytes;
+            self.bytes.clear();
+        }
     }
 
     fn clear(&mut self) {
@@ -228,4 +246,30 @@ text! {
     String str, "string" Utf8 TextColumn TextBuilder str::to_owned;
     ByteVec [u8], "bytes" Binary BytesColumn BytesBuilder <[u8]>::to_vec;
     Bytes [u8], "bytes" Binary BytesColumn BytesBuilder Bytes::copy_from_slice;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_memory_of_an_array_is_used_again_unless_somebody_holds_it() {
+        let mut builder = TextBuilder::default();
+        builder.push("one");
+        let array = builder.finish().expect("a column");
+        let held = Arc::clone(&array);
+        builder.recycle(array);
+        assert_eq!(builder.text.capacity(), 0, "it is held");
+        let memory = held.to_data().buffers()[1].as_ptr();
+        builder.recycle(held);
+        builder.push("two");
+        assert_eq!(builder.text.as_ptr(), memory);
+        let mut builder = BytesBuilder::default();
+        Builder::<Vec<u8>>::push(&mut builder, b"one");
+        let array = Builder::<Vec<u8>>::finish(&mut builder).expect("a column");
+        let memory = array.to_data().buffers()[1].as_ptr();
+        Builder::<Vec<u8>>::recycle(&mut builder, array);
+        Builder::<Vec<u8>>::push(&mut builder, b"two");
+        assert_eq!(builder.bytes.as_ptr(), memory);
+    }
 }

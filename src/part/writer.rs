@@ -23,7 +23,7 @@ use super::layout::buffer_widths;
 use super::meta::{EncodeOptions, EncodedPart, PartFormat, PartMeta};
 use super::stats::StatsCollector;
 use super::tail::{BLOCKS_KEY, BlockList, BlockSum};
-use crate::codec::{self, Builder, Codec64, Data, Diff, EncodeError, Time};
+use crate::codec::{self, Builder, Codec64, Data, Diff, EncodeError, Time, memory_of};
 use crate::config::Compression;
 use crate::error::Error;
 
@@ -257,7 +257,23 @@ impl<K: Data, V: Data, T: Time, D: Diff> SortedPartWriter<K, V, T, D> {
         writer.write(&batch).map_err(not_encodable)?;
         let checksum = xxh3_64(&writer.get_ref()[start..]);
         blocks.push(BlockSum { rows: batch.num_rows() as u64, decoded_bytes, checksum });
+        self.recycle(batch);
         Ok(())
+    }
+
+    /// Uses the memory of a batch that was written for the next one. Each is large enough that the allocator would give
+    /// it back to the system in between, and all threads be interrupted for that.
+    fn recycle(&mut self, batch: RecordBatch) {
+        let (_, columns, _) = batch.into_parts();
+        let Ok([keys, values, times, diffs]) = <[ArrayRef; 4]>::try_from(columns) else { return };
+        self.keys.recycle(keys);
+        self.values.recycle(values);
+        for (words, column) in [(&mut self.times, times), (&mut self.diffs, diffs)] {
+            if let Some(memory) = memory_of(column, 0) {
+                *words = memory;
+                words.clear();
+            }
+        }
     }
 
     /// The rows in the builders, and the memory that they take when decoded.
@@ -336,7 +352,7 @@ fn message(batch: &RecordBatch, write: &IpcWriteOptions) -> Result<Written, Arro
 
 /// A column of the words, which are taken.
 fn words<C: Codec64>(words: &mut Vec<u64>) -> Result<ArrayRef, EncodeError> {
-    let words = std::mem::replace(words, Vec::with_capacity(words.len()));
+    let words = std::mem::take(words);
     let width = match C::data_type() {
         DataType::FixedSizeBinary(width) => usize::try_from(width).ok(),
         other => other.primitive_width(),
