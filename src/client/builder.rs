@@ -169,7 +169,7 @@ impl ClientBuilder {
         };
         let context = Arc::new(Context {
             cache,
-            fetches: Arc::new(Semaphore::new(self.config.fetches_max.clamp(1, Semaphore::MAX_PERMITS))),
+            fetches: Semaphore::new(self.config.fetches_max.clamp(1, Semaphore::MAX_PERMITS)),
             files: Files::default(),
             consensus,
             store,

@@ -14,7 +14,6 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use crate::codec::{Data, Diff, Time};
@@ -43,8 +42,8 @@ pub struct Pieces<K: Data, V: Data, T: Time, D: Diff> {
     /// The blocks that were given out.
     given: usize,
     finished: bool,
-    /// Where it goes on, with the turn of the request.
-    open: Option<(PieceReader<T>, Option<OwnedSemaphorePermit>)>,
+    /// Where it goes on.
+    open: Option<PieceReader<T>>,
     marker: PhantomData<fn() -> (K, V, D)>,
 }
 
@@ -82,15 +81,20 @@ impl<K: Data, V: Data, T: Time, D: Diff> Pieces<K, V, T, D> {
     }
 
     async fn read(&mut self) -> Result<Piece<K, V, T, D>, Error> {
-        let (mut reader, request) = match self.open.take() {
-            Some(open) => open,
+        let mut reader = match self.open.take() {
+            Some(reader) => reader,
             None => self.begin().await?,
         };
         let piece = match self.part.location {
             Location::Inline(_) => reader.next()?,
             Location::Blob(_) => {
-                let Context { files, runtime, config, .. } = &*self.context;
-                // Held by who waits, not by the thread: a read that hangs keeps no turn once it is given up.
+                let Context { files, fetches, runtime, config, .. } = &*self.context;
+                // Held by who waits, not by the thread: a read that hangs keeps no turn once it is given up. And not
+                // from one piece to the next: who asked for the first may never ask for another.
+                let _request = match reader.object {
+                    Object::Bytes(_) => None,
+                    Object::File(..) => fetches.acquire().await.ok(), // never closed
+                };
                 let _turn = files.turn_for(self.part.meta.encoded_bytes).await;
                 let thread = runtime.spawn_blocking(move || (reader.next(), reader));
                 let read = timeout(config.store_deadline, thread).await;
@@ -100,23 +104,23 @@ impl<K: Data, V: Data, T: Time, D: Diff> Pieces<K, V, T, D> {
                 piece?
             }
         };
-        self.open = Some((reader, request));
+        self.open = Some(reader);
         Ok(piece)
     }
 
-    async fn begin(&self) -> Result<(PieceReader<T>, Option<OwnedSemaphorePermit>), Error> {
+    async fn begin(&self) -> Result<PieceReader<T>, Error> {
         let (context, meta) = (&self.context, &self.part.meta);
-        let (object, turn) = match &self.part.location {
-            Location::Inline(bytes) => (Object::Bytes(bytes.clone()), None),
+        let object = match &self.part.location {
+            Location::Inline(bytes) => Object::Bytes(bytes.clone()),
             Location::Blob(name) => {
                 let opened = context.open_blob(self.shard, name, meta.encoded_bytes).await?;
                 match opened.ok_or_else(|| missing(self.shard, &self.part))? {
-                    OpenBlob::Bytes(bytes) => (Object::Bytes(bytes), None),
-                    OpenBlob::File(file, turn) => (Object::File(file, context.files.clone()), turn),
+                    OpenBlob::Bytes(bytes) => Object::Bytes(bytes),
+                    OpenBlob::File(file) => Object::File(file, context.files.clone()),
                 }
             }
         };
-        Ok((PieceReader { object, meta: meta.clone(), tail: None, block: self.given }, turn))
+        Ok(PieceReader { object, meta: meta.clone(), tail: None, block: self.given })
     }
 }
 

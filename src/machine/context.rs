@@ -102,7 +102,7 @@ pub struct Context {
     /// What was read of objects before, if that is kept.
     pub cache: Option<ObjectCache>,
     /// Requests for parts that may still be begun: [`Config::fetches_max`] less those under way.
-    pub fetches: Arc<Semaphore>,
+    pub fetches: Semaphore,
     /// What reading objects shares where the store gives files.
     pub files: Files,
     /// What the rows of a batch were collected in, for the next: [`Config::spare_rows_bytes_max`] at most.

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{GetOptions, GetResult, GetResultPayload, ObjectStoreExt, PutPayload};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout_at;
 
 use crate::error::Error;
@@ -52,15 +51,14 @@ impl Context {
             let bytes = self.read_blob(shard, name, 0..length, length).await?;
             return Ok(bytes.map(OpenBlob::Bytes));
         }
-        let turn = Arc::clone(&self.fetches).acquire_owned().await.ok(); // never closed
+        let _turn = self.fetches.acquire().await; // never closed
         let found = self.get(shard, name, 0..length, |found| async move {
             match found.payload {
                 GetResultPayload::File(file, _path) => Ok(Err(file)),
                 _ => found.bytes().await.map(Ok),
             }
         });
-        let opened = |found: Result<Bytes, File>| found.map_or_else(|file| OpenBlob::File(file, turn), OpenBlob::Bytes);
-        Ok(found.await?.map(opened))
+        Ok(found.await?.map(|found| found.map_or_else(OpenBlob::File, OpenBlob::Bytes)))
     }
 
     async fn read_range(
@@ -197,8 +195,8 @@ impl Context {
 pub enum OpenBlob {
     /// They are here.
     Bytes(Bytes),
-    /// They are in this file. With the turn of the request, which is under way for as long as it is read.
-    File(File, Option<OwnedSemaphorePermit>),
+    /// They are in this file. Whoever reads it waits for a turn of [`Context::fetches`] each time.
+    File(File),
 }
 
 enum Tried {

@@ -30,6 +30,7 @@ struct Filled<K: Data> {
 async fn filled<K: Data>(store: Arc<dyn ObjectStore>, key: impl Fn(u64) -> K) -> Filled<K> {
     let mut config = Config::default();
     (config.compact, config.part_bytes_min) = (false, config.part_bytes_max);
+    config.fetches_max = 1;
     (config.store_deadline, config.retry_pause_min) = (Duration::from_secs(3), Duration::from_millis(10));
     let client = Client::builder(store).config(config).open().await.unwrap();
     let id = ShardId::new();
@@ -186,6 +187,23 @@ async fn a_store_that_does_not_answer_is_asked_again_for_the_same_piece() {
     assert_eq!(next(&mut pieces).await.unwrap_err().kind(), ErrorKind::Unavailable);
     faults.clear();
     assert!(rest(&mut pieces).await.1.into_iter().eq(0..ROWS));
+    client.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn readers_that_stop_between_two_pieces_hold_nobody_up() {
+    let place = tempfile::tempdir().unwrap();
+    let store = Arc::new(Directory::open(place.path()).unwrap());
+    let Filled { client, fetcher, part, .. } = filled(store, |number| number).await;
+    let mut stopped: Vec<_> = (0..10).map(|_| fetcher.fetch_pieces(&part)).collect();
+    let all = async {
+        for pieces in &mut stopped {
+            assert!(!next(pieces).await.unwrap().is_empty());
+        }
+        fetcher.fetch(&part).await.unwrap().rows().count() as u64
+    };
+    assert_eq!(tokio::time::timeout(Duration::from_secs(60), all).await.expect("a turn"), ROWS);
+    drop(stopped);
     client.shutdown().await.unwrap();
 }
 
