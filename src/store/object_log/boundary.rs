@@ -89,14 +89,26 @@ pub(super) async fn raise(
     let location = keys::boundary(shard, below);
     match store.put_opts(&location, marker.encode_to_vec().into(), PutMode::Create.into()).await {
         Ok(_) => Ok(()),
-        // Also a store that says so wrongly, or a lost answer: only what stands there counts.
-        Err(error) => store.head(&location).await.map(|_| ()).map_err(|_| error),
+        // Also a store that says so wrongly, or a lost answer: only what stands there counts, or stands above it, since
+        // later truncations may have removed the marker that another one wrote here.
+        Err(error) => match store.head(&location).await {
+            Ok(_) => Ok(()),
+            Err(_) => match boundary(store, shard).await {
+                Ok(standing) if standing >= below => Ok(()),
+                _ => Err(error),
+            },
+        },
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use object_store::memory::InMemory;
+
     use super::*;
+    use crate::store::{Fault, Faults, FaultyStore, Operation, Rule};
 
     #[test]
     fn a_marker_knows_what_it_covers_and_nothing_else() {
@@ -108,6 +120,19 @@ mod tests {
         assert_eq!(marker.holds(SeqNo(4), b"four"), None);
         assert_eq!(marker.holds(SeqNo(8), b"eight"), None);
         assert_eq!(Marker::default().holds(SeqNo(1), b""), None);
+    }
+
+    #[tokio::test]
+    async fn a_marker_that_later_truncations_have_removed_was_raised() {
+        let (shard, faults) = (ShardId::from_u128(1), Faults::scripted());
+        let store = FaultyStore::new(Arc::new(InMemory::new()), faults.clone());
+        let raise = async |below| raise(&store, shard, SeqNo(below), &Marker::default()).await;
+        let exists = || faults.add(Rule::next(Operation::Create, Fault::ClaimExists));
+        raise(13).await.expect("a marker");
+        exists();
+        raise(12).await.expect("a boundary above");
+        exists();
+        raise(14).await.expect_err("no boundary as high as that");
     }
 
     #[test]
