@@ -113,7 +113,7 @@ struct State<K: Data, V: Data, T: Time, D: Diff, R: Rows<K, V, T, D>> {
     settings: Settings<T>,
     fetches: Fetches<K, V, T, D>,
     deliveries: Receiver<Delivery<K, V, T, D>>,
-    waiting: VecDeque<(Held<T>, ExchangeablePart<T>)>,
+    waiting: VecDeque<(Rc<Held<T>>, ExchangeablePart<T>)>,
     fetching: HashMap<LeaseId, (Rc<Held<T>>, Fetching)>,
     ready: VecDeque<Ready<K, V, T, D>>,
     /// The rights of parts that were not emitted and never will be.
@@ -166,7 +166,8 @@ impl<K: Data, V: Data, T: Time, D: Diff, R: Rows<K, V, T, D>> State<K, V, T, D, 
     /// A part came.
     fn receive(&mut self, desc: PartDesc<T>, rights: &Rc<Rights<T>>, outputs: &mut Outputs<'_, T, R::Out>) {
         let (lease, bytes) = (desc.part.lease_id(), desc.part.bytes());
-        let held = Held { lease, bytes, audit: desc.audit, said: Cell::new(false), rights: Rc::clone(rights) };
+        let (audit, said, rights) = (desc.audit, Cell::new(false), Rc::clone(rights));
+        let held = Rc::new(Held { lease, bytes, audit, said, rights });
         match self.rests {
             true => self.give_up(&held, outputs),
             false => self.waiting.push_back((held, desc.part)),
@@ -176,10 +177,9 @@ impl<K: Data, V: Data, T: Time, D: Diff, R: Rows<K, V, T, D>> State<K, V, T, D, 
     /// Starts fetches, as many as may be under way; no more, too, than are waited for by emission.
     fn start(&mut self, outputs: &mut Outputs<'_, T, R::Out>) {
         while self.fetching.len() < self.settings.fetches_max
-            && self.ready.iter().filter(|ready| ready.last.is_some()).count() <= self.settings.fetches_max
+            && self.ready.len() <= self.settings.fetches_max
             && let Some((held, part)) = self.waiting.pop_front()
         {
-            let held = Rc::new(held);
             match self.fetches.start(part) {
                 Started::Fetching(fetching) => {
                     self.fetching.insert(held.lease, (held, fetching));
@@ -274,7 +274,7 @@ impl<K: Data, V: Data, T: Time, D: Diff, R: Rows<K, V, T, D>> State<K, V, T, D, 
     /// Gives everything up.
     fn rest(&mut self, outputs: &mut Outputs<'_, T, R::Out>) {
         self.rests = true;
-        let waiting = self.waiting.drain(..).map(|(held, _)| Rc::new(held));
+        let waiting = self.waiting.drain(..).map(|(held, _)| held);
         let fetching = self.fetching.drain().map(|(_, (held, _))| held);
         let ready = self.ready.drain(..).filter(|ready| ready.last.is_some()).map(|ready| ready.held);
         let all: Vec<_> = waiting.chain(fetching).chain(ready).collect();

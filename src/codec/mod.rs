@@ -166,11 +166,13 @@ pub trait Builder<C: Codec>: Default + Send + Sync + fmt::Debug {
     }
 }
 
-/// The memory of the buffer `index` of an array that nobody else holds, with what is in it.
+/// The memory of the buffer `index` of an array that nobody else holds, without what was in it.
 pub(crate) fn memory_of<N: ArrowNativeType>(array: ArrayRef, index: usize) -> Option<Vec<N>> {
     let buffer = array.to_data().buffers().get(index)?.clone();
     drop(array);
-    buffer.into_vec().ok()
+    let mut memory: Vec<N> = buffer.into_vec().ok()?;
+    memory.clear();
+    Some(memory)
 }
 
 /// The array as the concrete type that a codec writes, with its length checked against the mask.

@@ -98,9 +98,8 @@ impl Builder<String> for TextBuilder {
 
     fn recycle(&mut self, array: ArrayRef) {
         if self.text.capacity() == 0
-            && let Some(mut bytes) = memory_of(array, 1)
+            && let Some(bytes) = memory_of(array, 1)
         {
-            bytes.clear();
             self.text = String::from_utf8(bytes).unwrap_or_default();
         }
     }
@@ -159,7 +158,6 @@ where
             && let Some(bytes) = memory_of(array, 1)
         {
             self.bytes = bytes;
-            self.bytes.clear();
         }
     }
 

@@ -51,7 +51,6 @@ impl Context {
             let bytes = self.read_blob(shard, name, 0..length, length).await?;
             return Ok(bytes.map(OpenBlob::Bytes));
         }
-        let _turn = self.fetches.acquire().await; // never closed
         let found = self.get(shard, name, 0..length, |found| async move {
             match found.payload {
                 GetResultPayload::File(file, _path) => Ok(Err(file)),
@@ -67,7 +66,6 @@ impl Context {
         name: &str,
         range: std::ops::Range<u64>,
     ) -> Result<Option<Bytes>, Error> {
-        let _turn = self.fetches.acquire().await; // never closed
         self.get(shard, name, range, |found| self.files.bytes(found)).await
     }
 
@@ -80,6 +78,7 @@ impl Context {
         take: impl Fn(GetResult) -> F,
     ) -> Result<Option<R>, Error> {
         let path = keys::blob(shard, name);
+        let _turn = self.fetches.acquire().await; // never closed
         // A range that the object does not have is no answer of a store's own kind: each says it in other words.
         let get = || async {
             let options = GetOptions { range: Some(range.clone().into()), ..GetOptions::default() };

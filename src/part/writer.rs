@@ -271,7 +271,6 @@ impl<K: Data, V: Data, T: Time, D: Diff> SortedPartWriter<K, V, T, D> {
         for (words, column) in [(&mut self.times, times), (&mut self.diffs, diffs)] {
             if let Some(memory) = memory_of(column, 0) {
                 *words = memory;
-                words.clear();
             }
         }
     }

@@ -43,7 +43,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> PartFetcher<K, V, T, D> {
         self.machine.context()
     }
 
-    /// The same part a piece at a time, of some megabytes each: its first rows are there before the last are read.
+    /// The same part a piece at a time, of about a megabyte each: its first rows are there before the last are read.
     pub fn fetch_pieces(&self, part: impl Into<PublicPartRef<T>>) -> PartPieces<K, V, T, D> {
         PartPieces::new(self.clone(), part.into())
     }

@@ -34,6 +34,7 @@ use folders::Folders;
 
 mod folders;
 mod marker;
+
 pub use folders::SYNCED_FOLDERS_MAX;
 pub use marker::{FORMAT_VERSION, MARKER_NAME};
 

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use object_store::ObjectStore;
+use futures::TryStreamExt;
 use object_store::memory::InMemory;
+use object_store::{ObjectMeta, ObjectStore};
 use serde::{Deserialize, Deserializer, Serialize};
+use tempfile::TempDir;
 use timely_persist::store::{CountingStore, Directory, Fault, Faults, FaultyStore, Operation, Rule};
 use timely_persist::{
     Appended, Client, Config, Data, ErrorKind, LeasedPart, PartFetcher, PartPieces, ReadHandle, Serde, ShardId,
@@ -89,28 +91,20 @@ async fn from_a_directory() {
     gives_every_row_once_for_one_request(Arc::new(Directory::open(place.path()).unwrap())).await;
 }
 
-/// The file of the only part in a directory.
-fn part_file(place: &std::path::Path) -> PathBuf {
-    let mut folders = vec![place.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let entry = entry.unwrap();
-            if entry.file_type().unwrap().is_dir() {
-                folders.push(entry.path());
-            } else if entry.file_name().to_str().is_some_and(|name| name.starts_with("part-")) {
-                return entry.path();
-            }
-        }
-    }
-    panic!("no part")
+/// The same in a directory, and the file of the part.
+async fn filled_directory() -> (TempDir, PathBuf, Filled<u64>) {
+    let place = tempfile::tempdir().unwrap();
+    let store = Arc::new(Directory::open(place.path()).unwrap());
+    let filled = filled(store.clone(), |number| number).await;
+    let objects: Vec<_> = store.list(None).try_collect().await.unwrap();
+    let is_part = |object: &&ObjectMeta| object.location.filename().is_some_and(|name| name.starts_with("part-"));
+    let part = store.root().join(objects.iter().find(is_part).unwrap().location.as_ref());
+    (place, part, filled)
 }
 
 #[tokio::test]
 async fn damage_in_the_middle_is_told_behind_the_rows_before_it_and_once_mended_they_go_on() {
-    let place = tempfile::tempdir().unwrap();
-    let store = Arc::new(Directory::open(place.path()).unwrap());
-    let Filled { client, shard, fetcher, part, .. } = filled(store, |number| number).await;
-    let path = part_file(place.path());
+    let (_place, path, Filled { client, shard, fetcher, part, .. }) = filled_directory().await;
     let file = std::fs::File::options().read(true).write(true).open(&path).unwrap();
     let (mut byte, middle) = ([0], file.metadata().unwrap().len() / 2);
     file.read_exact_at(&mut byte, middle).unwrap();
@@ -136,10 +130,7 @@ async fn damage_in_the_middle_is_told_behind_the_rows_before_it_and_once_mended_
 
 #[tokio::test]
 async fn a_file_that_is_cut_short_under_its_reader_is_corrupt() {
-    let place = tempfile::tempdir().unwrap();
-    let store = Arc::new(Directory::open(place.path()).unwrap());
-    let Filled { client, fetcher, part, .. } = filled(store, |number| number).await;
-    let path = part_file(place.path());
+    let (_place, path, Filled { client, fetcher, part, .. }) = filled_directory().await;
     let mut pieces = fetcher.fetch_pieces(&part);
     assert!(!next(&mut pieces).await.unwrap().is_empty());
     let file = std::fs::File::options().write(true).open(&path).unwrap();
@@ -154,9 +145,7 @@ async fn a_file_that_is_cut_short_under_its_reader_is_corrupt() {
 
 #[tokio::test]
 async fn a_piece_that_was_given_up_comes_when_it_is_asked_for_again() {
-    let place = tempfile::tempdir().unwrap();
-    let store = Arc::new(Directory::open(place.path()).unwrap());
-    let Filled { client, fetcher, part, .. } = filled(store, |number| number).await;
+    let (_place, _, Filled { client, fetcher, part, .. }) = filled_directory().await;
     let mut pieces = fetcher.fetch_pieces(&part);
     let mut rows = Vec::new();
     let mut polls = 0;
@@ -192,9 +181,7 @@ async fn a_store_that_does_not_answer_is_asked_again_for_the_same_piece() {
 
 #[tokio::test]
 async fn readers_that_stop_between_two_pieces_hold_nobody_up() {
-    let place = tempfile::tempdir().unwrap();
-    let store = Arc::new(Directory::open(place.path()).unwrap());
-    let Filled { client, fetcher, part, .. } = filled(store, |number| number).await;
+    let (_place, _, Filled { client, fetcher, part, .. }) = filled_directory().await;
     let mut stopped: Vec<_> = (0..10).map(|_| fetcher.fetch_pieces(&part)).collect();
     let all = async {
         for pieces in &mut stopped {
