@@ -293,6 +293,11 @@ async fn what_each_call_costs() {
     commit(&log, shard, 1, entry(2)).await;
     assert_eq!(spent(), (1, 0, 0, 1, 0, 2), "a commit");
     commit(&log, shard, 1, entry("other")).await;
+    assert_eq!(spent(), (0, 0, 1, 1, 0, 2), "a conflict that this process knows of");
+    let behind = open();
+    behind.scan(shard, SeqNo(1), 1).await.unwrap();
+    spent();
+    commit(&behind, shard, 1, entry("other")).await;
     assert_eq!(spent(), (1, 0, 1, 1, 0, 3), "a conflict");
     commit(&log, shard, 9, entry("gap")).await;
     assert_eq!(spent(), (0, 1, 1, 1, 0, 3), "a gap");

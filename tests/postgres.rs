@@ -4,6 +4,8 @@
 
 #[path = "support/conformance.rs"]
 mod conformance;
+#[path = "postgres/damage.rs"]
+mod damage;
 #[path = "support/logs.rs"]
 #[allow(dead_code)] // some are for other tests
 mod logs;

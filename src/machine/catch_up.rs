@@ -1,12 +1,17 @@
 //! Reading the log: entry by entry from where this process stands, or from the newest rollup where that is far behind.
+//!
+//! A log that ends before a position that it is known to reach, or goes on behind a position that it does not have, has
+//! lost an entry. That is damage, and never taken for the end: whoever did would write into the hole.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::time::timeout_at;
 
 use crate::codec::Time;
 use crate::error::Error;
-use crate::ids::SeqNo;
+use crate::ids::{SeqNo, Token};
 use crate::state::{Entry, RollupRef, State};
 use crate::store::{LogEntry, LogError};
 
@@ -20,6 +25,27 @@ impl<T: Time> Machine<T> {
         self.catch_up(&mut retry).await.map_err(|error| error.of_shard(self.shard))
     }
 
+    /// Reads the log to its head and makes sure that there is nothing behind it: asks for the head, which an object store
+    /// answers by a listing, and so sees what a lost entry hides. For whoever is about to delete what the state does
+    /// not know.
+    pub(super) async fn read_to_listed_head(self: &Arc<Self>) -> Result<(), Error> {
+        let mut retry = Retry::within(&self.context, self.context.config.commit_deadline);
+        let _committer = self.committer.lock().await;
+        let read = async {
+            let head = self.ask(&mut retry, || self.context.consensus.head(self.shard)).await?;
+            self.catch_up_to(head.map_or(SeqNo::ZERO, |head| head.seqno), &mut retry).await
+        };
+        read.await.map_err(|error: Error| error.of_shard(self.shard))
+    }
+
+    /// The token of the entry at a position; `None` if there is none, or none any more. One question.
+    pub async fn token_at(&self, seqno: SeqNo) -> Result<Option<Token>, Error> {
+        let mut retry = Retry::within(&self.context, self.context.config.commit_deadline);
+        let entries = self.ask(&mut retry, || self.context.consensus.scan(self.shard, seqno, 1)).await?;
+        let entry = entries.first().filter(|entry| entry.seqno == seqno).map(decode::<T>).transpose()?;
+        Ok(entry.map(|entry| entry.token))
+    }
+
     /// Reads the log up to `known`, if this process is not there yet.
     pub(super) async fn read_past(self: &Arc<Self>, known: Option<SeqNo>) -> Result<(), Error> {
         let mut retry = Retry::within(&self.context, self.context.config.log_request_deadline);
@@ -27,16 +53,47 @@ impl<T: Time> Machine<T> {
         if known.is_some_and(|known| known <= self.state.borrow().seqno) {
             return Ok(()); // our own commit woke us
         }
-        self.catch_up(&mut retry).await.map_err(|error| error.of_shard(self.shard))
+        let read = self.catch_up_to(known.unwrap_or(SeqNo::ZERO), &mut retry).await;
+        read.map_err(|error| error.of_shard(self.shard))
+    }
+
+    /// Reads the log to its head, which stands at `known` or behind it.
+    pub(super) async fn catch_up_to(&self, known: SeqNo, retry: &mut Retry<'_>) -> Result<(), Error> {
+        self.catch_up(retry).await?;
+        self.reaches(known)
+    }
+
+    /// An error if this process has read the log to its end, and that is before `known`.
+    fn reaches(&self, known: SeqNo) -> Result<(), Error> {
+        let read = self.state.borrow().seqno;
+        if read < known { Err(missing(read.next(), known)) } else { Ok(()) }
+    }
+
+    /// Why a commit behind the state of this process met a conflict, and then nothing that it conflicts with: an error if
+    /// the log is not the one that this process has read.
+    pub(super) async fn explain_conflict(&self, retry: &mut Retry<'_>) -> Result<(), Error> {
+        let read = self.state.borrow().seqno;
+        let head = self.ask(retry, || self.context.consensus.head(self.shard)).await?;
+        let head = head.map_or(SeqNo::ZERO, |head| head.seqno);
+        if head < read {
+            return Err(Error::corrupt(format!(
+                "the log went back: it ends at entry {} now, and this process has read it up to entry {}. It was \
+                 replaced by an older copy, or its server by one that lagged: stop all processes that know the newer \
+                 one, and start them again on what is there now",
+                head.0, read.0
+            )));
+        }
+        self.catch_up_to(head, retry).await
     }
 
     /// Reads the log to its head. The caller has the committer's lock.
     pub(super) async fn catch_up(&self, retry: &mut Retry<'_>) -> Result<(), Error> {
-        let mut scanned = None;
+        let (mut scanned, mut head_seen) = (None, SeqNo::ZERO);
         if self.state.borrow().seqno == SeqNo::ZERO {
             let Some(head) = self.ask(retry, || self.context.consensus.head(self.shard)).await? else {
                 return Ok(());
             };
+            head_seen = head.seqno;
             scanned = self.start_from(head, retry).await?;
         }
         loop {
@@ -46,24 +103,30 @@ impl<T: Time> Machine<T> {
                 None => self.scan(known.seqno, retry).await?,
             };
             let Some(first) = entries.first() else {
-                return Ok(());
+                return self.reaches(head_seen);
             };
-            if first.seqno != known.seqno.next() {
-                // The entries between were truncated while we were away.
+            if first.seqno > known.seqno.next() {
+                // The entries between were truncated while we were away, and a rollup has them.
                 let Some(head) = self.ask(retry, || self.context.consensus.head(self.shard)).await? else {
                     return Err(Error::corrupt("the log has entries but no head"));
                 };
+                head_seen = head_seen.max(head.seqno);
+                let (behind, before) = (first.seqno, known.seqno);
                 scanned = self.start_from(head, retry).await?;
+                if self.state.borrow().seqno == before {
+                    return Err(missing(before.next(), behind)); // no rollup has it
+                }
                 continue;
             }
             let full = entries.len() >= self.context.config.scan_entries_max;
             let mut state = State::clone(&known);
-            for entry in &entries {
+            // What a rollup covers was read beside it, where a newer rollup was found meanwhile.
+            for entry in entries.iter().filter(|entry| entry.seqno > known.seqno) {
                 apply(&mut state, entry)?;
             }
             self.install(state);
             if !full {
-                return Ok(());
+                return self.reaches(head_seen);
             }
         }
     }
@@ -122,6 +185,7 @@ impl<T: Time> Machine<T> {
             let deadline = retry.request_deadline(self.context.config.log_request_deadline);
             let error = match timeout_at(deadline, question()).await {
                 Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(error)) if error.damaged => return Err(damaged(error)),
                 Ok(Err(error)) => Some(error),
                 Err(_elapsed) => None,
             };
@@ -146,6 +210,22 @@ impl<T: Time> Machine<T> {
         });
         if newer {
             self.changed.notify_waiters();
+            self.compare_clocks();
+        }
+    }
+
+    /// Says, once, that the shard's time is ahead of this process's clock by more than clocks differ.
+    fn compare_clocks(&self) {
+        let (shard_ms, own_ms) = (self.state.borrow().wall_ms, self.context.clock.wall_ms());
+        let ahead = Duration::from_millis(shard_ms.saturating_sub(own_ms));
+        let is_ahead = ahead > self.context.config.clock_difference_warning;
+        if is_ahead != self.told_ahead.swap(is_ahead, Ordering::Relaxed) && is_ahead {
+            tracing::warn!(
+                shard = %self.shard,
+                ?ahead,
+                "the shard's time is ahead of this process's clock: a process with a wrong clock has committed, or this \
+                 clock is behind. Nothing is lost; what nobody needs is deleted later than usual"
+            );
         }
     }
 
@@ -164,12 +244,25 @@ impl<T: Time> Machine<T> {
     }
 }
 
+/// The error of an entry that is not there, although the log goes on to `known`.
+fn missing(missing: SeqNo, known: SeqNo) -> Error {
+    damaged(LogError::missing(missing, known))
+}
+
+/// The error of a log that is not what was written there.
+pub fn damaged(error: LogError) -> Error {
+    Error::corrupt(format!("{error}: put back what was lost; nothing is written or deleted before"))
+}
+
 fn decode<T: Time>(entry: &LogEntry) -> Result<Entry<T>, Error> {
     Entry::decode(&entry.data).map_err(|error| error.of_object(format!("log entry {}", entry.seqno)))
 }
 
 fn apply<T: Time>(state: &mut State<T>, entry: &LogEntry) -> Result<(), Error> {
     let decoded = decode(entry)?;
+    if entry.seqno > state.seqno.next() {
+        return Err(missing(state.seqno.next(), entry.seqno));
+    }
     state.apply(entry.seqno, &decoded).map_err(|misfit| {
         Error::corrupt(format!("it does not fit the entries before it: {misfit}"))
             .of_object(format!("log entry {}", entry.seqno))

@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::ids::SeqNo;
 use crate::store::{CompareAndSet, LogError};
 
+use super::catch_up::damaged;
 use super::{Machine, Retry};
 
 /// Where an entry ended up.
@@ -44,6 +45,7 @@ impl<T: Time> Machine<T> {
                 Ok(Ok(CompareAndSet::Committed)) => return Ok(Written::Committed),
                 Ok(Ok(CompareAndSet::Conflict)) if !unsettled => return Ok(Written::Conflict { unseen: false }),
                 Ok(Ok(CompareAndSet::Conflict)) => None,
+                Ok(Err(error)) if error.damaged => return Err(damaged(error)),
                 Ok(Err(error)) => {
                     unsettled |= error.may_have_happened;
                     Some(error)
@@ -60,6 +62,7 @@ impl<T: Time> Machine<T> {
                     Ok(ReadBack::Truncated) => return Ok(Written::Conflict { unseen: true }),
                     // Not there yet: the same bytes again. If the first try lands after all, it lands as this one.
                     Ok(ReadBack::Absent) => {}
+                    Err(error) if error.damaged => return Err(damaged(error)),
                     Err(error) => tracing::debug!(shard = %self.shard, %error, "reading an entry back failed"),
                 }
             }
@@ -76,11 +79,9 @@ impl<T: Time> Machine<T> {
     async fn read_back(&self, position: SeqNo, bytes: &Bytes, retry: &Retry<'_>) -> Result<ReadBack, LogError> {
         let deadline = retry.request_deadline(self.context.config.log_request_deadline);
         let request = self.context.consensus.scan(self.shard, position, 1);
-        let entries = tokio::time::timeout_at(deadline, request).await.map_err(|_elapsed| LogError {
-            may_have_happened: false,
-            message: format!("the log did not answer a read of {position}"),
-            source: None,
-        })??;
+        let entries = tokio::time::timeout_at(deadline, request)
+            .await
+            .map_err(|_elapsed| LogError::failed(format!("the log did not answer a read of {position}")))??;
         Ok(match entries.first() {
             None => ReadBack::Absent,
             Some(entry) if entry.seqno > position => ReadBack::Truncated,

@@ -31,6 +31,7 @@ impl FaultyLog {
     ) -> Result<R, LogError> {
         let injected = |when: &str| LogError {
             may_have_happened: matches!(operation, Operation::LogCompareAndSet | Operation::LogTruncate),
+            damaged: false,
             message: format!("injected failure {when}"),
             source: None,
         };

@@ -6,7 +6,8 @@
 //!
 //! What always holds:
 //! * The entries from the boundary (see `boundary.rs`) to the head all exist. What stands below the boundary is not in
-//!   the log, whoever wrote it and whenever.
+//!   the log, whoever wrote it and whenever. One that is found to be missing was lost, and nothing is written behind it
+//!   or deleted.
 //! * The boundary is raised durably *before* an entry is deleted, and looked at *after* an entry was created or read.
 //! * An entry that was created at or above the boundary is committed, for ever.
 //!
@@ -15,7 +16,7 @@
 //! | call | operations |
 //! |---|---|
 //! | `compare_and_set`, committed | 1 create, 1 list of the boundary folder; before that 1 get (head) if this process never saw `expected` |
-//! | `compare_and_set`, conflict | 1 create, 1 get, 1 list of the boundary folder |
+//! | `compare_and_set`, conflict | 1 create, 1 get, 1 list of the boundary folder; without the create if this process knows of the conflict |
 //! | `compare_and_set`, where it would make a gap | 2 gets (one of them head), 1 list of the boundary folder |
 //! | `scan`, nothing new | 1 get, 1 list of the boundary folder |
 //! | `scan`, n entries | n gets, up to [`SCAN_FETCHES_MAX`] gets that find nothing (1 where this process saw the head), 1 list of the boundary folder |
@@ -35,6 +36,7 @@ use object_store::ObjectStore;
 
 use crate::ids::{SeqNo, ShardId};
 use crate::store::consensus::{CompareAndSet, Consensus, LogEntry, LogError, LogWatch};
+use crate::store::keys;
 
 mod boundary;
 mod commit;
@@ -59,6 +61,8 @@ use wake_ups::WakeUps;
 /// wake for its own commits.
 pub struct ObjectLog {
     store: Arc<dyn ObjectStore>,
+    /// Where the store keeps its objects, if that is a local directory.
+    root: Option<PathBuf>,
     seen: Arc<Seen>,
     wake_ups: Arc<WakeUps>,
 }
@@ -67,7 +71,7 @@ impl ObjectLog {
     /// A log in `store`. Its watches wake for commits of this process only.
     pub fn new(store: Arc<dyn ObjectStore>) -> Self {
         let seen = Arc::<Seen>::default();
-        Self { store, wake_ups: Arc::new(WakeUps::in_process(Arc::clone(&seen))), seen }
+        Self { store, root: None, wake_ups: Arc::new(WakeUps::in_process(Arc::clone(&seen))), seen }
     }
 
     /// The same log, whose watches also wake when another process writes to the local directory that the store keeps
@@ -76,7 +80,9 @@ impl ObjectLog {
     /// While a watch exists the file system is asked to tell of new files (one thread for all watches); afterwards
     /// nothing stays. Where it cannot tell, an event is logged and only commits of this process wake.
     pub fn watching_directory(mut self, directory: impl Into<PathBuf>) -> Self {
-        self.wake_ups = Arc::new(WakeUps::of_directory(directory.into(), Arc::clone(&self.seen)));
+        let directory = directory.into();
+        self.root = Some(directory.clone());
+        self.wake_ups = Arc::new(WakeUps::of_directory(directory, Arc::clone(&self.seen)));
         self
     }
 
@@ -86,6 +92,15 @@ impl ObjectLog {
     pub fn polling(mut self) -> Self {
         self.wake_ups = Arc::new(WakeUps::polling(Arc::clone(&self.seen)));
         self
+    }
+}
+
+impl ObjectLog {
+    /// Whether something that is no file stands in the place of an entry: a store can neither create nor read it.
+    fn is_blocked(&self, shard: ShardId, seqno: SeqNo) -> bool {
+        let Some(root) = &self.root else { return false };
+        let place = root.join(keys::log_entry(shard, seqno).as_ref());
+        std::fs::symlink_metadata(&place).is_ok() && !place.is_file()
     }
 }
 
@@ -119,11 +134,16 @@ impl Consensus for ObjectLog {
         if seqno == expected {
             return Ok(CompareAndSet::Conflict); // no log is that long
         }
-        // What this process saw committed is the head or has a head behind it: no gap can come of writing after it.
-        if expected > self.seen.newest(shard) && !commit::exists(&*self.store, shard, expected).await? {
-            return commit::settle_without_predecessor(&*self.store, shard, seqno, &data).await;
+        // What this process saw committed is the head or has a head behind it: no gap can come of writing after it, and
+        // before it nothing may be created: a position that is free there was lost.
+        let seen = self.seen.newest(shard);
+        if seqno <= seen || expected > seen && !commit::exists(&*self.store, shard, expected).await? {
+            return commit::settle_without_create(&*self.store, shard, seqno, &data, seen).await;
         }
-        let outcome = commit::commit(&*self.store, shard, seqno, &data).await?;
+        let outcome = match commit::commit(&*self.store, shard, seqno, &data).await {
+            Err(_) if self.is_blocked(shard, seqno) => return Err(commit::blocked(seqno)),
+            outcome => outcome?,
+        };
         if outcome == CompareAndSet::Committed {
             self.seen.saw(shard, seqno);
             self.wake_ups.wake(shard, seqno);

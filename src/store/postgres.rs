@@ -177,7 +177,11 @@ impl Consensus for PostgresLog {
     async fn head(&self, shard: ShardId) -> Result<Option<LogEntry>, LogError> {
         let doing = || format!("reading the head of shard {shard}");
         let rows = self.read(statements::HEAD, &[&key(shard)], doing).await?;
-        rows.first().map(|row| entry(row).map_err(|error| LogError::failed(doing()).because(error))).transpose()
+        let Some(row) = rows.first() else { return Ok(None) };
+        if let (Ok(seqno), Ok(None)) = (row.try_get::<_, i64>(0), row.try_get::<_, Option<Vec<u8>>>(1)) {
+            return Err(LogError::missing(SeqNo(u64::try_from(seqno).unwrap_or_default()), SeqNo::ZERO));
+        }
+        entry(row).map(Some).map_err(|error| LogError::failed(doing()).because(error))
     }
 
     async fn scan(&self, shard: ShardId, from: SeqNo, limit: usize) -> Result<Vec<LogEntry>, LogError> {
@@ -198,6 +202,7 @@ impl Consensus for PostgresLog {
         let rows =
             self.sessions.query(statement, &[&key(shard), &head, &&data[..]]).await.map_err(|failure| LogError {
                 may_have_happened: failure.may_have_happened,
+                damaged: false,
                 message: format!("committing entry {} of shard {shard}", expected.next()),
                 source: Some(failure.cause),
             })?;
@@ -214,6 +219,7 @@ impl Consensus for PostgresLog {
         let parameters: [&(dyn ToSql + Sync); 3] = [&key(shard), &first_kept, &TRUNCATED_DIGESTS_MAX];
         let rows = self.sessions.query(statements::TRUNCATE, &parameters).await.map_err(|failure| LogError {
             may_have_happened: failure.may_have_happened,
+            damaged: false,
             message: format!("truncating the log of shard {shard} below {below}"),
             source: Some(failure.cause),
         })?;

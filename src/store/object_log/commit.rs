@@ -33,13 +33,14 @@ pub(super) async fn exists(store: &dyn ObjectStore, shard: ShardId, seqno: SeqNo
     }
 }
 
-/// What became of an earlier attempt to put `data` at `seqno`, where none can be made now because nothing stands at the
-/// position before: that is truncated, or was never written.
-pub(super) async fn settle_without_predecessor(
+/// What became of an earlier attempt to put `data` at `seqno`, where none can be made now: nothing stands at the
+/// position before (it is truncated, or was never written), or the log is known to reach to `newest_seen` by now.
+pub(super) async fn settle_without_create(
     store: &dyn ObjectStore,
     shard: ShardId,
     seqno: SeqNo,
     data: &Bytes,
+    newest_seen: SeqNo,
 ) -> Result<CompareAndSet, LogError> {
     let unsettled = || LogError::unknown(format!("settling entry {seqno} of shard {shard}"));
     let standing = read::get(store, shard, seqno).await.map_err(|error| unsettled().because(error))?;
@@ -47,7 +48,11 @@ pub(super) async fn settle_without_predecessor(
     if boundary > seqno {
         return settle_truncated(store, shard, boundary, seqno, data).await;
     }
-    Ok(if standing.is_some_and(|bytes| bytes == *data) { CompareAndSet::Committed } else { CompareAndSet::Conflict })
+    match standing {
+        Some(bytes) if bytes == *data => Ok(CompareAndSet::Committed),
+        None if seqno <= newest_seen => Err(LogError::missing(seqno, newest_seen)),
+        _ => Ok(CompareAndSet::Conflict),
+    }
 }
 
 /// Puts `data` at `seqno`. The caller knows that an entry was committed at the position before.
@@ -90,6 +95,14 @@ pub(super) async fn commit(
         wait *= 2;
         attempt += 1;
     }
+}
+
+/// The error of an entry that cannot be written because of what stands in its place.
+pub(super) fn blocked(seqno: SeqNo) -> LogError {
+    LogError::damaged(format!(
+        "a folder or a broken link stands in the place of log entry {}: remove it, if it was put there by mistake",
+        seqno.0
+    ))
 }
 
 /// Who won a position that is truncated.

@@ -4,6 +4,9 @@
 //! object is the end, or was truncated. Each read ends with a look at the boundary, because only then is it known
 //! which: a boundary at or below the first position means that nothing was missed and nothing is a stray. Listings need
 //! not be snapshots for that.
+//!
+//! A position without an object that is at or above the boundary, and at or below one that is known to have been
+//! written, is no end: the entry was lost, and the answer says so.
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -49,13 +52,16 @@ pub(super) async fn scan(
     for _ in 0..READ_ATTEMPTS_MAX {
         let mut entries = probe(store, shard, first, limit, newest_seen).await.map_err(failed)?;
         let boundary = boundary::boundary(store, shard).await.map_err(failed)?;
+        let absent = (entries.len() < limit).then(|| SeqNo(first.0.saturating_add(entries.len() as u64)));
+        // What stands at or above the boundary even now is no stray, and what was absent there was not truncated.
+        if let Some(absent) = absent.filter(|absent| boundary <= *absent && *absent <= newest_seen.max(boundary)) {
+            return Err(LogError::missing(absent, newest_seen.max(boundary)));
+        }
         if boundary <= first {
             return Ok(entries);
         }
-        // What stands at or above the boundary even now is no stray, and what was absent there is not written yet.
-        let reached_the_end = entries.len() < limit;
         entries.retain(|entry| entry.seqno >= boundary);
-        if reached_the_end && !entries.is_empty() {
+        if absent.is_some() && !entries.is_empty() {
             return Ok(entries);
         }
         first = boundary;
@@ -103,6 +109,7 @@ pub(super) async fn head(
     newest_seen: SeqNo,
 ) -> Result<Option<LogEntry>, LogError> {
     let failed = |error| LogError::failed(format!("reading the head of shard {shard}")).because(error);
+    let mut before = None;
     for _ in 0..READ_ATTEMPTS_MAX {
         let listed = positions(store, shard, newest_seen).await.map_err(failed)?.into_iter().max();
         let data = match listed {
@@ -113,14 +120,15 @@ pub(super) async fn head(
         match (listed, data) {
             (Some(seqno), Some(data)) if boundary <= seqno => return Ok(Some(LogEntry { seqno, data })),
             (None, _) if boundary == SeqNo::ZERO && newest_seen == SeqNo::ZERO => return Ok(None),
+            // Twice the same: no truncation is at work, the newest entries are gone.
+            (listed, _) if before == Some((listed, boundary)) => {
+                return Err(LogError::missing(newest_seen.max(boundary).max(listed.unwrap_or_default()), SeqNo::ZERO));
+            }
             // The listing was overtaken by commits and a truncation.
-            _ => {}
+            (listed, _) => before = Some((listed, boundary)),
         }
     }
-    Err(LogError::failed(format!(
-        "the log of shard {shard} has no entry at or above {newest_seen} though one was committed, or is truncated \
-         faster than it can be read"
-    )))
+    Err(LogError::failed(format!("the log of shard {shard} is truncated faster than its head can be read")))
 }
 
 /// The positions at `from` and behind it that have an object, in no order.

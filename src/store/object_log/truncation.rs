@@ -33,6 +33,9 @@ pub(super) async fn truncate(store: &dyn ObjectStore, shard: ShardId, below: Seq
 
     let mut markers = boundary::markers(store, shard).await.map_err(failed)?;
     let current = markers.last().copied().unwrap_or(SeqNo::ZERO);
+    if let Some(missing) = gap(&positions, current) {
+        refuse_if_lost(store, shard, missing, newest).await?;
+    }
     if below > current && below > SeqNo(1) {
         let before = match current {
             SeqNo::ZERO => Marker::default(),
@@ -50,6 +53,28 @@ pub(super) async fn truncate(store: &dyn ObjectStore, shard: ShardId, below: Seq
     let gone = gone.chain(markers.into_iter().take(old).map(|marker| keys::boundary(shard, marker)));
     delete(store, gone.collect()).await.map_err(unknown)?;
     Ok(found.len())
+}
+
+/// The first position at or above the boundary `current` that has nothing, in front of one that has something.
+fn gap(positions: &[SeqNo], current: SeqNo) -> Option<SeqNo> {
+    let standing = positions.iter().skip_while(|seqno| **seqno < current);
+    let expected = (current.0.max(1)..).map(SeqNo);
+    standing.zip(expected).find(|(seqno, expected)| **seqno != *expected).map(|(_, expected)| expected)
+}
+
+/// An error if the entry was lost, and was neither written while the listing was made nor truncated since. What lies
+/// behind a lost entry is needed to repair the log, and so is what it refers to.
+async fn refuse_if_lost(
+    store: &dyn ObjectStore,
+    shard: ShardId,
+    missing: SeqNo,
+    newest: SeqNo,
+) -> Result<(), LogError> {
+    let failed =
+        |error| LogError::failed(format!("looking for entry {missing} of the log of shard {shard}")).because(error);
+    let standing = read::get(store, shard, missing).await.map_err(failed)?;
+    let boundary = boundary::boundary(store, shard).await.map_err(failed)?;
+    if standing.is_none() && boundary <= missing { Err(LogError::missing(missing, newest)) } else { Ok(()) }
 }
 
 /// The objects just below `below`, as many as a marker remembers.
@@ -103,6 +128,19 @@ mod tests {
 
     fn entry(seqno: u64) -> (SeqNo, Bytes) {
         (SeqNo(seqno), Bytes::from(seqno.to_string()))
+    }
+
+    #[test]
+    fn a_gap_is_what_is_missing_at_or_above_the_boundary() {
+        let gap_of = |positions: &[u64], current| {
+            gap(&positions.iter().copied().map(SeqNo).collect::<Vec<_>>(), SeqNo(current)).map(|seqno| seqno.0)
+        };
+        assert_eq!(gap_of(&[1, 2, 3], 0), None);
+        assert_eq!(gap_of(&[2, 3], 0), Some(1));
+        assert_eq!(gap_of(&[1, 2, 4], 0), Some(3));
+        assert_eq!(gap_of(&[1, 5, 6], 5), None, "what is below is a stray");
+        assert_eq!(gap_of(&[1, 6, 7], 5), Some(5));
+        assert_eq!(gap_of(&[1, 2], 5), None, "no entry stands: others say so");
     }
 
     #[test]

@@ -49,9 +49,9 @@ pub(super) const CREATE: &str = "
     INSERT INTO timely_persist.layout SELECT 1 WHERE NOT EXISTS (SELECT FROM timely_persist.layout);
     COMMIT";
 
-/// The newest entry.
-pub(super) const HEAD: &str =
-    "SELECT seqno, data FROM timely_persist.entry WHERE shard = $1 ORDER BY seqno DESC LIMIT 1";
+/// The newest entry; null in its place if it was lost.
+pub(super) const HEAD: &str = "
+    SELECT seqno, data FROM timely_persist.head LEFT JOIN timely_persist.entry USING (shard, seqno) WHERE shard = $1";
 
 /// Entries from a position on.
 pub(super) const SCAN: &str =
