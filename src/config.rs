@@ -55,8 +55,8 @@ pub struct Config {
     /// below.
     pub row_bytes_max: usize,
 
-    /// A lapse of renewal after which others may expire a leased reader. Default 15 minutes: longer than a laptop's nap
-    /// or a broker's failover.
+    /// A lapse of renewal after which others may expire a leased reader: they must have seen it stand still for so long
+    /// themselves. Default 15 minutes: longer than a laptop's nap or a broker's failover.
     pub reader_lease: Duration,
     /// How often the leases of a process are renewed, at most; jittered downwards, and never less than four times per
     /// lease. Default 4 minutes.
@@ -67,6 +67,16 @@ pub struct Config {
     /// A lapse after which the record that a writer keeps for settling lost answers is dropped. Default 1 day: far
     /// longer than any commit's deadline.
     pub writer_retention: Duration,
+    /// Writers' records of a shard above which those are dropped that are past `writer_retention` by the shard's time,
+    /// also by a process that has not watched them for so long. Default 4,096: some 400 KiB of state.
+    pub writer_records_max: usize,
+    /// A process removes a reader or a writer's record that it has not watched for a lease only if the last sign of it
+    /// is older than this, by its own clock and by the shard's time. Default 30 days: clocks that are wrong are wrong by
+    /// hours or days, or stand in the past, and what a process leaves that nobody outlives is kept no longer.
+    pub lapse_age: Duration,
+    /// A shard's time that is further ahead of this process's clock than this is reported. Default 1 hour: more than
+    /// clocks of a cluster differ by, and as little as a wrong time zone makes.
+    pub clock_difference_warning: Duration,
     /// A reader that holds more SeqNos than this is reported. Default 1,000.
     pub reader_holds_warning: usize,
 
@@ -180,6 +190,9 @@ impl Default for Config {
             heartbeat_interval: Duration::from_secs(4 * 60),
             lease_margin: Duration::from_secs(60),
             writer_retention: Duration::from_secs(24 * 60 * 60),
+            writer_records_max: 4_096,
+            lapse_age: Duration::from_secs(30 * 24 * 60 * 60),
+            clock_difference_warning: Duration::from_secs(60 * 60),
             reader_holds_warning: 1_000,
             commit_deadline: Duration::from_secs(60),
             log_request_deadline: Duration::from_secs(10),

@@ -156,6 +156,12 @@ impl fmt::Display for SeqNo {
     }
 }
 
+/// The first word of a part's name.
+pub const PART_KIND: &str = "part";
+
+/// The first word of a rollup's name.
+pub const ROLLUP_KIND: &str = "rollup";
+
 /// A name for a new blob. Its age counts from `made_ms`, the wall time of its making.
 pub fn blob_name(kind: &str, made_ms: u64, bits: u128) -> String {
     format!("{kind}-{made_ms:0MADE_DIGITS$}-{}", Uuid::from_u128(bits))

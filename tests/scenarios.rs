@@ -6,13 +6,14 @@
 //!
 //! | command | meaning |
 //! |---|---|
-//! | `clock MS` | it is so late from now on, by the clock of whoever acts |
+//! | `clock MS` | it is so late from now on, by the wall clock of whoever acts |
+//! | `wait MS` | so much time passes, on every clock |
 //! | `append W LOWER UPPER [with PART,…] [token N] [overlap]` | writer W appends, each part in an object of that name |
 //! | … `made MS` | behind `append`, `merge` or `rollup`: the objects were made at that time, and are `PART-MS` |
 //! | `open R [at TIME] [lease MS]` | leased reader R registers |
 //! | `renew R SINCE HOLD [and R SINCE HOLD]…` | readers of one process renew in one entry |
 //! | `expire R` | reader R goes |
-//! | `lapse` | whoever acts removes the lapsed; a writer's record lapses after 1,000 ms |
+//! | `lapse` | one process that does nothing else looks, and removes the lapsed; a writer's record lapses after 1,000 ms |
 //! | `critical C OPAQUE` | critical reader C is opened |
 //! | `downgrade C EXPECTED NEW SINCE` | and moved |
 //! | `read LOWER UPPER` | a compaction reads the batches of this interval |
@@ -31,6 +32,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use timely::progress::Antichain;
@@ -38,13 +40,12 @@ use timely_persist::ids::Token;
 use timely_persist::part::{PartFormat, PartMeta};
 use timely_persist::state::transition::{
     Append, AppendReply, CriticalReply, FinalizeReply, Registration, Renewal, RenewalReply, Replacement, append,
-    delete_garbage, downgrade_critical, expire_reader, finalize, lapsed, open_critical, register, renew, replace,
-    set_rollup,
+    delete_garbage, downgrade_critical, expire_reader, finalize, open_critical, register, renew, replace, set_rollup,
 };
 use timely_persist::state::{
-    Batch, Change, CodecNames, Decision, Description, Entry, Location, Part, RollupRef, Run, State,
+    Batch, Change, CodecNames, Decision, Description, Entry, Location, Part, RollupRef, Run, Sightings, State,
 };
-use timely_persist::{CriticalReaderId, Error, ErrorKind, LeasedReaderId, SeqNo, ShardId, WriterId};
+use timely_persist::{Config, CriticalReaderId, Error, ErrorKind, LeasedReaderId, SeqNo, ShardId, WriterId};
 
 const RETENTION_MS: u64 = 1_000;
 
@@ -111,6 +112,9 @@ struct Stage {
     state: State<u64>,
     codecs: Arc<CodecNames>,
     now_ms: u64,
+    /// What the process that looks for the lapsed has seen, and its monotonic clock.
+    sightings: Sightings,
+    watched_ms: u64,
     tokens: u128,
     read: Vec<Arc<Batch<u64>>>,
     remembered: Option<State<u64>>,
@@ -124,6 +128,8 @@ impl Stage {
             state: State::new(ShardId::from_u128(1)),
             codecs: Arc::new(CodecNames::of::<String, u64, u64, i64>()),
             now_ms: 0,
+            sightings: Sightings::default(),
+            watched_ms: 0,
             tokens: 1 << 100,
             read: Vec::new(),
             remembered: None,
@@ -187,12 +193,22 @@ impl Stage {
                 self.decide(|state, _| expire_reader(state, reader));
                 String::new()
             }
+            "wait" => {
+                self.now_ms += number(words[0]);
+                self.watched_ms += number(words[0]);
+                String::new()
+            }
             "lapse" => {
                 let before = self.state.clone();
-                self.decide(|state, now_ms| {
-                    let changes = lapsed(state, now_ms, RETENTION_MS);
-                    if changes.is_empty() { Decision::Reply(()) } else { Decision::Commit(changes, ()) }
-                });
+                let mut config = Config::default();
+                config.writer_retention = Duration::from_millis(RETENTION_MS);
+                let watched = Duration::from_millis(self.watched_ms);
+                let changes = self.sightings.look(&before, watched, self.now_ms, &config);
+                self.decide(
+                    |_state, _now_ms| {
+                        if changes.is_empty() { Decision::Reply(()) } else { Decision::Commit(changes, ()) }
+                    },
+                );
                 let (readers, writers) = (before.readers.len(), before.writers.len());
                 let gone = (readers - self.state.readers.len(), writers - self.state.writers.len());
                 format!("{} readers, {} writers", gone.0, gone.1)

@@ -12,17 +12,10 @@ use tokio::sync::oneshot;
 use crate::codec::Time;
 use crate::error::Error;
 use crate::ids::Token;
-use crate::state::{Change, Decision, Entry, State, transition};
+use crate::state::{Change, Decision, Entry, Sightings, State};
 
 use super::write_entry::Written;
 use super::{Applied, Machine, Retry, lock};
-
-/// What only the leader touches.
-#[derive(Debug, Default)]
-pub(super) struct Committer {
-    /// When somebody's lease may have run out, in the shard's wall time.
-    pub(super) lapses_next_ms: u64,
-}
 
 /// A command in the queue.
 pub(super) trait Pending<T: Time>: Send {
@@ -82,31 +75,31 @@ impl<T: Time> Machine<T> {
         mut answer: oneshot::Receiver<Result<Applied<R>, Error>>,
     ) -> Result<Applied<R>, Error> {
         loop {
-            let mut committer = self.committer.lock().await;
+            let _committer = self.committer.lock().await;
             match answer.try_recv() {
                 Ok(answer) => return answer,
                 Err(oneshot::error::TryRecvError::Closed) => {
                     return Err(Error::unavailable("the commit was abandoned, it may have happened"));
                 }
-                Err(oneshot::error::TryRecvError::Empty) => self.lead(&mut committer).await,
+                Err(oneshot::error::TryRecvError::Empty) => self.lead().await,
             }
         }
     }
 
-    async fn lead(&self, committer: &mut Committer) {
+    async fn lead(&self) {
         let mut group: Group<T> = {
             let mut queue = lock(&self.queue);
             let count = queue.len().min(self.context.config.group_commits_max.max(1));
             queue.drain(..count).collect()
         };
-        match self.commit(committer, &mut group).await {
+        match self.commit(&mut group).await {
             Ok(doubtful) => group.into_iter().for_each(|pending| pending.answer(doubtful)),
             Err(error) => fail_all(group, error),
         }
     }
 
     /// Commits what the group decides; whether an earlier try may have taken effect unseen.
-    async fn commit(&self, committer: &mut Committer, group: &mut Group<T>) -> Result<bool, Error> {
+    async fn commit(&self, group: &mut Group<T>) -> Result<bool, Error> {
         let mut retry = Retry::within(&self.context, self.context.config.commit_deadline);
         let mut fresh = false;
         let mut doubtful = false;
@@ -119,14 +112,14 @@ impl<T: Time> Machine<T> {
             let mut draft = State::clone(&state);
             draft.seqno = state.seqno.next();
             draft.wall_ms = state.wall_ms.max(self.context.clock.wall_ms());
-            let changes = self.decide(committer, group, &mut draft)?;
+            let changes = self.decide(group, &state, &mut draft)?;
             if changes.is_empty() {
                 if fresh {
                     return Ok(doubtful);
                 }
                 self.catch_up(&mut retry).await?;
                 fresh = true;
-                committer.lapses_next_ms = 0; // it was computed on a state that may be old
+                lock(&self.sightings).look_again(); // they are of a state that may be old
                 continue;
             }
             let token = Token::from_u128(self.context.entropy.bits());
@@ -138,7 +131,7 @@ impl<T: Time> Machine<T> {
             let written = self.write_entry(state.seqno, entry.encode(), &mut retry).await;
             let written = written.inspect_err(|_| {
                 self.own.store(0, Ordering::Release);
-                committer.lapses_next_ms = 0;
+                lock(&self.sightings).look_again();
             })?;
             match written {
                 Written::Committed => {
@@ -146,25 +139,28 @@ impl<T: Time> Machine<T> {
                     return Ok(doubtful);
                 }
                 Written::Conflict { unseen } => {
-                    committer.lapses_next_ms = 0; // whoever was to be removed still stands
+                    lock(&self.sightings).look_again(); // whoever was to be removed still stands
                     doubtful |= unseen;
                     if retry.is_over() {
                         return Err(overtaken(doubtful));
                     }
                     self.catch_up(&mut retry).await?;
+                    // Where another entry has won there is nothing to wait for.
+                    if self.state.borrow().seqno == state.seqno {
+                        self.explain_conflict(&mut retry).await?;
+                        if !retry.pause().await {
+                            return Err(overtaken(doubtful));
+                        }
+                    }
                     fresh = true;
                 }
             }
         }
     }
 
-    /// Lets each of the group decide on what those before it decided; `draft` becomes the state after all of them.
-    fn decide(
-        &self,
-        committer: &mut Committer,
-        group: &mut Group<T>,
-        draft: &mut State<T>,
-    ) -> Result<Vec<Change<T>>, Error> {
+    /// Lets each of the group decide on what those before it decided; `draft` becomes the state after all of them, and
+    /// was `state` before.
+    fn decide(&self, group: &mut Group<T>, state: &State<T>, draft: &mut State<T>) -> Result<Vec<Change<T>>, Error> {
         let now_ms = draft.wall_ms;
         let mut changes = Vec::new();
         let mut step = |draft: &mut State<T>, decided: Vec<Change<T>>| {
@@ -177,19 +173,23 @@ impl<T: Time> Machine<T> {
             }
             Ok::<(), Error>(())
         };
-        let retention_ms = u64::try_from(self.context.config.writer_retention.as_millis()).unwrap_or(u64::MAX);
-        if now_ms >= committer.lapses_next_ms {
-            step(draft, transition::lapsed(draft, now_ms, retention_ms))?;
-            // Whoever registers later lapses later than a lease from now; looking that often is often enough.
-            let lease_ms = u64::try_from(self.context.config.reader_lease.as_millis()).unwrap_or(u64::MAX);
-            let next_ms = transition::lapses_next(draft, retention_ms);
-            committer.lapses_next_ms = next_ms.max(now_ms.saturating_add(1)).min(now_ms.saturating_add(lease_ms));
-        }
+        let lapsed = {
+            let mut sightings = lock(&self.sightings);
+            if sightings.due(self.begun.elapsed()) { self.look(&mut sightings, state) } else { Vec::new() }
+        };
+        step(draft, lapsed)?;
         for pending in group.iter_mut() {
             let decided = pending.decide(draft, now_ms);
             step(draft, decided)?;
         }
         Ok(changes)
+    }
+}
+
+impl<T: Time> Machine<T> {
+    /// Who has lapsed in this state.
+    pub(super) fn look(&self, sightings: &mut Sightings, state: &State<T>) -> Vec<Change<T>> {
+        sightings.look(state, self.begun.elapsed(), self.context.clock.wall_ms(), &self.context.config)
     }
 }
 

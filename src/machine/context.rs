@@ -11,7 +11,6 @@ use tokio::sync::{Semaphore, watch};
 use crate::clock::{Clock, Entropy};
 use crate::config::Config;
 use crate::error::Error;
-use crate::ids::blob_name;
 use crate::store::{Consensus, Files, ObjectCache};
 
 use super::Spare;
@@ -117,16 +116,6 @@ impl std::fmt::Debug for Context {
 }
 
 impl Context {
-    /// A name for a new part that nothing had before.
-    pub fn part_name(&self) -> String {
-        format!("{}.arrow", blob_name("part", self.clock.wall_ms(), self.entropy.bits()))
-    }
-
-    /// A name for a new rollup that nothing had before.
-    pub fn rollup_name(&self) -> String {
-        blob_name("rollup", self.clock.wall_ms(), self.entropy.bits())
-    }
-
     /// How old an object may be when a commit begins to refer to it, in milliseconds. Half of the age at which the leak
     /// sweep takes it for lost: the other half is what clocks may differ by.
     pub fn blob_age_max_ms(&self) -> u64 {

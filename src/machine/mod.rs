@@ -21,11 +21,13 @@ mod unfinished;
 mod write_entry;
 
 use std::collections::VecDeque;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::{Notify, oneshot, watch};
+use tokio::time::Instant;
 
+pub use catch_up::damaged;
 pub use context::{Context, KeepAlive, Life};
 pub use follow::{Follow, Health};
 pub use objects::OpenBlob;
@@ -35,10 +37,10 @@ pub use unfinished::unfinished;
 
 use crate::codec::Time;
 use crate::error::Error;
-use crate::ids::ShardId;
-use crate::state::{Decision, State};
+use crate::ids::{PART_KIND, ROLLUP_KIND, ShardId, blob_name};
+use crate::state::{Decision, Sightings, State};
 
-use commit::{Committer, Pending, Request};
+use commit::{Pending, Request};
 
 /// A shard's state in this process, and the way to change it.
 pub struct Machine<T: Time> {
@@ -48,7 +50,12 @@ pub struct Machine<T: Time> {
     /// Wakes those who wait for the state in the order they came, so that a simulation replays: a watch throws dice.
     changed: Notify,
     queue: Mutex<VecDeque<Box<dyn Pending<T>>>>,
-    committer: tokio::sync::Mutex<Committer>,
+    committer: tokio::sync::Mutex<()>,
+    /// What this process has seen of readers and writers, and when by its monotonic clock.
+    sightings: Mutex<Sightings>,
+    begun: Instant,
+    /// Whether it was said that the shard's time is ahead of this process's clock.
+    told_ahead: AtomicBool,
     follow: Mutex<Weak<Follow>>,
     /// The position that a commit of this process stands at or goes for: whoever follows the log need not look at it.
     own: Arc<AtomicU64>,
@@ -74,7 +81,10 @@ impl<T: Time> Machine<T> {
             state: watch::Sender::new(Arc::new(State::new(shard))),
             changed: Notify::new(),
             queue: Mutex::new(VecDeque::new()),
-            committer: tokio::sync::Mutex::new(Committer::default()),
+            committer: tokio::sync::Mutex::new(()),
+            sightings: Mutex::default(),
+            begun: Instant::now(),
+            told_ahead: AtomicBool::new(false),
             follow: Mutex::new(Weak::new()),
             own: Arc::default(),
             health: watch::Sender::new(Health::Well),
@@ -121,6 +131,40 @@ impl<T: Time> Machine<T> {
         let machine = Arc::clone(self);
         let led = self.context.carry(async move { machine.lead_until(receiver).await });
         led.await.map_err(|error: Error| error.of_shard(self.shard))
+    }
+
+    /// The newest state in the log, which is not taken to end where an entry is lost: for whoever deletes what it does not
+    /// know. One question for the head, and one scan.
+    ///
+    /// Cancelling leaves the work to the runtime.
+    pub async fn confirm(self: &Arc<Self>) -> Result<Arc<State<T>>, Error> {
+        let machine = Arc::clone(self);
+        self.context.carry(async move { machine.read_to_listed_head().await.map(|()| machine.state()) }).await
+    }
+
+    /// A name for a new part of this shard that nothing had before.
+    pub fn part_name(&self) -> String {
+        format!("{}.arrow", self.blob_name(PART_KIND))
+    }
+
+    /// A name for a new rollup of this shard that nothing had before.
+    pub fn rollup_name(&self) -> String {
+        self.blob_name(ROLLUP_KIND)
+    }
+
+    /// Its age counts in the shard's time: a process whose clock is behind must not make what looks old already.
+    fn blob_name(&self, kind: &str) -> String {
+        let made_ms = self.context.clock.wall_ms().max(self.state.borrow().wall_ms);
+        blob_name(kind, made_ms, self.context.entropy.bits())
+    }
+
+    /// Whether a reader or a writer's record has lapsed that the next commit will remove. No I/O.
+    pub fn anyone_lapsed(&self) -> bool {
+        let state = self.state();
+        let mut sightings = lock(&self.sightings);
+        let lapsed = !self.look(&mut sightings, &state).is_empty();
+        sightings.look_again();
+        lapsed
     }
 
     /// Resolves when a commit of this process left upkeep to do (a rollup, garbage, compaction).

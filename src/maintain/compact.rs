@@ -215,7 +215,7 @@ impl<T: Time> Storing<'_, T> {
             return Ok(());
         }
         let (context, shard) = (Arc::clone(self.machine.context()), self.machine.shard());
-        let name = context.part_name();
+        let name = self.machine.part_name();
         let part = Part { location: Location::Blob(name.clone()), meta };
         // Not on this runtime, whose thread is busy merging.
         let runtime = context.runtime.clone();

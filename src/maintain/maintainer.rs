@@ -92,8 +92,7 @@ async fn watch<T: Time>(machine: &Arc<Machine<T>>) -> Result<(), Error> {
 /// Looks for what no commit tells of.
 async fn make_round<T: Time>(machine: &Arc<Machine<T>>, leaks_next: &mut Instant) -> Result<(), Error> {
     let context = machine.context();
-    let (state, now_ms) = (machine.state(), context.clock.wall_ms());
-    if state.readers.values().any(|reader| reader.lapsed(now_ms)) {
+    if machine.anyone_lapsed() {
         // Every commit removes the lapsed: one that wants nothing else will do.
         machine.apply(|_state, _now_ms| Decision::Reply(())).await?;
     }

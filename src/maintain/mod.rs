@@ -121,8 +121,7 @@ async fn upkeep<K: Data, V: Data, T: Time, D: Diff>(
             worked |= compact::compact::<K, V, T, D>(machine, &state).await?;
         }
         if machine.state().rollup_due(config) {
-            rollup::write(machine).await?;
-            worked = true;
+            worked |= rollup::write(machine).await?;
             // The lost are rare and harmless: looking for them waits for a rollup, and then for a good while.
             if *leaks_next <= Instant::now() {
                 worked |= leaks::sweep(machine).await? > 0;

@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use crate::codec::Time;
 use crate::error::Error;
-use crate::machine::Machine;
+use crate::machine::{Machine, damaged};
 use crate::state::transition::set_rollup;
 use crate::state::{RollupRef, State, rollup_interval};
 
-/// Writes the present state as a rollup, makes it the newest, and truncates the log behind it.
-pub(super) async fn write<T: Time>(machine: &Arc<Machine<T>>) -> Result<(), Error> {
+/// Writes the present state as a rollup, makes it the newest, and truncates the log behind it; `false` if it was refused,
+/// so that trying again at once would come to the same.
+pub(super) async fn write<T: Time>(machine: &Arc<Machine<T>>) -> Result<bool, Error> {
     let context = machine.context();
     let state = machine.state();
-    let name = context.rollup_name();
+    let name = machine.rollup_name();
     context.write_blob(machine.shard(), &name, state.encode()).await?;
     let rollup = RollupRef { seqno: state.seqno, name: name.clone() };
     // On an error the rollup may be in use, or come to be: it stays, and the leak sweep decides.
@@ -22,11 +23,12 @@ pub(super) async fn write<T: Time>(machine: &Arc<Machine<T>>) -> Result<(), Erro
     if !applied.reply && !applied.doubtful {
         context.delete_blob(machine.shard(), &name).await?;
     }
-    truncate(machine).await
+    truncate(machine).await?;
+    Ok(applied.reply)
 }
 
 /// Removes the log entries that the newest rollup covers. Nobody needs them: whoever is behind reads the rollup.
-pub(super) async fn truncate<T: Time>(machine: &Arc<Machine<T>>) -> Result<(), Error> {
+async fn truncate<T: Time>(machine: &Arc<Machine<T>>) -> Result<(), Error> {
     let Some(covered) = machine.state().rollup.as_ref().map(|rollup| rollup.seqno) else {
         return Ok(());
     };
@@ -34,6 +36,7 @@ pub(super) async fn truncate<T: Time>(machine: &Arc<Machine<T>>) -> Result<(), E
     let limit = machine.context().config.store_deadline;
     match tokio::time::timeout(limit, truncation).await {
         Ok(Ok(_count)) => Ok(()),
+        Ok(Err(error)) if error.damaged => Err(damaged(error).of_shard(machine.shard())),
         Ok(Err(error)) => Err(Error::unavailable("the log could not be truncated").because(error)),
         Err(_elapsed) => Err(Error::unavailable("truncating the log took too long")),
     }

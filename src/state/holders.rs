@@ -13,7 +13,8 @@ pub struct LeasedReader<T> {
     pub since: Antichain<T>,
     /// Every object that the state at this position refers to is kept.
     pub hold: SeqNo,
-    /// When it was renewed last: milliseconds of the shard's wall time.
+    /// When it was renewed last: milliseconds of the shard's wall time. It grows with each renewal, also where that
+    /// time stands still.
     pub heartbeat_ms: u64,
     /// How long it stays without renewal, in milliseconds.
     pub lease_ms: u64,
@@ -24,11 +25,6 @@ pub struct LeasedReader<T> {
 }
 
 impl<T> LeasedReader<T> {
-    /// Whether the lease has run out at `now_ms`.
-    pub fn lapsed(&self, now_ms: u64) -> bool {
-        self.heartbeat_ms.saturating_add(self.lease_ms) < now_ms
-    }
-
     /// The lease.
     pub fn lease(&self) -> Duration {
         Duration::from_millis(self.lease_ms)

@@ -13,6 +13,7 @@ mod change;
 mod check;
 mod frontier;
 mod holders;
+mod lapses;
 pub mod transition;
 mod upkeep;
 pub mod wire;
@@ -26,6 +27,7 @@ pub use batch::{Batch, Description, Location, Part, Run, is_stale};
 pub use change::{Change, CodecNames, Entry, RollupRef};
 pub use frontier::{advance_frontier, below, glb, join_time, passed};
 pub use holders::{CriticalReader, LeasedReader, WriterRecord};
+pub use lapses::Sightings;
 pub use upkeep::{collapses, rollup_interval};
 
 use crate::codec::Time;

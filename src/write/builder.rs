@@ -15,7 +15,7 @@ use crate::codec::{Data, Diff, Time};
 use crate::config::Config;
 use crate::error::Error;
 use crate::ids::ShardId;
-use crate::machine::{Context, KeepAlive, unfinished};
+use crate::machine::{Context, KeepAlive, Machine, unfinished};
 use crate::part::{EncodeOptions, PartBuilder};
 use crate::state::{CodecNames, Location, Part, Run};
 
@@ -32,6 +32,7 @@ const SPARE_ROWS_MIN: usize = 1 << 12;
 ///
 /// Dropping it half-way removes what it has uploaded, as far as storage lets it.
 pub struct BatchBuilder<K: Data, V: Data, T: Time, D: Diff> {
+    machine: Arc<Machine<T>>,
     context: Arc<Context>,
     shard: ShardId,
     codecs: Arc<CodecNames>,
@@ -46,10 +47,11 @@ pub struct BatchBuilder<K: Data, V: Data, T: Time, D: Diff> {
 }
 
 impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
-    pub(super) fn new(context: Arc<Context>, shard: ShardId, codecs: Arc<CodecNames>, lower: Antichain<T>) -> Self {
+    pub(super) fn new(machine: Arc<Machine<T>>, codecs: Arc<CodecNames>, lower: Antichain<T>) -> Self {
         let (latest, rows) = (Vec::new(), PartBuilder::new());
+        let (context, shard) = (Arc::clone(machine.context()), machine.shard());
         let _client = context.keep_alive();
-        Self { context, shard, codecs, lower, latest, rows, upload: None, done: Vec::new(), _client }
+        Self { machine, context, shard, codecs, lower, latest, rows, upload: None, done: Vec::new(), _client }
     }
 
     /// Adds a row. A zero diff is left out.
@@ -116,10 +118,10 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
 
     fn begin_upload(&mut self) {
         let rows = std::mem::take(&mut self.rows);
-        let (context, shard) = (Arc::clone(&self.context), self.shard);
+        let machine = Arc::clone(&self.machine);
         // What this thread allocates for the task is small: asked for 1 KiB or more, glibc first puts together all small
         // pieces that the thread has freed, the caller's rows, and that takes as long as sorting does.
-        let upload = async move { Box::pin(upload_run(&context, shard, rows)).await };
+        let upload = async move { Box::pin(upload_run(&machine, rows)).await };
         self.upload = Some(self.context.runtime.spawn(upload));
     }
 
@@ -180,7 +182,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
                 self.done.push(vec![Part { location: Location::Inline(small.bytes), meta: small.meta }]);
             } else if let Some(encoded) = sorted.encode(0..sorted.rows(), &options)? {
                 // With what Arrow adds it is too large: an object, and so a file.
-                let name = self.context.part_name();
+                let name = self.machine.part_name();
                 self.context.write_blob(self.shard, &name, encoded.bytes).await?;
                 self.done.push(vec![Part { location: Location::Blob(name), meta: encoded.meta }]);
             }
@@ -235,10 +237,10 @@ fn not_joined(error: tokio::task::JoinError, shard: ShardId) -> Error {
 
 /// Sorts rows and puts them into storage, in parts. After an error it removes what it wrote, as a drop does.
 async fn upload_run<K: Data, V: Data, T: Time, D: Diff>(
-    context: &Arc<Context>,
-    shard: ShardId,
+    machine: &Arc<Machine<T>>,
     rows: PartBuilder<K, V, T, D>,
 ) -> Result<Run<T>, Error> {
+    let (context, shard) = (machine.context(), machine.shard());
     let (part_bytes_max, part_bytes_min) = (context.config.part_bytes_max, context.config.part_bytes_min);
     let uploads_max = context.config.uploads_max.max(1);
     let may_keep = rows.bytes() <= context.config.spare_rows_bytes_max;
@@ -256,7 +258,7 @@ async fn upload_run<K: Data, V: Data, T: Time, D: Diff>(
             let Some(encoded) = encoding.await.map_err(|error| not_joined(error, shard))?? else {
                 return Ok(None);
             };
-            let name = context.part_name();
+            let name = machine.part_name();
             context.write_blob(shard, &name, encoded.bytes).await?;
             Ok(Some(Part { location: Location::Blob(name), meta: encoded.meta }))
         }

@@ -152,8 +152,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
 
     /// A builder of a batch whose rows are at times beyond `lower`.
     pub fn batch_builder(&self, lower: Antichain<T>) -> BatchBuilder<K, V, T, D> {
-        let context = Arc::clone(self.machine.context());
-        BatchBuilder::new(context, self.machine.shard(), Arc::clone(&self.codecs), lower)
+        BatchBuilder::new(Arc::clone(&self.machine), Arc::clone(&self.codecs), lower)
     }
 
     /// A batch that another process staged: see `Batch::into_bytes`.

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use timely_persist::store::{Fault, Gate, Operation, Rule};
-use timely_persist::{Client, ErrorKind, Holder, LeaseId, SeqNo, ShardId};
+use timely_persist::{Client, CriticalReaderId, ErrorKind, Holder, LeaseId, SeqNo, ShardId};
 
-use crate::stage::{FOREVER, Process, Stage, at, quiesce, quiet, row, within};
+use crate::stage::{FOREVER, LAPSED, Process, Stage, at, lose_leases, quiesce, quiet, row, within};
 use crate::{append_each, compacting, heard, rows, rows_at, settle};
 
 async fn hold(process: &Process) -> SeqNo {
@@ -181,8 +181,7 @@ async fn a_reader_that_lost_its_lease_hears_so_and_can_open_again() {
     let mut parts = reader.snapshot(at(3)).await.unwrap();
     let exchanged = parts.pop().unwrap().into_exchangeable();
     let kept = parts.pop().unwrap();
-    // Another process's command, after the lease has run out by its clock.
-    there.clock.advance(Duration::from_secs(16 * 60));
+    lose_leases(&here, &there).await;
     append_each(&there, 4, 6).await;
     assert_eq!(there.shard.inspect().await.unwrap().readers, 0);
     settle(&there).await;
@@ -211,7 +210,7 @@ async fn a_missing_object_is_no_damage_until_the_log_says_that_the_lease_stands(
     let kept = parts.pop().unwrap();
     let mut late = reader.snapshot_cursor(at(3), |_stats| true).await.unwrap();
     let mut cursor = reader.snapshot_cursor(at(3), |_stats| true).await.unwrap();
-    there.clock.advance(Duration::from_secs(16 * 60));
+    lose_leases(&here, &there).await;
     append_each(&there, 4, 6).await;
     settle(&there).await;
     here.cut_off_the_log();
@@ -238,8 +237,7 @@ async fn a_waiting_reader_hears_that_its_lease_was_lost() {
     let snapshot = tokio::spawn(async move { reader.snapshot(at(7)).await.map(drop) });
     let next = tokio::spawn(async move { listen.next().await.map(drop) });
     quiesce().await;
-    there.clock.advance(Duration::from_secs(16 * 60));
-    there.shard.open_reader("other").await.unwrap();
+    lose_leases(&here, &there).await;
     let begun = tokio::time::Instant::now();
     assert_lost(&within(snapshot).await.unwrap().unwrap_err());
     assert_lost(&within(next).await.unwrap().unwrap_err());
@@ -274,7 +272,8 @@ async fn a_lapsed_reader_is_expired_although_the_first_try_conflicts() {
     let _reader = here.shard.open_reader("reader").await.unwrap();
     append_each(&there, 1, 2).await;
     append_each(&third, 2, 3).await;
-    there.clock.advance(Duration::from_secs(16 * 60));
+    here.cut_off_the_log();
+    tokio::time::sleep(Duration::from_secs(16 * 60)).await;
     // This one does not know of the third's entry: its own, with the removal, conflicts first.
     let mut writer = there.writer().await;
     append_each(&third, 3, 4).await;
@@ -287,12 +286,16 @@ async fn a_lapsed_reader_is_expired_although_the_first_try_conflicts() {
 #[tokio::test(start_paused = true)]
 async fn a_lapsed_reader_is_expired_although_the_first_command_changes_nothing() {
     let stage = Stage::new();
-    let (here, there) = (stage.process(quiet()).await, stage.process(quiet()).await);
+    let (here, there, third) =
+        (stage.process(quiet()).await, stage.process(quiet()).await, stage.process(quiet()).await);
     append_each(&there, 0, 1).await;
     let mut writer = there.writer().await;
     let _reader = here.shard.open_reader("reader").await.unwrap();
-    there.clock.advance(Duration::from_secs(16 * 60));
-    // This one does not know of the reader yet.
+    for process in [&there, &third] {
+        process.clock.advance(LAPSED);
+    }
+    third.shard.open_critical_since(CriticalReaderId::from_u128(1), 0).await.unwrap();
+    // This one does not know yet of the reader, nor of the shard's time.
     writer.advance_upper(&at(1)).await.unwrap();
     writer.advance_upper(&at(2)).await.unwrap();
     assert_eq!(there.shard.inspect().await.unwrap().readers, 0);
@@ -306,9 +309,9 @@ async fn the_since_is_not_recomputed_when_readers_expire() {
     let _one = here.shard.open_reader("one").await.unwrap();
     let _two = here.shard.open_reader_at("two", at(4)).await.unwrap();
     let mut third = there.shard.open_reader_at("three", at(6)).await.unwrap();
-    there.clock.advance(Duration::from_secs(10 * 60));
     third.downgrade_since(&at(6)).await.unwrap();
-    there.clock.advance(Duration::from_secs(6 * 60));
+    here.cut_off_the_log();
+    tokio::time::sleep(Duration::from_secs(20 * 60)).await;
     append_each(&there, 9, 10).await;
     let info = there.shard.inspect().await.unwrap();
     assert_eq!((info.readers, info.since), (1, at(0)));
@@ -328,7 +331,7 @@ async fn the_time_of_a_shard_does_not_run_backwards() {
     reader.downgrade_since(&at(0)).await.unwrap();
     let holds = ahead.shard.holds().await.unwrap();
     assert_eq!(holds[0].opened_ms, Some(1_000_000 + 3_600_000));
-    assert_eq!(holds[0].heartbeat_ms, Some(1_000_000 + 3_600_000));
+    assert_eq!(holds[0].heartbeat_ms, Some(1_000_000 + 3_600_000 + 1), "a renewal shows, though the time stands still");
 }
 
 // ---- heartbeats

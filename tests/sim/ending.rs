@@ -19,7 +19,9 @@ const SETTLES_MAX: usize = 8;
 impl<T: SimTime> World<T> {
     /// Everybody leaves; then what was written is compared with what was read.
     pub async fn account(&self, observer: &Strings<T>) {
-        self.wait_for_all_to_lapse().await;
+        self.wait_for_all_to_lapse(observer).await;
+        settle(observer).await; // it knows the whole log, and may go on: not meanwhile
+        self.lose_an_entry(observer).await;
         let number = self.record.lock().unwrap().next_critical;
         for id in 1..=number {
             let id = CriticalReaderId::from_u128(id.into());

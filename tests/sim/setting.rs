@@ -7,7 +7,7 @@ use crate::judge::Lie;
 use crate::random::Random;
 
 /// What may happen in a run, and can be left out of one: faults first, then what actors do.
-pub const KINDS: [&str; 14] = [
+pub const KINDS: [&str; 15] = [
     "before",
     "after",
     "late",
@@ -15,6 +15,7 @@ pub const KINDS: [&str; 14] = [
     "crash",
     "skew",
     "table",
+    "lose",
     "compete",
     "identical",
     "stage",

@@ -4,13 +4,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use object_store::ObjectStore;
+use futures::TryStreamExt;
 use object_store::memory::InMemory;
+use object_store::{ObjectStore, ObjectStoreExt};
 use timely::PartialOrder;
 use timely::progress::Antichain;
 use timely_persist::clock::{Clock, Entropy};
-use timely_persist::store::{Consensus, ObjectLog};
-use timely_persist::{Client, Config, SeqNo, ShardId};
+use timely_persist::store::{Consensus, ObjectLog, keys};
+use timely_persist::{Client, Config, ErrorKind, SeqNo, ShardId};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -23,11 +24,17 @@ use crate::sim_store::{Crashed, OUTAGE, Rates, SimStore, Trouble, Way};
 
 pub const SHARD: u128 = 1;
 
+/// How often the observer looks for who has lapsed, each half a lease after the last.
+const LOOKS: usize = 6;
+
 /// The longest that an actor rests between two things that it does.
 const REST_MS_MAX: usize = 2_000;
 
+/// How far clocks are apart that are wrong.
+const DAYS_MS: usize = 3 * 24 * 3600 * 1000;
+
 /// A lease, the same for all readers.
-const LEASE: Duration = Duration::from_secs(14);
+const LEASE: Duration = Duration::from_secs(8);
 
 /// A wall clock some way off the others, which somebody may set.
 #[derive(Debug)]
@@ -75,17 +82,21 @@ pub struct World<T: SimTime> {
     setting: Setting,
     random: Random,
     pub store: Arc<dyn ObjectStore>,
+    /// The same, behind the judge's back.
+    pub memory: Arc<InMemory>,
     table: Option<Arc<Mutex<Table>>>,
     pub config: Config,
     /// How far clocks are apart, in milliseconds.
     skew_ms: usize,
+    /// How far the observer's is ahead.
+    observer_ahead_ms: Arc<AtomicU64>,
     begun: Instant,
     pub record: Shared<T>,
     pub judge: Arc<Judge<T>>,
     started: usize,
 }
 
-fn config(random: &mut Random, skewed: bool) -> Config {
+fn config(random: &mut Random) -> Config {
     let mut config = Config::default();
     // Objects or inline, never by way of a thread, which a batch of more bytes takes: threads do not replay.
     config.inline_part_bytes_max = *random.pick(&[800, 800, 2_000, 8_192]);
@@ -99,14 +110,14 @@ fn config(random: &mut Random, skewed: bool) -> Config {
     config.sweep_step_objects_max = 1 + random.below(6);
     config.group_commits_max = *random.pick(&[1, 3, 64]);
     config.reader_lease = LEASE;
-    config.lease_margin = Duration::from_secs(4);
-    config.heartbeat_interval = Duration::from_secs(4);
+    config.lease_margin = Duration::from_secs(2);
+    config.heartbeat_interval = Duration::from_secs(2);
     config.log_request_deadline = Duration::from_millis(*random.pick(&[500, 1_500, 3_500, 20_000]));
     config.commit_deadline = Duration::from_secs(*random.pick(&[5, 5, 5, 30]));
     config.store_deadline = Duration::from_secs(10);
     config.watch_fallback = Duration::from_secs(1);
-    // Half of it is what clocks and late requests may differ by.
-    config.orphan_age_min = Duration::from_secs(if skewed { 600 } else { 80 });
+    // As short as the slowest upload and commit allow; clocks differ by more.
+    config.orphan_age_min = Duration::from_secs(80);
     config.leak_sweep_interval = Duration::from_secs(20);
     config
 }
@@ -115,14 +126,17 @@ impl<T: SimTime> World<T> {
     pub fn new(setting: &Setting, record: Shared<T>, judge: Arc<Judge<T>>) -> Self {
         let mut random = setting.stream("world", 0);
         let skewed = random.percent(40) && setting.has("skew");
-        let config = config(&mut random, skewed);
-        let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let config = config(&mut random);
+        let memory = Arc::new(InMemory::new());
+        let store: Arc<dyn ObjectStore> = memory.clone();
         Self {
             setting: setting.clone(),
+            memory,
             store: Arc::new(JudgedStore { store, judge: Arc::clone(&judge), lie: setting.lie }),
             table: (random.percent(40) && setting.has("table")).then(Arc::default),
             config,
-            skew_ms: if skewed { 90_000 } else { 3_000 },
+            skew_ms: if skewed { DAYS_MS } else { 3_000 },
+            observer_ahead_ms: Arc::default(),
             begun: Instant::now(),
             random,
             record,
@@ -147,11 +161,11 @@ impl<T: SimTime> World<T> {
         client.shard(ShardId::from_u128(SHARD))
     }
 
-    /// A process without faults, whose clock is right.
+    /// A process without faults, whose clock is right for as long as others do something.
     pub async fn observer(&self) -> Strings<T> {
         let mut random = self.setting.stream("observer", 0);
         let way = Way::new(Random::new(random.word()), Trouble::default(), Crashed::default());
-        self.client(way, Arc::default(), random, true).await
+        self.client(way, Arc::clone(&self.observer_ahead_ms), random, true).await
     }
 
     pub fn stream(&self, name: &str) -> Random {
@@ -275,8 +289,49 @@ impl<T: SimTime> World<T> {
         }
     }
 
-    /// Long enough for every lease to lapse on every clock, and for every late request to land.
-    pub async fn wait_for_all_to_lapse(&self) {
-        tokio::time::sleep(2 * LEASE + Duration::from_millis(self.skew_ms as u64) + Duration::from_secs(30)).await;
+    /// Has the observer see all leases lapse, and every late request land. From here on its clock is right: the shard's
+    /// time goes on.
+    pub async fn wait_for_all_to_lapse(&self, observer: &Strings<T>) {
+        self.observer_ahead_ms.store(self.skew_ms as u64, Ordering::Relaxed);
+        for _ in 0..LOOKS {
+            tokio::time::sleep(LEASE / 2 + Duration::from_secs(3)).await;
+            observer.open_reader("looks").await.unwrap().expire().await.unwrap();
+        }
+    }
+
+    /// Loses an entry of the log that no rollup covers: whoever comes then must say so, and neither write nor delete.
+    pub async fn lose_an_entry(&self, observer: &Strings<T>) {
+        let info = observer.inspect().await.unwrap();
+        let mut random = self.setting.stream("lose", 0);
+        let behind = info.seqno.0.saturating_sub(info.rollup.0 + 1);
+        if !self.setting.has("lose") || self.table.is_some() || behind == 0 {
+            return;
+        }
+        let lost = SeqNo(info.rollup.0 + 1 + random.below(behind as usize) as u64);
+        let place = keys::log_entry(ShardId::from_u128(SHARD), lost);
+        let bytes = self.memory.get(&place).await.unwrap().bytes().await.unwrap();
+        self.memory.delete(&place).await.unwrap();
+        let before = self.names().await;
+        let way = Way::new(Random::new(random.word()), Trouble::default(), Crashed::default());
+        let fresh = self.client(way, Arc::clone(&self.observer_ahead_ms), random, true).await;
+        let refused = [
+            fresh.inspect().await.map(drop),
+            fresh.open_writer("late").await.map(drop),
+            fresh.open_reader("late").await.map(drop),
+            fresh.maintain().await.map(drop),
+        ];
+        for refused in refused {
+            let error = refused.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+            assert!(error.to_string().contains(&format!("log entry {} is missing", lost.0)), "{error}");
+        }
+        assert_eq!(self.names().await, before, "somebody wrote or deleted although log entry {lost} is missing");
+        self.memory.put(&place, bytes.into()).await.unwrap();
+        self.tell(format_args!("entry {lost} of {} was lost, and was put back", info.seqno));
+    }
+
+    async fn names(&self) -> Vec<String> {
+        let listed: Vec<_> = self.memory.list(None).try_collect().await.unwrap();
+        listed.into_iter().map(|object| object.location.to_string()).collect()
     }
 }

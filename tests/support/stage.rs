@@ -15,7 +15,7 @@ use timely_persist::store::{
     CountingLog, CountingStore, Fault, Faults, FaultyLog, FaultyStore, LogCounts, ObjectLog, Operation,
     OperationCounts, Rule, keys,
 };
-use timely_persist::{Appended, Client, Config, Consensus, Shard, ShardId, WriteHandle};
+use timely_persist::{Appended, Client, Config, Consensus, CriticalReaderId, Shard, ShardId, WriteHandle};
 
 pub type Row = ((String, u64), u64, i64);
 pub type Strings = Shard<String, u64, u64, i64>;
@@ -157,6 +157,21 @@ impl Process {
 }
 
 /// Lets everything that waits for nothing but time happen.
+/// Has `there` expire all readers of `here`, which does not hear of it: as if its process had been stopped for a month.
+pub async fn lose_leases(here: &Process, there: &Process) {
+    here.cut_off_the_log();
+    there.clock.advance(LAPSED);
+    let id = CriticalReaderId::from_u128(u128::MAX);
+    let mark = there.shard.open_critical_since(id, 0).await.unwrap();
+    tokio::time::sleep(Config::default().reader_lease / 4).await; // so often a process looks
+    mark.expire().await.unwrap();
+    assert_eq!(there.shard.inspect().await.unwrap().readers, 0);
+    here.log_faults.clear();
+}
+
+/// What stands still for so long, by every clock, has lapsed.
+pub const LAPSED: Duration = Duration::from_secs(31 * 24 * 60 * 60);
+
 pub async fn quiesce() {
     tokio::time::sleep(Duration::from_millis(1)).await;
 }

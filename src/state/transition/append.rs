@@ -1,14 +1,15 @@
 //! Appending a batch at the upper.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use timely::PartialOrder;
 use timely::progress::Antichain;
 
 use crate::codec::Time;
 use crate::error::Error;
-use crate::ids::{Token, WriterId};
-use crate::state::{Batch, Change, CodecNames, Decision, Description, Run, State, WriterRecord};
+use crate::ids::{Token, WriterId, blob_made_ms};
+use crate::state::{Batch, Change, CodecNames, Decision, Description, Part, Run, State, WriterRecord};
 
 use super::settle_codecs;
 
@@ -76,9 +77,8 @@ pub fn append<T: Time>(
     if append.upper == upper {
         return Decision::Reply(Ok(AppendReply::Committed));
     }
-    if append.runs.iter().flatten().any(|part| part.is_stale(now_ms, append.blob_age_max_ms)) {
-        let message = "the batch was staged too long ago, its objects may be gone: stage its rows again";
-        return Decision::Reply(Err(Error::invalid(message).of_shard(state.shard)));
+    if let Some(part) = append.runs.iter().flatten().find(|part| part.is_stale(now_ms, append.blob_age_max_ms)) {
+        return Decision::Reply(Err(stale(state, now_ms, part, append.blob_age_max_ms)));
     }
     let foldable = state.batches.last().is_some_and(|last| last.is_empty());
     if append.runs.is_empty() && foldable {
@@ -91,4 +91,16 @@ pub fn append<T: Time>(
     record.push(append.token, now_ms);
     changes.push(Change::WriterSet(append.writer, record));
     Decision::Commit(changes, Ok(AppendReply::Committed))
+}
+
+/// The error of a batch with an object that a leak sweep may take for lost.
+fn stale<T: Time>(state: &State<T>, now_ms: u64, part: &Part<T>, age_max_ms: u64) -> Error {
+    let name = part.blob().unwrap_or_default();
+    let age = Duration::from_millis(now_ms.saturating_sub(blob_made_ms(name).unwrap_or(0)));
+    let message = format!(
+        "the batch was staged {age:?} ago in the shard's time, at most {:?} are allowed, and its objects may be gone: \
+         append its rows again. If it was staged just now, a process whose clock is ahead has moved the shard's time",
+        Duration::from_millis(age_max_ms)
+    );
+    Error::invalid(message).of_shard(state.shard).of_object(name.to_owned())
 }

@@ -9,7 +9,7 @@ mod maintenance;
 mod readers;
 
 pub use append::{Append, AppendReply, append};
-pub use maintenance::{FinalizeReply, Replacement, delete_garbage, finalize, lapsed, lapses_next, replace, set_rollup};
+pub use maintenance::{FinalizeReply, Replacement, delete_garbage, finalize, record_time, replace, set_rollup};
 pub use readers::{
     CriticalReply, Registration, Renewal, RenewalReply, downgrade_critical, expire_critical, expire_reader,
     open_critical, register, renew, too_early,

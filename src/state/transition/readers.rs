@@ -104,7 +104,8 @@ pub fn renew<T: Time>(state: &State<T>, now_ms: u64, renewals: &[Renewal<T>]) ->
             moved = true;
         }
         reader.hold = reader.hold.max(renewal.hold).min(state.seqno);
-        reader.heartbeat_ms = reader.heartbeat_ms.max(now_ms);
+        // Each renewal is a new mark: that is how others see that the reader lives (`Sightings`).
+        reader.heartbeat_ms = reader.heartbeat_ms.saturating_add(1).max(now_ms);
         readers.insert(renewal.id, reader.clone());
         changes.push(Change::ReaderSet(renewal.id, reader));
         replies.push(RenewalReply::Renewed);
