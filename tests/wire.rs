@@ -182,3 +182,65 @@ proptest! {
         }
     }
 }
+
+/// What breaks an invariant is refused by what it touches, in release builds too, where the whole is not checked.
+#[test]
+fn a_fact_that_breaks_an_invariant_is_refused_by_name() {
+    let blob = |name: &str| Location::Blob(name.to_owned());
+    let reader = LeasedReader {
+        since: at(3),
+        hold: SeqNo(1),
+        heartbeat_ms: 0,
+        lease_ms: 0,
+        opened_ms: 0,
+        purpose: String::new(),
+    };
+    let read = |reader| Change::ReaderSet(LeasedReaderId::from_u128(9), reader);
+    let critical = |since| CriticalReader { since: at(since), opaque: 0, purpose: String::new() };
+    let mut hollow = Batch::clone(&batch(5, 6, 0, &[]));
+    hollow.runs.push(Vec::new());
+    let replace = |with: &str, garbage: &[&str]| Change::BatchesReplaced {
+        count: 1,
+        with: batch(0, 5, 0, &[blob(with)]),
+        garbage: Arc::new(garbage.iter().map(|name| (*name).to_owned()).collect()),
+    };
+    let rollup = RollupRef { seqno: SeqNo(9), name: "rollup-0000000000008-x".to_owned() };
+    let cases = [
+        ("a run has no parts", vec![Change::BatchAdded(Arc::new(hollow))]),
+        ("a batch is compacted beyond the since", vec![Change::BatchAdded(batch(5, 6, 1, &[]))]),
+        ("a reader holds what is to come", vec![read(LeasedReader { hold: SeqNo(3), ..reader.clone() })]),
+        ("the since is beyond that of a reader", vec![Change::SinceSet(at(1))]),
+        (
+            "the since is beyond that of a reader",
+            vec![
+                Change::ReaderRemoved(LeasedReaderId::from_u128(1)),
+                Change::CriticalRemoved(CriticalReaderId::from_u128(1)),
+                Change::SinceSet(at(4)),
+                read(reader.clone()),
+            ],
+        ),
+        (
+            "the since is beyond that of a reader",
+            vec![
+                Change::ReaderRemoved(LeasedReaderId::from_u128(1)),
+                Change::CriticalRemoved(CriticalReaderId::from_u128(1)),
+                Change::SinceSet(at(4)),
+                Change::CriticalSet(CriticalReaderId::from_u128(5), critical(2)),
+            ],
+        ),
+        ("a rollup is of what is to come", vec![Change::RollupSet(rollup)]),
+        ("an object is garbage, and is in use", vec![replace("part-3", &["part-2", "part-3"])]),
+        ("an object went with its batch, and is no garbage", vec![replace("part-3", &[])]),
+        (
+            "an object is garbage, and is in use",
+            vec![Change::BatchAdded(batch(5, 6, 0, &[blob("part-4")])), replace("part-3", &["part-2", "part-4"])],
+        ),
+        ("an object is garbage, and is in use", vec![replace("part-3", &["part-2", "rollup-0000000000007-x"])]),
+    ];
+    for (misfit, changes) in cases {
+        let mut state = state();
+        let (token, previous) = (Token::from_u128(4), state.token);
+        let entry = Entry { token, previous, wall_ms: 0, changes, rollup: state.rollup.clone() };
+        assert_eq!(state.apply(SeqNo(2), &entry).err(), Some(misfit), "{entry:?}");
+    }
+}

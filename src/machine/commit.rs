@@ -182,7 +182,12 @@ impl<T: Time> Machine<T> {
             let decided = pending.decide(draft, now_ms);
             step(draft, decided)?;
         }
-        Ok(changes)
+        match changes.iter().find_map(|change| draft.check_change(change).err()) {
+            None => Ok(changes),
+            Some(misfit) => {
+                Err(Error::invalid(format!("refused to write an entry that breaks an invariant ({misfit})")))
+            }
+        }
     }
 }
 

@@ -1,7 +1,9 @@
 //! What facts do to a state. Deterministic, O(change), and suspicious: an entry comes from storage.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use imbl::Vector;
 use timely::PartialOrder;
 
 use crate::codec::Time;
@@ -27,6 +29,9 @@ impl<T: Time> State<T> {
         for change in &entry.changes {
             self.apply_change(change)?;
         }
+        for change in &entry.changes {
+            self.check_change(change)?;
+        }
         if self.rollup != entry.rollup {
             return Err("the entry names another rollup than its facts add up to");
         }
@@ -48,7 +53,8 @@ impl<T: Time> State<T> {
             Change::BatchAdded(batch) => self.add_batch(batch)?,
             Change::EmptyExtended(upper) => self.extend_empty(upper)?,
             Change::BatchesReplaced { count, with, garbage } => {
-                self.replace_batches(*count, with)?;
+                let replaced = self.replace_batches(*count, with)?;
+                self.check_garbage_of(garbage, &replaced, std::slice::from_ref(with))?;
                 self.add_garbage(garbage);
             }
             Change::ReaderSet(id, reader) => {
@@ -82,9 +88,10 @@ impl<T: Time> State<T> {
             }
             Change::GarbageDeleted { seqno, count } => self.delete_garbage(*seqno, *count)?,
             Change::Finalized { garbage } => {
-                self.batches = imbl::Vector::new();
+                let gone = std::mem::take(&mut self.batches);
                 self.batches.push_back(Arc::new(Batch::finalized()));
                 self.since = timely::progress::Antichain::new();
+                self.check_garbage_of(garbage, &gone, &[])?;
                 self.totals = Totals { garbage: self.totals.garbage, ..Totals::default() };
                 self.finalized = true;
                 self.readers = imbl::OrdMap::new();
@@ -121,7 +128,8 @@ impl<T: Time> State<T> {
         Ok(())
     }
 
-    fn replace_batches(&mut self, count: u64, with: &Arc<Batch<T>>) -> Result<(), Misfit> {
+    /// The batches that were replaced.
+    fn replace_batches(&mut self, count: u64, with: &Arc<Batch<T>>) -> Result<Vector<Arc<Batch<T>>>, Misfit> {
         const MISFIT: Misfit = "a replacement does not cover the batches it replaces";
         let start = self.batch_beginning_at(&with.desc.lower).ok_or(MISFIT)?;
         let end = usize::try_from(count).ok().and_then(|count| start.checked_add(count)).ok_or(MISFIT)?;
@@ -139,13 +147,37 @@ impl<T: Time> State<T> {
         self.totals.add(with);
         self.batches.push_back(Arc::clone(with));
         self.batches.append(behind);
-        Ok(())
+        Ok(replaced)
     }
 
     /// The index of the batch with this lower.
     pub fn batch_beginning_at(&self, lower: &timely::progress::Antichain<T>) -> Option<usize> {
         let index = self.batch_beyond(lower);
         self.batches.get(index).filter(|batch| batch.desc.lower == *lower).map(|_| index)
+    }
+
+    /// Whether garbage is what went with these batches and did not stay, and is in use nowhere. O(change), unless an entry
+    /// names objects that did not go with the batches.
+    fn check_garbage_of(
+        &self,
+        garbage: &[String],
+        gone: &Vector<Arc<Batch<T>>>,
+        with: &[Arc<Batch<T>>],
+    ) -> Result<(), Misfit> {
+        let names: BTreeSet<&str> = garbage.iter().map(String::as_str).collect();
+        let kept: BTreeSet<&str> = with.iter().flat_map(|batch| batch.blobs()).collect();
+        let gone: BTreeSet<&str> = gone.iter().flat_map(|batch| batch.blobs()).collect();
+        if !names.is_disjoint(&kept) {
+            return Err("an object is garbage, and is in use");
+        }
+        if !gone.iter().all(|name| names.contains(name) || kept.contains(name)) {
+            return Err("an object went with its batch, and is no garbage");
+        }
+        let foreign: BTreeSet<&str> = names.difference(&gone).copied().collect();
+        if !foreign.is_empty() && self.used_blobs().any(|name| foreign.contains(name)) {
+            return Err("an object is garbage, and is in use");
+        }
+        Ok(())
     }
 
     fn add_garbage(&mut self, names: &Arc<Vec<String>>) {

@@ -5,9 +5,48 @@ use timely::progress::Antichain;
 
 use crate::codec::Time;
 
-use super::{State, Totals};
+use super::apply::Misfit;
+use super::{Batch, Change, State, Totals};
 
 impl<T: Time> State<T> {
+    /// Whether a fact that was applied leaves the invariants as they were: of what it touched, so that it costs no more
+    /// than the fact, in release builds too. Called when all facts of an entry are applied.
+    pub fn check_change(&self, change: &Change<T>) -> Result<(), Misfit> {
+        match change {
+            Change::BatchAdded(batch) | Change::BatchesReplaced { with: batch, .. } => self.check_batch(batch),
+            Change::ReaderSet(_, reader) if reader.hold > self.seqno => Err("a reader holds what is to come"),
+            Change::ReaderSet(id, _) => self.check_since(self.readers.get(id).map(|reader| &reader.since)),
+            Change::CriticalSet(id, _) => self.check_since(self.critical.get(id).map(|reader| &reader.since)),
+            Change::SinceSet(_) => {
+                let readers = self.readers.values().map(|reader| &reader.since);
+                self.check_since(readers.chain(self.critical.values().map(|reader| &reader.since)))
+            }
+            Change::RollupSet(rollup) if rollup.seqno > self.seqno => Err("a rollup is of what is to come"),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_batch(&self, batch: &Batch<T>) -> Result<(), Misfit> {
+        if batch.runs.iter().any(Vec::is_empty) {
+            return Err("a run has no parts");
+        }
+        match PartialOrder::less_equal(&batch.desc.since, &self.since) {
+            true => Ok(()),
+            false => Err("a batch is compacted beyond the since"),
+        }
+    }
+
+    /// Whether the shard's since is not beyond any of these.
+    fn check_since<'a>(&self, sinces: impl IntoIterator<Item = &'a Antichain<T>>) -> Result<(), Misfit>
+    where
+        T: 'a,
+    {
+        match sinces.into_iter().all(|since| PartialOrder::less_equal(&self.since, since)) {
+            true => Ok(()),
+            false => Err("the since is beyond that of a reader"),
+        }
+    }
+
     /// Which invariant is broken, if one is. O(state): for debug builds, tests and the simulator.
     pub fn check(&self) -> Result<(), String> {
         self.check_batches()?;

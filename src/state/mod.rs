@@ -157,11 +157,15 @@ impl<T: Time> State<T> {
         self.readers.values().map(|reader| reader.hold).min().unwrap_or(self.seqno)
     }
 
+    /// The names of all objects that the state refers to.
+    pub fn used_blobs(&self) -> impl Iterator<Item = &str> {
+        let parts = self.batches.iter().flat_map(|batch| batch.blobs());
+        parts.chain(self.rollup.iter().map(|rollup| rollup.name.as_str()))
+    }
+
     /// The names of all objects that the state knows, in use or garbage.
     pub fn blobs(&self) -> impl Iterator<Item = &str> {
-        let parts = self.batches.iter().flat_map(|batch| batch.blobs());
-        let garbage = self.garbage.values().flat_map(|names| names.iter().map(String::as_str));
-        parts.chain(garbage).chain(self.rollup.iter().map(|rollup| rollup.name.as_str()))
+        self.used_blobs().chain(self.garbage.values().flat_map(|names| names.iter().map(String::as_str)))
     }
 
     /// The index of the first batch that reaches beyond `frontier`: where a listener at `frontier` goes on. O(log n),
