@@ -177,7 +177,7 @@ impl<T: Time> Machine<T> {
             }
             Ok::<(), Error>(())
         };
-        let retention_ms = u64::try_from(self.context.config.writer_retention.as_millis()).unwrap_or(u64::MAX);
+        let retention_ms = self.context.writer_retention_ms();
         if now_ms >= committer.lapses_next_ms {
             step(draft, transition::lapsed(draft, now_ms, retention_ms))?;
             // Whoever registers later lapses later than a lease from now; looking that often is often enough.

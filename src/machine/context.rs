@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::ids::blob_name;
 use crate::store::{Consensus, Files, ObjectCache};
 
-use super::Spare;
+use super::{Agreed, Spare};
 use super::carried::{Carried, Within};
 
 /// Whatever keeps a client's threads running: each handle has one.
@@ -85,8 +85,10 @@ pub struct Context {
     pub consensus: Arc<dyn Consensus>,
     /// The shards' objects.
     pub store: Arc<dyn ObjectStore>,
-    /// The limits.
+    /// The limits: those of the store are what [`Context::agree`] found.
     pub config: Config,
+    /// What the store says its limits are.
+    pub agreed: Agreed,
     /// Wall time.
     pub clock: Arc<dyn Clock>,
     /// Fresh bits.

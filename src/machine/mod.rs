@@ -14,6 +14,7 @@ mod catch_up;
 mod commit;
 mod context;
 mod follow;
+mod limits;
 mod objects;
 mod retry;
 mod spare;
@@ -28,6 +29,7 @@ use tokio::sync::{Notify, oneshot, watch};
 
 pub use context::{Context, KeepAlive, Life};
 pub use follow::{Follow, Health};
+pub use limits::{Agreed, Agreement};
 pub use objects::OpenBlob;
 pub use retry::Retry;
 pub use spare::Spare;

@@ -1,7 +1,8 @@
 //! The leak sweep: deleting objects that no state ever referred to, left by a crash between an upload and its commit.
 //!
 //! An object is taken for lost when it is older than `Config::orphan_age_min` and the state, read *after* the object
-//! was listed, knows nothing of it. No later commit can begin to refer to it: a commit refuses objects half that old.
+//! was listed, knows nothing of it. No later commit can begin to refer to it: a commit refuses objects half that old. The
+//! age is the largest that any process on the store may run with: the store is asked when the sweep begins.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,11 +18,14 @@ use crate::store::keys;
 
 /// Deletes what is lost, step by step, each of a bounded number of objects; how many.
 pub(super) async fn sweep<T: Time>(machine: &Arc<Machine<T>>) -> Result<usize, Error> {
-    let step_max = machine.context().config.sweep_step_objects_max.max(1);
+    let context = machine.context();
+    let step_max = context.config.sweep_step_objects_max.max(1);
+    // The time comes first: see `lost_before_ms`.
+    let old_ms = context.lost_before_ms(context.clock.wall_ms()).await.map_err(|error| error.of_shard(machine.shard()))?;
     let mut seen = None;
     let mut count = 0;
     loop {
-        let suspects = suspects(machine, seen.as_ref(), step_max).await?;
+        let suspects = suspects(machine, old_ms, seen.as_ref(), step_max).await?;
         let full = suspects.len() >= step_max;
         // Where the next step goes on: a name that is looked at once is not looked at again.
         seen = suspects.last().map(|name| keys::blob(machine.shard(), name));
@@ -39,12 +43,11 @@ pub(super) async fn sweep<T: Time>(machine: &Arc<Machine<T>>) -> Result<usize, E
 /// The first old objects behind `seen` that the state in this process does not know, at most so many.
 async fn suspects<T: Time>(
     machine: &Arc<Machine<T>>,
+    old_ms: u64,
     seen: Option<&Path>,
     step_max: usize,
 ) -> Result<BTreeSet<String>, Error> {
     let context = machine.context();
-    let age_min_ms = u64::try_from(context.config.orphan_age_min.as_millis()).unwrap_or(u64::MAX);
-    let old_ms = context.clock.wall_ms().saturating_sub(age_min_ms);
     let folder = keys::blob_folder(machine.shard());
     let mut listing = match seen {
         Some(seen) => context.store.list_with_offset(Some(&folder), seen),

@@ -10,6 +10,7 @@ use timely::progress::Antichain;
 use tokio::time::Instant;
 
 use crate::codec::Time;
+use crate::config::PAUSE_MIN;
 use crate::error::Error;
 use crate::ids::LeasedReaderId;
 use crate::machine::{Context, Machine, lock};
@@ -125,7 +126,7 @@ async fn beat<T: Time>(roster: Weak<Roster<T>>, context: Weak<Context>) {
         };
         let longest = context.config.heartbeat_interval.min(context.config.reader_lease / BEATS_PER_LEASE) / hurry;
         // Jittered, so that the processes of a fleet that restarted together do not beat together.
-        let interval = longest.mul_f64(0.5 + 0.5 * context.entropy.fraction());
+        let interval = longest.mul_f64(0.5 + 0.5 * context.entropy.fraction()).max(PAUSE_MIN);
         drop(context);
         tokio::time::sleep(interval).await;
         let Some(roster) = roster.upgrade() else {
