@@ -24,9 +24,17 @@ pub use store_limits::StoreLimits;
 /// what somebody needs to find the owner, and costs no more than a few rows.
 pub const PURPOSE_BYTES_MAX: usize = 1 << 10;
 
-/// The most parts that a run is cut into, however small [`Config::part_bytes_max`] is. Each takes some 200 bytes of the
-/// shard's state, which every opener reads, and a request: with parts of the default size this is a run of 48 GiB.
-pub const RUN_PARTS_MAX: usize = 1 << 12;
+/// The most pieces that bytes are cut into, as long as those are small ([`PIECE_BYTES_ENOUGH`]): a run into parts, a batch
+/// into runs. Each takes a request and some 200 bytes of the shard's state, and is read by itself.
+pub const PIECES_MAX: usize = 1 << 10;
+
+/// Pieces of so many bytes are not small. A limit of at least that is kept as it is.
+pub const PIECE_BYTES_ENOUGH: usize = 1 << 20;
+
+/// What a limit on the bytes of a piece comes to where so many bytes are cut: it may be tiny, and they may be many.
+pub(crate) fn piece_bytes(bytes_max: usize, total: usize) -> usize {
+    bytes_max.max((total / PIECES_MAX).min(PIECE_BYTES_ENOUGH))
+}
 
 /// How parts are compressed when they are written. Readers read every kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,15 +69,16 @@ pub struct Config {
     /// How parts are compressed when written. Default none.
     pub compression: Compression,
     /// A part is closed when its rows take this many bytes in memory. Default 12 MiB: a few fit in flight at once
-    /// within `inflight_bytes_max`, and one request per part still fills a disk or network pipe. A run is cut into
-    /// [`RUN_PARTS_MAX`] parts at most.
+    /// within `inflight_bytes_max`, and one request per part still fills a disk or network pipe. Where
+    /// it is tiny, see [`PIECES_MAX`].
     pub part_bytes_max: usize,
     /// A run that would be fewer parts than are uploaded at once is cut into more, of this many bytes in memory at least.
     /// Default 3 MiB: enough that a request does not count, and all of `uploads_max` work on a batch of 12 MiB. Where it
     /// is larger than `part_bytes_max`, that counts.
     pub part_bytes_min: usize,
     /// Rows of one batch are sorted together, as one run of parts, up to this many bytes in memory. Default 48 MiB: a
-    /// reader merges one run per append of that size, and a builder takes about three times as much.
+    /// reader merges one run per append of that size, and a builder takes about three times as much. Where it is tiny, see
+    /// [`PIECES_MAX`].
     pub run_bytes_max: usize,
     /// The memory in which the rows of a batch were collected is kept for the next batch, if they took no more than this
     /// many bytes. Default 32 MiB, once per client: fresh memory of that size costs as much time as sorting the rows.

@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::codec::{Data, Diff, Time};
-use crate::config::RUN_PARTS_MAX;
+use crate::config::piece_bytes;
 use crate::error::Error;
 use crate::fetch::{MergeRuns, RunReader, Task};
 use crate::machine::{Context, Machine};
@@ -127,7 +127,7 @@ async fn merge_runs<K: Data, V: Data, T: Time, D: Diff>(
     let inputs = fitting.merged.iter().flat_map(|(_, run)| run);
     let input_bytes = inputs.fold(0u64, |sum, part| sum.saturating_add(part.meta.encoded_bytes));
     let input_bytes = usize::try_from(input_bytes).unwrap_or(usize::MAX);
-    let part_bytes_max = context.config.part_bytes_max.max(input_bytes / RUN_PARTS_MAX);
+    let part_bytes_max = piece_bytes(context.config.part_bytes_max, input_bytes);
     let part_bytes = input_bytes.min(part_bytes_max);
     let mut storing = Storing { machine, inline_bytes_max, part_bytes, part_bytes_max, under_way: None };
     let merged = merge_into(&mut merge, &descs, floor.as_ref(), &mut storing, output).await;

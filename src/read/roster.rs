@@ -13,7 +13,7 @@ use crate::codec::Time;
 use crate::config::PAUSE_MIN;
 use crate::error::Error;
 use crate::ids::LeasedReaderId;
-use crate::machine::{Context, Machine, lock};
+use crate::machine::{Context, Machine, check_purpose, lock};
 use crate::state::CodecNames;
 use crate::state::transition::{Registration, Renewal, RenewalReply, register, renew};
 
@@ -47,6 +47,7 @@ impl<T: Time> Roster<T> {
         purpose: String,
         as_of: Option<Antichain<T>>,
     ) -> Result<(Arc<Ledger<T>>, Antichain<T>), Error> {
+        check_purpose(self.machine.shard(), &purpose)?;
         let context = Arc::clone(self.machine.context());
         let roster = Arc::clone(self);
         let id = LeasedReaderId::from_u128(context.entropy.bits());

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use proptest::prelude::*;
-use timely_persist::{Appended, Client, Config, ListenEvent, Shard, ShardId};
 
-use crate::ranges::{self, Set};
+use timely_persist::{Appended, Client, Config, ErrorKind, ListenEvent, Shard, ShardId};
+
+use crate::ranges;
 use crate::stage::at;
 
 /// Many times what any of it takes on a busy machine: what takes longer hangs.
@@ -13,6 +13,9 @@ const HANGS: Duration = Duration::from_secs(120);
 
 /// Enough that a part, a run, or an upload for each would be seen.
 const ROWS: u64 = 3_000;
+
+/// Mixtures that are tried.
+const MIXES: usize = 24;
 
 /// Appends a large batch and some small ones, lets upkeep end, and reads all of it in three ways.
 async fn works(config: Config, directory: bool) {
@@ -24,7 +27,7 @@ async fn works(config: Config, directory: bool) {
     let rows = (0..ROWS).map(|row| ((row, row), 0, 1));
     assert_eq!(writer.compare_and_append(rows, at(0), at(1)).await.unwrap(), Appended::Committed);
     for time in 1..20 {
-        let few = (0..3).map(|row| ((row, time), time, 1));
+        let few = (0..3).map(|row| ((row, ROWS + time), time, 1));
         assert_eq!(writer.compare_and_append(few, at(time), at(time + 1)).await.unwrap(), Appended::Committed);
     }
     let count = ROWS + 19 * 3;
@@ -37,7 +40,7 @@ async fn works(config: Config, directory: bool) {
         for event in listen.next().await.unwrap() {
             if let ListenEvent::Updates(parts) = event {
                 for part in parts {
-                    heard += listen.fetcher().fetch(&part).await.unwrap().into_iter().count() as u64;
+                    heard += listen.fetcher().fetch(&part).await.unwrap().rows().count() as u64;
                 }
             }
         }
@@ -45,7 +48,7 @@ async fn works(config: Config, directory: bool) {
     assert_eq!(heard, count);
     drop(listen);
     reader.downgrade_since(&at(19)).await.unwrap();
-    let few = [((0, 20), 20, 1)];
+    let few = [((0, ROWS + 20), 20, 1)];
     assert_eq!(writer.compare_and_append(few, at(20), at(21)).await.unwrap(), Appended::Committed);
     shard.settle().await.unwrap();
     assert_eq!(reader.snapshot_and_fetch(at(20)).await.unwrap().len() as u64, count + 1);
@@ -69,6 +72,36 @@ fn both_ends_of_every_range_work() {
             let mut config = Config::default();
             set(&mut config);
             in_time(&what, config, what.starts_with("part_bytes") || what.starts_with("run_bytes"));
+        }
+    }
+}
+
+/// Some of the ends at once. What does not go together is refused, and drawn again.
+#[test]
+fn any_mix_of_the_ends_works() {
+    let limits = ranges::all();
+    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut draw = |below: usize| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) as usize % below
+    };
+    let mut mixes = 0;
+    while mixes < MIXES {
+        let (mut config, mut mix) = (Config::default(), Vec::new());
+        for limit in &limits {
+            if draw(2) == 0 {
+                let (what, set) = &limit.allowed[draw(limit.allowed.len())];
+                set(&mut config);
+                mix.push(what.as_str());
+            }
+        }
+        let opened = futures::executor::block_on(Client::at("memory:").config(config.clone()).open());
+        match opened {
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Invalid, "{mix:?}: {error}"),
+            Ok(_) => {
+                in_time(&mix.join(", "), config, false);
+                mixes += 1;
+            }
         }
     }
 }
