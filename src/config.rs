@@ -135,7 +135,7 @@ pub struct Config {
     /// rarely are.
     pub watch_fallback: Duration,
 
-    /// Log entries between two rollups. Default 128: opening a shard applies at most about twice as many.
+    /// Log entries between two rollups, three at least. Default 128: opening a shard applies at most about twice as many.
     pub rollup_interval: u64,
     /// Log entries fetched by one scan. Default 256.
     pub scan_entries_max: usize,

@@ -85,7 +85,7 @@ impl Config {
             retry_pause_min: _,
             retry_pause_max: _,
             watch_fallback: _,
-            rollup_interval,
+            rollup_interval: _, // a tiny one is made larger, the largest is never
             scan_entries_max,
             group_commits_max,
             sweep_interval: _,
@@ -121,7 +121,6 @@ impl Config {
         within("uploads_max", uploads_max, 1..=THREADS_MAX)?;
         within("row_bytes_max", row_bytes_max, 1..=PART_BYTES_MAX)?;
         within("bucket_retries_max", bucket_retries_max, 0..=COUNT_MAX)?;
-        within("rollup_interval", rollup_interval, 1..=u64::MAX)?;
         within("scan_entries_max", scan_entries_max, 1..=COUNT_MAX)?;
         within("group_commits_max", group_commits_max, 1..=COUNT_MAX)?;
         within("sweep_step_objects_max", sweep_step_objects_max, 1..=COUNT_MAX)?;

@@ -14,8 +14,8 @@ use crate::error::Error;
 use crate::ids::blob_name;
 use crate::store::{Consensus, Files, ObjectCache};
 
-use super::{Agreed, Spare};
 use super::carried::{Carried, Within};
+use super::{Agreed, Spare};
 
 /// Whatever keeps a client's threads running: each handle has one.
 pub type KeepAlive = Arc<dyn std::any::Any + Send + Sync>;

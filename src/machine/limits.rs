@@ -75,7 +75,9 @@ impl Context {
             };
             let failed = match timeout_at(retry.request_deadline(limit), limits::create(&*self.store, &next)).await {
                 Ok(Ok(())) => return Ok(next),
-                Ok(Err(error)) if is_final(&error) => return Err(unanswered("could not be written", next.version, error)),
+                Ok(Err(error)) if is_final(&error) => {
+                    return Err(unanswered("could not be written", next.version, error));
+                }
                 Ok(Err(error)) => Some(error),
                 Err(_elapsed) => None,
             };
@@ -93,7 +95,9 @@ impl Context {
         let known = self.agreed.known();
         match self.persist(|| limits::newest(&*self.store, known)).await {
             Ok(found) => found,
-            Err(Tried::Failed(cause)) => Err(unanswered("could not be read", known.map_or(1, |known| known.version), cause)),
+            Err(Tried::Failed(cause)) => {
+                Err(unanswered("could not be read", known.map_or(1, |known| known.version), cause))
+            }
             Err(Tried::NoAnswer) => {
                 let error = Error::unavailable("the limits of the store could not be read");
                 Err(error.of_object(keys::limits_folder().to_string()))

@@ -21,7 +21,8 @@ pub(super) async fn sweep<T: Time>(machine: &Arc<Machine<T>>) -> Result<usize, E
     let context = machine.context();
     let step_max = context.config.sweep_step_objects_max.max(1);
     // The time comes first: see `lost_before_ms`.
-    let old_ms = context.lost_before_ms(context.clock.wall_ms()).await.map_err(|error| error.of_shard(machine.shard()))?;
+    let old_ms =
+        context.lost_before_ms(context.clock.wall_ms()).await.map_err(|error| error.of_shard(machine.shard()))?;
     let mut seen = None;
     let mut count = 0;
     loop {

@@ -14,7 +14,7 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode};
 use prost::Message;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::config::{Config, StoreLimits};
+use crate::config::StoreLimits;
 use crate::error::{Error, ErrorKind};
 use crate::store::keys;
 
@@ -94,11 +94,9 @@ impl KeptLimits {
         }
         let failed = |error| Error::corrupt("the limits of the store are no valid message").because(error);
         let message = Proto::decode(message).map_err(failed)?;
-        let limits = |orphan_age_min_ms, writer_retention_ms| {
-            let mut config = Config::default();
-            config.orphan_age_min = Duration::from_millis(orphan_age_min_ms);
-            config.writer_retention = Duration::from_millis(writer_retention_ms);
-            config.store_limits()
+        let limits = |orphan_age_min_ms, writer_retention_ms| StoreLimits {
+            orphan_age_min: Duration::from_millis(orphan_age_min_ms),
+            writer_retention: Duration::from_millis(writer_retention_ms),
         };
         let current = limits(message.orphan_age_min_ms, message.writer_retention_ms);
         let kept = limits(message.orphan_age_min_kept_ms, message.writer_retention_kept_ms);

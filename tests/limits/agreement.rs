@@ -88,7 +88,7 @@ async fn a_store_of_before_takes_the_limits_of_who_opens_it_first() {
     let client = on(&store, quiet()).open().await.unwrap();
     let shard = client.shard::<String, u64, u64, i64>(timely_persist::ShardId::from_u128(1));
     let mut writer = shard.open_writer("before").await.unwrap();
-    writer.compare_and_append([row("a", 0, 0, 1)], at(0), at(1)).await.unwrap();
+    let _ = writer.compare_and_append([row("a", 0, 0, 1)], at(0), at(1)).await.unwrap();
     store.delete(&keys::limits(1)).await.unwrap(); // as a version of before would have left it
     let client = on(&store, orphan_age(7)).adopt_limits().open().await.unwrap();
     assert_eq!(client.config().orphan_age_min, hours(7));
@@ -186,7 +186,7 @@ async fn a_client_of_small_limits_reads_what_one_of_large_limits_wrote() {
     let wide = "x".repeat(5_000);
     for time in 0..10 {
         let rows: Vec<_> = (0..50).map(|i| row(&format!("{wide} {i:03}"), time, time, 1)).collect();
-        writer.compare_and_append(rows.clone(), at(time), at(time + 1)).await.unwrap();
+        let _ = writer.compare_and_append(rows.clone(), at(time), at(time + 1)).await.unwrap();
         expected.extend(rows);
     }
     assert!(stage.parts().await.is_empty(), "all of it is inline");
@@ -196,7 +196,7 @@ async fn a_client_of_small_limits_reads_what_one_of_large_limits_wrote() {
     };
     assert_eq!(read(&small).await, expected.len());
     let mut other = small.writer().await;
-    other.compare_and_append([row("a", 0, 10, 1)], at(10), at(11)).await.unwrap();
+    let _ = other.compare_and_append([row("a", 0, 10, 1)], at(10), at(11)).await.unwrap();
     small.shard.settle().await.unwrap();
     assert!(!stage.parts().await.is_empty(), "it moved what was inline to objects");
     for process in [&small, &large] {

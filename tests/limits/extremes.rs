@@ -1,7 +1,6 @@
 //! What a limit may be works: rows go in and come out, and upkeep ends.
 
-use std::time::{Duration, Instant};
-
+use std::time::Duration;
 
 use timely_persist::{Appended, Client, Config, ErrorKind, ListenEvent, Shard, ShardId};
 
@@ -12,10 +11,10 @@ use crate::stage::at;
 const HANGS: Duration = Duration::from_secs(120);
 
 /// Enough that a part, a run, or an upload for each would be seen.
-const ROWS: u64 = 3_000;
+const ROWS: u64 = 2_000;
 
 /// Mixtures that are tried.
-const MIXES: usize = 24;
+const MIXES: usize = 8;
 
 /// Appends a large batch and some small ones, lets upkeep end, and reads all of it in three ways.
 async fn works(config: Config, directory: bool) {
@@ -58,10 +57,8 @@ async fn works(config: Config, directory: bool) {
 
 fn in_time(what: &str, config: Config, directory: bool) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let start = Instant::now();
     let done = runtime.block_on(async { tokio::time::timeout(HANGS, works(config, directory)).await });
     assert!(done.is_ok(), "{what}: it hangs");
-    eprintln!("{what}: {:?}", start.elapsed());
 }
 
 #[test]
