@@ -58,6 +58,11 @@ copy_objects() {
 
 mkdir -p "$target"
 cp -p "$source/timely-persist" "$target/"
+# The limits that all processes on the store have alike: small objects that never change.
+mkdir -p "$target/limits"
+for number in $(numbers "$source/limits"); do
+    cp -p "$source/limits/$number" "$target/limits/"
+done
 for shard in "$source"/shards/*/; do
     copy=$target/shards/$(basename "$shard")
     if [ "$half" != objects ] && [ -d "$shard/log" ]; then

@@ -5,7 +5,19 @@
 //! paused.
 
 use std::fmt::Debug;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::time::Instant;
+
+/// The instant that is `limit` from now; far in the future where that cannot be told. The one way to add to the present:
+/// an instant that overflows is a panic.
+pub fn deadline_after(limit: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(limit).unwrap_or_else(|| now + FAR)
+}
+
+/// "Never", for a timer: some thirty years, as tokio has it.
+const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
 /// Wall time, as far as this process knows it. It may jump; the durable time of a shard never runs backwards all the
 /// same, because each entry takes the larger of this and what stands there.

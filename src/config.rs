@@ -1,10 +1,40 @@
 //! Every limit, with its unit, its default and the reason for that default.
 //!
 //! A [`Config`] is read once, when the client opens; nothing changes under a running dataflow. Fields are plain values:
-//! start from `Config::default()` and set what differs.
+//! start from `Config::default()` and set what differs. Each has a range (`check.rs`); what lies outside is refused when
+//! the client opens.
+//!
+//! Two kinds of limits:
+//! * **The store's**, [`StoreLimits`]: one process relies on what another does by them, so all processes must have the
+//!   same. They are kept in the store by whoever opens it first; a client with others is refused, or takes the store's
+//!   ([`ClientBuilder::adopt_limits`](crate::ClientBuilder::adopt_limits)), or changes them.
+//! * **The client's own**, all others: what they decide is recorded with what was decided (a reader's lease, whether a
+//!   part is inline), or concerns nobody else. Processes on one store may differ in them.
 
 use std::path::PathBuf;
 use std::time::Duration;
+
+mod check;
+mod store_limits;
+
+pub use check::{BYTES_MAX, DURATION_MAX, ENTRY_INLINE_BYTES_MAX, LONG_MIN, PAUSE_MIN, THREADS_MAX};
+pub use store_limits::StoreLimits;
+
+/// The longest purpose of a reader or writer, in bytes. Each commit of the reader, and every rollup, carries it: 1 KiB says
+/// what somebody needs to find the owner, and costs no more than a few rows.
+pub const PURPOSE_BYTES_MAX: usize = 1 << 10;
+
+/// The most pieces that bytes are cut into, as long as those are small ([`PIECE_BYTES_ENOUGH`]): a run into parts, a batch
+/// into runs. Each takes a request and some 200 bytes of the shard's state, and is read by itself.
+pub const PIECES_MAX: usize = 1 << 10;
+
+/// Pieces of so many bytes are not small. A limit of at least that is kept as it is.
+pub const PIECE_BYTES_ENOUGH: usize = 1 << 20;
+
+/// What a limit on the bytes of a piece comes to where so many bytes are cut: it may be tiny, and they may be many.
+pub(crate) fn piece_bytes(bytes_max: usize, total: usize) -> usize {
+    bytes_max.max((total / PIECES_MAX).min(PIECE_BYTES_ENOUGH))
+}
 
 /// How parts are compressed when they are written. Readers read every kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,23 +49,36 @@ pub enum Compression {
     Zstd,
 }
 
-/// The limits of a client.
+/// The limits of a client, and what it takes those of its store to be: see the [module](self).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
+    // ---- the store's: see `StoreLimits`
+    /// **The store's.** An object that no state refers to is removed when it is older than this, and a part older than
+    /// half of this is refused at commit. Default 1 day: half of it is longer than any upload and its commit, and the
+    /// other half is what clocks may differ by.
+    pub orphan_age_min: Duration,
+    /// **The store's.** A lapse after which the record that a writer keeps for settling lost answers is dropped, by
+    /// whoever commits next. Default 1 day: far longer than any commit's deadline.
+    pub writer_retention: Duration,
+
+    // ---- the client's own
     /// Threads of the client's own runtime, which does all storage work. Default 2: one can decode while one waits.
     pub runtime_threads: usize,
 
     /// How parts are compressed when written. Default none.
     pub compression: Compression,
     /// A part is closed when its rows take this many bytes in memory. Default 12 MiB: a few fit in flight at once
-    /// within `inflight_bytes_max`, and one request per part still fills a disk or network pipe.
+    /// within `inflight_bytes_max`, and one request per part still fills a disk or network pipe. Where
+    /// it is tiny, see [`PIECES_MAX`].
     pub part_bytes_max: usize,
     /// A run that would be fewer parts than are uploaded at once is cut into more, of this many bytes in memory at least.
-    /// Default 3 MiB: enough that a request does not count, and all of `uploads_max` work on a batch of 12 MiB.
+    /// Default 3 MiB: enough that a request does not count, and all of `uploads_max` work on a batch of 12 MiB. Where it
+    /// is larger than `part_bytes_max`, that counts.
     pub part_bytes_min: usize,
     /// Rows of one batch are sorted together, as one run of parts, up to this many bytes in memory. Default 48 MiB: a
-    /// reader merges one run per append of that size, and a builder takes about three times as much.
+    /// reader merges one run per append of that size, and a builder takes about three times as much. Where it is tiny, see
+    /// [`PIECES_MAX`].
     pub run_bytes_max: usize,
     /// The memory in which the rows of a batch were collected is kept for the next batch, if they took no more than this
     /// many bytes. Default 32 MiB, once per client: fresh memory of that size costs as much time as sorting the rows.
@@ -64,9 +107,6 @@ pub struct Config {
     /// A reader stops trusting its lease this long before others may expire it, at most a quarter of the lease. Default
     /// 1 minute: more than clocks of a cluster differ by.
     pub lease_margin: Duration,
-    /// A lapse after which the record that a writer keeps for settling lost answers is dropped. Default 1 day: far
-    /// longer than any commit's deadline.
-    pub writer_retention: Duration,
     /// Writers' records of a shard above which those are dropped that are past `writer_retention` by the shard's time,
     /// also by a process that has not watched them for so long. Default 4,096: some 400 KiB of state.
     pub writer_records_max: usize,
@@ -105,7 +145,7 @@ pub struct Config {
     /// rarely are.
     pub watch_fallback: Duration,
 
-    /// Log entries between two rollups. Default 128: opening a shard applies at most about twice as many.
+    /// Log entries between two rollups, three at least. Default 128: opening a shard applies at most about twice as many.
     pub rollup_interval: u64,
     /// Log entries fetched by one scan. Default 256.
     pub scan_entries_max: usize,
@@ -119,9 +159,6 @@ pub struct Config {
     pub sweep_step_objects_max: usize,
     /// Deletions of a sweep under way at once. Default 16.
     pub sweep_concurrency: usize,
-    /// An object that no state refers to is removed when it is older than this, and a part older than half of this is
-    /// refused at commit. Default 1 day.
-    pub orphan_age_min: Duration,
     /// How often a process looks for such objects in one shard. Default 6 hours: it lists the shard's folder.
     pub leak_sweep_interval: Duration,
     /// Whether this client compacts, collects and writes rollups. Default true. Who must only read says false.

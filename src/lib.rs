@@ -19,7 +19,7 @@ mod write;
 
 pub use client::{Client, ClientBuilder, Hold, Holder, InflightPermit, InflightShare, Shard, ShardInfo};
 pub use codec::{Codec, Codec64, Data, Diff, Serde, Time};
-pub use config::{Compression, Config};
+pub use config::{Compression, Config, StoreLimits};
 pub use error::{EncodedFrontier, Error, ErrorKind};
 pub use ids::{CriticalReaderId, LeaseId, LeasedReaderId, ParseIdError, SeqNo, ShardId, WriterId};
 pub use machine::Health;

@@ -191,6 +191,27 @@ async fn opening_costs_a_rollup_and_the_entries_behind_it() {
     }
 }
 
+/// A client asks the store for the limits that all processes on it must have alike, and the first one writes its own.
+#[tokio::test(start_paused = true)]
+async fn opening_a_client_costs_a_listing_and_a_get() {
+    let store = Arc::new(InMemory::new());
+    for (time, creates) in [1, 0, 0].into_iter().enumerate() {
+        let process = Process::new(&store, writing()).await;
+        let counts = process.requests.counts();
+        assert_eq!((counts.lists, counts.gets, counts.creates), (1, 1, creates), "the {time}th");
+        assert_eq!(counts.operations(), 2 + creates, "the {time}th");
+    }
+    let mut changed = writing();
+    changed.orphan_age_min *= 2;
+    let requests = CountingStore::new(store.clone());
+    let changing = Client::builder(Arc::new(requests.clone())).config(changed.clone()).change_limits();
+    changing.runtime(tokio::runtime::Handle::current()).open().await.unwrap();
+    assert_eq!((requests.counts().creates, requests.counts().operations()), (1, 3));
+    // Where they were changed, the newest is one request more.
+    let counts = Process::new(&store, changed).await.requests.counts();
+    assert_eq!((counts.lists, counts.gets, counts.operations()), (1, 2, 3));
+}
+
 /// What a process leaves behind after thousands of appends is opened like any other shard: the tail is bounded.
 #[tokio::test(start_paused = true)]
 async fn the_entries_behind_a_rollup_are_bounded() {

@@ -297,7 +297,7 @@ fn data_of_another_kind_or_history_is_refused_and_left_alone() {
     });
     let said = refusal(scratch.path(), &["--data", foreign.to_str().unwrap()]);
     assert!(said.contains("not this program's") && said.contains("--data"), "{said}");
-    assert_eq!(files_in(&foreign), 1);
+    assert_eq!(files_in(&foreign), 2, "the marker and the limits");
 
     // Another repository's history.
     let data = place.path().join("data");

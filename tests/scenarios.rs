@@ -200,10 +200,8 @@ impl Stage {
             }
             "lapse" => {
                 let before = self.state.clone();
-                let mut config = Config::default();
-                config.writer_retention = Duration::from_millis(RETENTION_MS);
-                let watched = Duration::from_millis(self.watched_ms);
-                let changes = self.sightings.look(&before, watched, self.now_ms, &config);
+                let (watched, retention) = [self.watched_ms, RETENTION_MS].map(Duration::from_millis).into();
+                let changes = self.sightings.look(&before, watched, self.now_ms, retention, &Config::default());
                 self.decide(
                     |_state, _now_ms| {
                         if changes.is_empty() { Decision::Reply(()) } else { Decision::Commit(changes, ()) }

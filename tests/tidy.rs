@@ -42,6 +42,7 @@ const LINES_MAX: usize = 600;
 const RESERVED: &[(&str, &[&str], &str)] = &[
     ("Uuid :: new_v4", &["ids.rs", "clock.rs"], "randomness is asked of a clock::Entropy"),
     ("SystemTime :: now", &["clock.rs"], "the wall time is asked of a clock::Clock"),
+    ("Instant :: now ( ) +", &[], "an instant that overflows is a panic: use clock::deadline_after"),
     ("println !", &[], "the library never prints: use tracing"),
     ("eprintln !", &[], "the library never prints: use tracing"),
     ("dbg !", &[], "the library never prints: use tracing"),
@@ -343,6 +344,7 @@ fn bad_files_are_named_with_line_and_rule() {
         ),
         ("read.rs", "\n/* \" */ fn f() { println!(\"\") }", "read.rs:2: `println!` here"),
         ("read.rs", "fn f() { let id = uuid::Uuid::new_v4(); }", "read.rs:1: `Uuid::new_v4` here"),
+        ("read.rs", "fn f() { let end = Instant::now() + limit; }", "read.rs:1: `Instant::now()+` here"),
         ("read.rs", "#[test]\n#[ignore = \"slow\"]\nfn f() {}", "read.rs:2: `#[ignore` here"),
     ];
     for (name, text, expected) in bad {

@@ -84,6 +84,6 @@ impl Pauses {
     /// Waits. Cancelled, it has not counted.
     pub(crate) async fn pause(&mut self) {
         tokio::time::sleep(self.next).await;
-        self.next = (self.next * 2).min(self.longest);
+        self.next = self.next.saturating_mul(2).min(self.longest);
     }
 }

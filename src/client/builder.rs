@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::config::Config;
 use crate::error::Error;
-use crate::machine::{Context, Life, Spare};
+use crate::machine::{Agreed, Agreement, Context, Life, Spare};
 use crate::store::{Consensus, Files, HedgingStore, ObjectCache, ObjectLog, qualify};
 
 use super::url::{self, LogPlace, Place};
@@ -24,6 +24,7 @@ pub struct ClientBuilder {
     consensus: Option<Arc<dyn Consensus>>,
     database: Option<String>,
     config: Config,
+    agreement: Agreement,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     runtime: Option<Handle>,
@@ -77,6 +78,7 @@ impl ClientBuilder {
             consensus: None,
             database: None,
             config: Config::default(),
+            agreement: Agreement::default(),
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
             runtime: None,
@@ -110,9 +112,40 @@ impl ClientBuilder {
         self
     }
 
-    /// With these limits.
+    /// With these limits. Those of them that are the store's ([`StoreLimits`](crate::StoreLimits)) must be what the store keeps, unless
+    /// one of the next three methods is called too; the first to open a store writes them there.
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
+        self
+    }
+
+    /// With the limits that the store keeps, whatever those of the configuration are ([`StoreLimits`](crate::StoreLimits)); with the
+    /// configuration's if it keeps none yet. [`Client::config`] says which they are.
+    pub fn adopt_limits(mut self) -> Self {
+        self.agreement = Agreement::Adopt;
+        self
+    }
+
+    /// Changes the limits that the store keeps to those of the configuration ([`StoreLimits`](crate::StoreLimits)), if they differ. Other
+    /// processes may be running; who opens the store from now on must have the new limits.
+    ///
+    /// * A larger `orphan_age_min` counts at once for all: every sweep asks the store first.
+    /// * A smaller `orphan_age_min` counts at once for the commits of this client, and of those that open later. Sweeps go
+    ///   on by the larger one, because a process that runs since before may still commit what is nearly half as old.
+    /// * A larger `writer_retention` counts as soon as the processes have ended that were running before.
+    /// * With a smaller `writer_retention` records are kept as long as before.
+    ///
+    /// To have smaller ones count for what is deleted, too: [`ClientBuilder::change_limits_alone`].
+    pub fn change_limits(mut self) -> Self {
+        self.agreement = Agreement::Change;
+        self
+    }
+
+    /// The same, where the caller vouches that no other process has the store open: what was in force before is forgotten.
+    ///
+    /// If one has it open all the same, and the limits are smaller than its own, what it commits may be deleted.
+    pub fn change_limits_alone(mut self) -> Self {
+        self.agreement = Agreement::ChangeAlone;
         self
     }
 
@@ -135,12 +168,14 @@ impl ClientBuilder {
         self
     }
 
-    /// Opens the client. No I/O, unless the store is named by a URL, the logs are in a database or
-    /// there is a cache on disk.
+    /// Opens the client, and agrees with the store on its limits: one listing and one get there, and a create the first
+    /// time.
     ///
     /// Errors as [`Client::open`] and [`ClientBuilder::database`] have them; `Unavailable` if no threads could be
-    /// started; `Invalid` for a cache directory that cannot be used.
+    /// started; `Invalid` for a cache directory that cannot be used, for a limit that cannot be, before anything is looked
+    /// at, and for limits that are not those that the store keeps; `Corrupt` if what it keeps cannot be read.
     pub async fn open(self) -> Result<Client, Error> {
+        self.config.check().map_err(Error::invalid)?;
         let (store, named_log, remote) = match self.store {
             Storage::Given(_) if !self.options.is_empty() => {
                 return Err(Error::invalid("options are for a bucket that is named by a URL"));
@@ -167,13 +202,14 @@ impl ClientBuilder {
             Some(delay) => Arc::new(HedgingStore::new(store, delay, self.config.hedge_budget)),
             None => store,
         };
-        let context = Arc::new(Context {
+        let mut context = Context {
             cache,
             fetches: Semaphore::new(self.config.fetches_max.clamp(1, Semaphore::MAX_PERMITS)),
             files: Files::default(),
             consensus,
             store,
             config: self.config,
+            agreed: Agreed::default(),
             clock: self.clock,
             entropy: self.entropy,
             runtime,
@@ -181,7 +217,14 @@ impl ClientBuilder {
             pulse,
             life: Life::default(),
             spare_rows: Spare::default(),
+        };
+        let (runtime, agreement) = (context.runtime.clone(), self.agreement);
+        let context = on(&runtime, async move {
+            context.agree(agreement).await?;
+            Ok(context)
         });
+        let context = Arc::new(context.await?);
+        context.config.check_relations().map_err(Error::invalid)?; // with the store's, if they were adopted
         let inflight = InflightPool::new(context.config.inflight_bytes_max);
         let (shards, runtimes) = (Mutex::new(HashMap::new()), Mutex::new(runtimes));
         let client = Client { shared: Arc::new(Shared { context, shards, runtimes, inflight }) };

@@ -8,7 +8,7 @@ use timely::progress::Antichain;
 use crate::codec::{Data, Diff, Time};
 use crate::error::Error;
 use crate::ids::{CriticalReaderId, LeasedReaderId, SeqNo, ShardId, WriterId};
-use crate::machine::Machine;
+use crate::machine::{Machine, check_purpose};
 use crate::maintain::Maintainer;
 use crate::read::{PartFetcher, ReadHandle, SinceHandle};
 use crate::state::transition::{self, FinalizeReply, open_critical, settle_codecs};
@@ -116,8 +116,10 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
     /// A writer. One read of the log, and none of that where this process knows the shard.
     ///
     /// `CodecMismatch` if the shard holds other types, `Finalized` if it was finalized, `Unavailable` if the log did
-    /// not answer. Cancelling leaves nothing.
+    /// not answer, `Invalid` for a purpose of more than [`PURPOSE_BYTES_MAX`](crate::config::PURPOSE_BYTES_MAX) bytes.
+    /// Cancelling leaves nothing.
     pub async fn open_writer(&self, purpose: &str) -> Result<WriteHandle<K, V, T, D>, Error> {
+        check_purpose(self.id, purpose)?;
         let local = self.local()?;
         let state = local.machine.refresh().await?;
         let codecs = self.codecs();

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -194,7 +195,8 @@ impl<T: Time> Machine<T> {
 impl<T: Time> Machine<T> {
     /// Who has lapsed in this state.
     pub(super) fn look(&self, sightings: &mut Sightings, state: &State<T>) -> Vec<Change<T>> {
-        sightings.look(state, self.begun.elapsed(), self.context.clock.wall_ms(), &self.context.config)
+        let retention = Duration::from_millis(self.context.writer_retention_ms());
+        sightings.look(state, self.begun.elapsed(), self.context.clock.wall_ms(), retention, &self.context.config)
     }
 }
 

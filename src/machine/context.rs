@@ -13,8 +13,8 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::store::{Consensus, Files, ObjectCache};
 
-use super::Spare;
 use super::carried::{Carried, Within};
+use super::{Agreed, Spare};
 
 /// Whatever keeps a client's threads running: each handle has one.
 pub type KeepAlive = Arc<dyn std::any::Any + Send + Sync>;
@@ -84,8 +84,10 @@ pub struct Context {
     pub consensus: Arc<dyn Consensus>,
     /// The shards' objects.
     pub store: Arc<dyn ObjectStore>,
-    /// The limits.
+    /// The limits: those of the store are what [`Context::agree`] found.
     pub config: Config,
+    /// What the store says its limits are.
+    pub agreed: Agreed,
     /// Wall time.
     pub clock: Arc<dyn Clock>,
     /// Fresh bits.

@@ -169,7 +169,7 @@ impl Context {
     }
 
     /// Asks until the store gives an answer that asking again would not change, or the deadline has passed.
-    async fn persist<R, F>(&self, mut request: impl FnMut() -> F) -> Result<R, Tried>
+    pub(super) async fn persist<R, F>(&self, mut request: impl FnMut() -> F) -> Result<R, Tried>
     where
         F: Future<Output = object_store::Result<R>>,
     {
@@ -198,7 +198,7 @@ pub enum OpenBlob {
     File(File),
 }
 
-enum Tried {
+pub(super) enum Tried {
     Failed(object_store::Error),
     NoAnswer,
 }
@@ -214,7 +214,7 @@ impl Tried {
 }
 
 /// Whether asking again would bring the same answer.
-fn is_final(error: &object_store::Error) -> bool {
+pub(super) fn is_final(error: &object_store::Error) -> bool {
     use object_store::Error::{
         InvalidPath, NotFound, NotImplemented, NotSupported, PermissionDenied, Unauthenticated, UnknownConfigurationKey,
     };

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::clock::deadline_after;
+
 use super::Context;
 
 /// The pauses of one operation that is tried until a deadline.
@@ -17,14 +19,12 @@ pub struct Retry<'a> {
 impl<'a> Retry<'a> {
     /// An operation that may be tried for `limit` from now on.
     pub fn within(context: &'a Context, limit: Duration) -> Self {
-        let far = Duration::from_secs(365 * 24 * 60 * 60);
-        let deadline = Instant::now() + limit.min(far);
-        Self { context, deadline, pause: context.config.retry_pause_min }
+        Self { context, deadline: deadline_after(limit), pause: context.config.retry_pause_min }
     }
 
     /// When the next request must have answered: after `limit`, or at the deadline if that is sooner.
     pub fn request_deadline(&self, limit: Duration) -> Instant {
-        self.deadline.min(Instant::now() + limit)
+        self.deadline.min(deadline_after(limit))
     }
 
     /// Whether the deadline has passed.
@@ -35,8 +35,8 @@ impl<'a> Retry<'a> {
     /// Waits before another try; `false` where the deadline leaves no time for one.
     pub async fn pause(&mut self) -> bool {
         let pause = self.pause.mul_f64(0.5 + 0.5 * self.context.entropy.fraction());
-        self.pause = (self.pause * 2).min(self.context.config.retry_pause_max);
-        if Instant::now() + pause >= self.deadline {
+        self.pause = self.pause.saturating_mul(2).min(self.context.config.retry_pause_max);
+        if deadline_after(pause) >= self.deadline {
             return false;
         }
         tokio::time::sleep(pause).await;

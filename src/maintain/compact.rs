@@ -9,6 +9,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::codec::{Data, Diff, Time};
+use crate::config::piece_bytes;
 use crate::error::Error;
 use crate::fetch::{MergeRuns, RunReader, Task};
 use crate::machine::{Context, Machine};
@@ -125,8 +126,10 @@ async fn merge_runs<K: Data, V: Data, T: Time, D: Diff>(
     let inline_bytes_max = if to_objects { 0 } else { context.config.inline_part_bytes_max };
     let inputs = fitting.merged.iter().flat_map(|(_, run)| run);
     let input_bytes = inputs.fold(0u64, |sum, part| sum.saturating_add(part.meta.encoded_bytes));
-    let part_bytes = usize::try_from(input_bytes).unwrap_or(usize::MAX).min(context.config.part_bytes_max);
-    let mut storing = Storing { machine, inline_bytes_max, part_bytes, under_way: None };
+    let input_bytes = usize::try_from(input_bytes).unwrap_or(usize::MAX);
+    let part_bytes_max = piece_bytes(context.config.part_bytes_max, input_bytes);
+    let part_bytes = input_bytes.min(part_bytes_max);
+    let mut storing = Storing { machine, inline_bytes_max, part_bytes, part_bytes_max, under_way: None };
     let merged = merge_into(&mut merge, &descs, floor.as_ref(), &mut storing, output).await;
     // Also after an error, so that it is known what to remove.
     let stored = storing.end(output).await;
@@ -143,7 +146,7 @@ async fn merge_into<K: Data, V: Data, T: Time, D: Diff>(
     let context = Arc::clone(storing.machine.context());
     let mut writer = new_writer(&context, storing.part_bytes)?;
     loop {
-        match merge_step(merge, &mut writer, descs, floor, context.config.part_bytes_max)? {
+        match merge_step(merge, &mut writer, descs, floor, storing.part_bytes_max)? {
             MergeStep::NeedChunk(input) => merge.supply(input).await?,
             MergeStep::Paused(()) => {
                 let full = std::mem::replace(&mut writer, new_writer(&context, storing.part_bytes)?);
@@ -199,6 +202,8 @@ struct Storing<'a, T: Time> {
     inline_bytes_max: usize,
     /// What a part takes at most, and all that comes in.
     part_bytes: usize,
+    /// When a part is full.
+    part_bytes_max: usize,
     /// The part under way, and whatever stores it.
     under_way: Option<(Part<T>, Task<Result<(), Error>>)>,
 }

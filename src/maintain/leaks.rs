@@ -1,10 +1,12 @@
 //! The leak sweep: deleting objects that no state ever referred to, left by a crash between an upload and its commit.
 //!
-//! Always: an object is deleted only if it is older than `Config::orphan_age_min` *in the shard's time as the log has it
-//! in a state that was read after the object was listed*, and that state does not know it. A commit refers to new
-//! objects only if they are at most half as old in the shard's time of its own entry, and that time does not run
-//! backwards along the log. So a commit before that state is known to it, and a commit behind it is refused: no process's
-//! wall clock is part of the argument. Where nobody commits, the sweep does, to have the shard's time written down.
+//! Always: an object is deleted only if it is older than `Config::orphan_age_min` *in the shard's time as the log had it
+//! before the sweep asked how large that limit is*, and the state that the log has come to after that does not know it.
+//! A commit refers to new objects only if they are at most half as old in the shard's time of its own entry, which does
+//! not run backwards along the log. So a commit before that state is known to it, and one behind it is refused. A process
+//! that runs by a larger limit, which the sweep has not heard of, opened later, and names what it makes by the shard's
+//! time or a later one: nothing of that is old. No process's wall clock is part of the argument. Where nobody commits,
+//! the sweep does, to have the shard's time written down.
 //!
 //! The state is the listed head's, so that a lost log entry is not taken for the end (what lies behind it is needed). For
 //! the same reason nothing is deleted while there is a rollup of a state that is not of this log: its newest entries are
@@ -19,7 +21,7 @@ use object_store::path::Path;
 use crate::codec::Time;
 use crate::error::Error;
 use crate::ids::{ROLLUP_KIND, blob_made_ms};
-use crate::machine::{Context, Machine};
+use crate::machine::Machine;
 use crate::state::transition::record_time;
 use crate::state::{State, is_stale};
 use crate::store::keys;
@@ -27,14 +29,19 @@ use crate::store::keys;
 /// Deletes what is lost, step by step, each of a bounded number of objects; how many.
 pub(super) async fn sweep<T: Time>(machine: &Arc<Machine<T>>) -> Result<usize, Error> {
     let step_max = machine.context().config.sweep_step_objects_max.max(1);
-    let mut seen = None;
+    let (mut seen, mut lost_before) = (None, None);
     let mut count = 0;
     loop {
         let found = suspects(machine, seen.as_ref(), step_max).await?;
-        let full = found.old.len() >= step_max;
         // Where the next step goes on: a name that is looked at once is not looked at again.
-        seen = found.old.last().map(|name| keys::blob(machine.shard(), name));
-        count += delete_lost(machine, found).await?;
+        let Some(last) = found.old.last() else { break };
+        seen = Some(keys::blob(machine.shard(), last));
+        let full = found.old.len() >= step_max;
+        let before_ms = match lost_before {
+            Some(before_ms) => before_ms,
+            None => *lost_before.insert(begin(machine, &found).await?),
+        };
+        count += delete_lost(machine, found.old, before_ms).await?;
         if !full {
             break;
         }
@@ -57,7 +64,7 @@ struct Suspects {
 /// What was listed behind `seen` and is not known, at most so many old ones.
 async fn suspects<T: Time>(machine: &Arc<Machine<T>>, seen: Option<&Path>, step_max: usize) -> Result<Suspects, Error> {
     let context = machine.context();
-    let (now_ms, age_ms) = (context.clock.wall_ms(), age_min_ms(context));
+    let (now_ms, age_ms) = (context.clock.wall_ms(), millis(context.config.orphan_age_min));
     let folder = keys::blob_folder(machine.shard());
     let mut listing = match seen {
         Some(seen) => context.store.list_with_offset(Some(&folder), seen),
@@ -86,22 +93,31 @@ async fn suspects<T: Time>(machine: &Arc<Machine<T>>, seen: Option<&Path>, step_
     Ok(found)
 }
 
-/// Deletes those that are old in the shard's time, too, and that the log, as it is now, does not know; how many.
-async fn delete_lost<T: Time>(machine: &Arc<Machine<T>>, found: Suspects) -> Result<usize, Error> {
-    let Suspects { old: mut lost, rollup } = found;
-    if lost.is_empty() {
-        return Ok(0);
-    }
-    let age_ms = age_min_ms(machine.context());
-    let youngest_ms = lost.iter().filter_map(|name| blob_made_ms(name)).max().unwrap_or(0);
-    let old_at_ms = youngest_ms.saturating_add(age_ms).saturating_add(1);
+/// Makes sure that the log is whole, has the shard's time written down, and asks the store for its limit: when an object
+/// must have been made to be taken for lost.
+async fn begin<T: Time>(machine: &Arc<Machine<T>>, found: &Suspects) -> Result<u64, Error> {
+    let context = machine.context();
     let mut state = machine.confirm().await?;
-    refuse_beside_a_foreign_rollup(machine, &state, rollup).await?;
-    if state.wall_ms < old_at_ms {
+    refuse_beside_a_foreign_rollup(machine, &state, found.rollup.as_deref()).await?;
+    let age_ms = millis(context.config.orphan_age_min);
+    if found.old.iter().any(|name| !is_stale(name, state.wall_ms, age_ms)) {
         machine.apply(|state, _now_ms| record_time(state)).await?;
         state = machine.state();
     }
-    lost.retain(|name| is_stale(name, state.wall_ms, age_ms));
+    context.lost_before_ms(state.wall_ms).await.map_err(|error| error.of_shard(machine.shard()))
+}
+
+/// Deletes those that were made before that and that the log, as it is now, does not know; how many.
+async fn delete_lost<T: Time>(
+    machine: &Arc<Machine<T>>,
+    mut lost: BTreeSet<String>,
+    before_ms: u64,
+) -> Result<usize, Error> {
+    lost.retain(|name| blob_made_ms(name).is_some_and(|made_ms| made_ms < before_ms));
+    if lost.is_empty() {
+        return Ok(0);
+    }
+    let state = machine.refresh().await?;
     for name in state.blobs() {
         lost.remove(name);
     }
@@ -115,12 +131,12 @@ async fn delete_lost<T: Time>(machine: &Arc<Machine<T>>, found: Suspects) -> Res
 async fn refuse_beside_a_foreign_rollup<T: Time>(
     machine: &Arc<Machine<T>>,
     state: &State<T>,
-    rollup: Option<String>,
+    rollup: Option<&str>,
 ) -> Result<(), Error> {
-    let Some(name) = rollup.filter(|name| !state.blobs().any(|known| known == name)) else {
+    let Some(name) = rollup.filter(|name| !state.blobs().any(|known| known == *name)) else {
         return Ok(());
     };
-    let Some(bytes) = machine.context().read_whole_blob(machine.shard(), &name).await? else {
+    let Some(bytes) = machine.context().read_whole_blob(machine.shard(), name).await? else {
         return Ok(()); // deleted meanwhile
     };
     // One that cannot be read was never in use, or was cut short by a crash.
@@ -145,6 +161,6 @@ async fn refuse_beside_a_foreign_rollup<T: Time>(
     .of_object(name))
 }
 
-fn age_min_ms(context: &Context) -> u64 {
-    u64::try_from(context.config.orphan_age_min.as_millis()).unwrap_or(u64::MAX)
+fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use crate::clock::deadline_after;
 use crate::codec::Time;
 use crate::error::Error;
 use crate::machine::{KeepAlive, Machine};
@@ -77,7 +78,7 @@ async fn watch<T: Time>(machine: &Arc<Machine<T>>) -> Result<(), Error> {
                 known = Some(seqno?);
             }
             () = tokio::time::sleep_until(round) => {
-                round = Instant::now() + config.heartbeat_interval;
+                round = deadline_after(config.heartbeat_interval);
                 if let Err(error) = make_round(machine, &mut leaks_next).await {
                     tracing::warn!(shard = %machine.shard(), %error, "upkeep failed, trying again in the next round");
                 }
@@ -98,7 +99,7 @@ async fn make_round<T: Time>(machine: &Arc<Machine<T>>, leaks_next: &mut Instant
     }
     if *leaks_next <= Instant::now() {
         while leaks::sweep(machine).await? > 0 {}
-        *leaks_next = Instant::now() + context.config.leak_sweep_interval;
+        *leaks_next = deadline_after(context.config.leak_sweep_interval);
     }
     Ok(())
 }

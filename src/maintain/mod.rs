@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use crate::clock::deadline_after;
 use crate::codec::{Data, Diff, Time};
 use crate::error::Error;
 use crate::machine::{Context, Machine, Retry};
@@ -84,7 +85,7 @@ async fn maintain<K: Data, V: Data, T: Time, D: Diff>(
         // Each sweep is a commit of its own: on a busy shard one takes along what several compactions left.
         let sweeps = waiting.is_some() || Instant::now() >= next_sweep;
         if sweeps {
-            next_sweep = Instant::now() + context.config.sweep_interval;
+            next_sweep = deadline_after(context.config.sweep_interval);
         }
         let mut retry = Retry::within(&context, std::time::Duration::MAX);
         let done = loop {
@@ -125,7 +126,7 @@ async fn upkeep<K: Data, V: Data, T: Time, D: Diff>(
             // The lost are rare and harmless: looking for them waits for a rollup, and then for a good while.
             if *leaks_next <= Instant::now() {
                 worked |= leaks::sweep(machine).await? > 0;
-                *leaks_next = Instant::now() + config.leak_sweep_interval;
+                *leaks_next = deadline_after(config.leak_sweep_interval);
             }
         }
         if sweeps && machine.state().sweep_due() {

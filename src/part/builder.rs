@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use crate::codec::{Builder, Data, Diff, Time};
+use crate::config::piece_bytes;
 use crate::error::Error;
 
 use super::meta::{EncodeOptions, EncodedPart};
@@ -141,10 +142,11 @@ impl<K: Data, V: Data, T: Time, D: Diff> SortedRows<K, V, T, D> {
     }
 
     /// Ranges of the rows that make parts of about `bytes_max` bytes or less, all about equally large: as many as are
-    /// wanted, unless those would be of less than `bytes_min` bytes.
+    /// wanted, unless those would be of less than `bytes_min` bytes. Of a tiny `bytes_max` no more than `PIECES_MAX`.
     pub fn cut(&self, bytes_max: usize, bytes_min: usize, wanted: usize) -> Vec<Range<usize>> {
         let total = self.bytes(&self.rows);
-        let parts = total.div_ceil(bytes_max.max(1)).max(wanted.min(total / bytes_min.max(1))).max(1);
+        let bytes_max = piece_bytes(bytes_max, total).max(1);
+        let parts = total.div_ceil(bytes_max).max(wanted.min(total / bytes_min.max(1))).max(1);
         let part_bytes = total.div_ceil(parts);
         let mut ranges = Vec::with_capacity(parts);
         let (mut start, mut bytes) = (0, 0);

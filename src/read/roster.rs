@@ -10,9 +10,10 @@ use timely::progress::Antichain;
 use tokio::time::Instant;
 
 use crate::codec::Time;
+use crate::config::PAUSE_MIN;
 use crate::error::Error;
 use crate::ids::LeasedReaderId;
-use crate::machine::{Context, Machine, lock};
+use crate::machine::{Context, Machine, check_purpose, lock};
 use crate::state::CodecNames;
 use crate::state::transition::{Registration, Renewal, RenewalReply, register, renew};
 
@@ -46,6 +47,7 @@ impl<T: Time> Roster<T> {
         purpose: String,
         as_of: Option<Antichain<T>>,
     ) -> Result<(Arc<Ledger<T>>, Antichain<T>), Error> {
+        check_purpose(self.machine.shard(), &purpose)?;
         let context = Arc::clone(self.machine.context());
         let roster = Arc::clone(self);
         let id = LeasedReaderId::from_u128(context.entropy.bits());
@@ -125,7 +127,7 @@ async fn beat<T: Time>(roster: Weak<Roster<T>>, context: Weak<Context>) {
         };
         let longest = context.config.heartbeat_interval.min(context.config.reader_lease / BEATS_PER_LEASE) / hurry;
         // Jittered, so that the processes of a fleet that restarted together do not beat together.
-        let interval = longest.mul_f64(0.5 + 0.5 * context.entropy.fraction());
+        let interval = longest.mul_f64(0.5 + 0.5 * context.entropy.fraction()).max(PAUSE_MIN);
         drop(context);
         tokio::time::sleep(interval).await;
         let Some(roster) = roster.upgrade() else {

@@ -60,8 +60,15 @@ impl Sightings {
     }
 
     /// Looks at the holders of `state`, as it was read from the log, at `now` of the monotonic clock and `wall_ms` of the
-    /// wall clock: the removal of those that have lapsed. O(holders).
-    pub fn look<T: Time>(&mut self, state: &State<T>, now: Duration, wall_ms: u64, config: &Config) -> Vec<Change<T>> {
+    /// wall clock: the removal of those that have lapsed, writers' records after `retention`. O(holders).
+    pub fn look<T: Time>(
+        &mut self,
+        state: &State<T>,
+        now: Duration,
+        wall_ms: u64,
+        retention: Duration,
+        config: &Config,
+    ) -> Vec<Change<T>> {
         let mut changes = Vec::new();
         let agreed_ms = state.wall_ms.min(wall_ms);
         let past = |last_ms: u64, age: Duration, at_ms: u64| last_ms.saturating_add(millis(age)) < at_ms;
@@ -80,9 +87,9 @@ impl Sightings {
             let mark = record.tokens.last().map_or(0, |token| token.as_u128());
             let sighting = Sighting::again(self.writers.get(id).copied(), mark, now);
             writers.insert(*id, sighting);
-            let forgotten = past(record.last_ms, config.lapse_age.max(config.writer_retention), agreed_ms)
-                || many && past(record.last_ms, config.writer_retention, state.wall_ms);
-            if sighting.lasted(now) > config.writer_retention || forgotten {
+            let forgotten = past(record.last_ms, config.lapse_age.max(retention), agreed_ms)
+                || many && past(record.last_ms, retention, state.wall_ms);
+            if sighting.lasted(now) > retention || forgotten {
                 changes.push(Change::WriterRemoved(*id));
             }
         }

@@ -37,6 +37,17 @@ pub fn blob(shard: ShardId, name: &str) -> Path {
     blob_folder(shard).join(name)
 }
 
+/// The folder of the limits that all processes on the store have alike, one object for each version of them: the largest
+/// number counts.
+pub fn limits_folder() -> Path {
+    Path::from("limits")
+}
+
+/// A version of the store's limits.
+pub fn limits(version: u64) -> Path {
+    limits_folder().join(padded(SeqNo(version)))
+}
+
 /// The folder of the store's qualification, which concerns no shard.
 pub fn qualification_folder() -> Path {
     Path::from("qualification")
@@ -53,7 +64,7 @@ pub fn qualification_attempt(attempt: Token) -> Path {
     qualification_folder().join(attempt.to_string())
 }
 
-/// The position that a log entry's or boundary's file name stands for.
+/// The position that a log entry's or boundary's file name stands for, or the version of limits.
 pub fn parse_seqno(name: &str) -> Option<SeqNo> {
     let digits = name.len() == DIGITS && name.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| name.parse().ok().map(SeqNo)).flatten()

@@ -17,6 +17,7 @@ pub mod faulty_store;
 pub mod files;
 pub mod hedging_store;
 pub mod keys;
+pub mod limits;
 pub mod object_log;
 #[cfg(feature = "postgres")]
 pub mod postgres;
@@ -34,6 +35,7 @@ pub use faulty_log::FaultyLog;
 pub use faulty_store::FaultyStore;
 pub use files::Files;
 pub use hedging_store::HedgingStore;
+pub use limits::KeptLimits;
 pub use object_log::ObjectLog;
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresLog;

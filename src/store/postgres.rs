@@ -68,6 +68,32 @@ pub struct PostgresOptions {
     pub statement_timeout: Duration,
 }
 
+/// The longest timeout: PostgreSQL counts them in milliseconds, with 31 bits.
+pub const POSTGRES_TIMEOUT_MAX: Duration = Duration::from_millis(i32::MAX as u64);
+
+/// The most connections that a server takes.
+pub const POSTGRES_CONNECTIONS_MAX: usize = 262_143;
+
+impl PostgresOptions {
+    /// Says which option cannot be, and what it may be.
+    fn check(&self) -> Result<(), Error> {
+        let Self { connections_max, connect_timeout, statement_timeout } = *self;
+        if !(1..=POSTGRES_CONNECTIONS_MAX).contains(&connections_max) {
+            let message =
+                format!("connections_max is {connections_max}; it must be from 1 to {POSTGRES_CONNECTIONS_MAX}");
+            return Err(Error::invalid(message));
+        }
+        for (name, timeout) in [("connect_timeout", connect_timeout), ("statement_timeout", statement_timeout)] {
+            let least = Duration::from_millis(1);
+            if !(least..=POSTGRES_TIMEOUT_MAX).contains(&timeout) {
+                let message = format!("{name} is {timeout:?}; it must be from {least:?} to {POSTGRES_TIMEOUT_MAX:?}");
+                return Err(Error::invalid(message));
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Default for PostgresOptions {
     fn default() -> Self {
         Self { connections_max: 8, connect_timeout: Duration::from_secs(5), statement_timeout: Duration::from_secs(10) }
@@ -101,8 +127,9 @@ impl PostgresLog {
     /// # Errors
     /// `Invalid` for a malformed connection string, wrong credentials, a missing database or rights, a certificate that
     /// is not to be trusted, a server without the encryption asked for, and tables of a later version; `Unavailable`
-    /// for a server that does not answer. No error holds the connection string.
+    /// for a server that does not answer. No error holds the connection string. `Invalid` for options that cannot be.
     pub async fn open_with(url: &str, options: PostgresOptions) -> Result<Self, Error> {
+        options.check()?;
         let (url, asked) = tls::split(url);
         let config = sessions::configure(&url, &options)?;
         let connector = tokio::task::spawn_blocking(move || tls::connector(&asked)).await;

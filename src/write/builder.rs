@@ -12,7 +12,7 @@ use timely::progress::Antichain;
 use tokio::task::JoinHandle;
 
 use crate::codec::{Data, Diff, Time};
-use crate::config::Config;
+use crate::config::{Config, piece_bytes};
 use crate::error::Error;
 use crate::ids::ShardId;
 use crate::machine::{Context, KeepAlive, Machine, unfinished};
@@ -40,6 +40,8 @@ pub struct BatchBuilder<K: Data, V: Data, T: Time, D: Diff> {
     /// The least upper that the rows so far allow: their times, to be checked against the real one at the end.
     latest: Vec<T>,
     rows: PartBuilder<K, V, T, D>,
+    /// The bytes of the runs before these rows.
+    sealed_bytes: usize,
     /// The run on its way to storage.
     upload: Option<JoinHandle<Result<Run<T>, Error>>>,
     done: Vec<Run<T>>,
@@ -51,7 +53,19 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
         let (latest, rows) = (Vec::new(), PartBuilder::new());
         let (context, shard) = (Arc::clone(machine.context()), machine.shard());
         let _client = context.keep_alive();
-        Self { machine, context, shard, codecs, lower, latest, rows, upload: None, done: Vec::new(), _client }
+        Self {
+            machine,
+            context,
+            shard,
+            codecs,
+            lower,
+            latest,
+            rows,
+            sealed_bytes: 0,
+            upload: None,
+            done: Vec::new(),
+            _client,
+        }
     }
 
     /// Adds a row. A zero diff is left out.
@@ -95,7 +109,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
         self.rows.push(key.as_ref(), value.as_ref(), time, diff).map_err(|error| error.of_shard(self.shard))?;
         self.note_time(time);
         debug_assert!(self.rows.bytes() >= before);
-        Ok(self.rows.bytes() >= self.context.config.run_bytes_max)
+        Ok(self.rows.bytes() >= piece_bytes(self.context.config.run_bytes_max, self.sealed_bytes))
     }
 
     /// Hands the rows collected so far over to be sorted, encoded and uploaded, once the run before is.
@@ -117,6 +131,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
     }
 
     fn begin_upload(&mut self) {
+        self.sealed_bytes = self.sealed_bytes.saturating_add(self.rows.bytes());
         let rows = std::mem::take(&mut self.rows);
         let machine = Arc::clone(&self.machine);
         // What this thread allocates for the task is small: asked for 1 KiB or more, glibc first puts together all small

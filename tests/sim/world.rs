@@ -151,14 +151,19 @@ impl<T: SimTime> World<T> {
             Some(table) => Arc::new(SimLog::new(Arc::clone(table), self.judge.clone(), way)),
             None => Arc::new(ObjectLog::new(Arc::clone(&store))),
         };
-        let clock = SkewedClock { begun: self.begun, ahead_ms };
-        let entropy = SimEntropy(Mutex::new(Random::new(random.word())));
+        let clock = Arc::new(SkewedClock { begun: self.begun, ahead_ms });
+        let entropy = Arc::new(SimEntropy(Mutex::new(Random::new(random.word()))));
         let mut config = self.config.clone();
         config.maintain = maintain;
-        let builder = Client::builder(store).consensus(log).config(config);
-        let builder = builder.clock(Arc::new(clock)).entropy(Arc::new(entropy));
-        let client = builder.runtime(tokio::runtime::Handle::current()).open().await.unwrap();
-        client.shard(ShardId::from_u128(SHARD))
+        loop {
+            let builder = Client::builder(Arc::clone(&store)).consensus(Arc::clone(&log)).config(config.clone());
+            let builder = builder.clock(clock.clone()).entropy(entropy.clone());
+            match builder.runtime(tokio::runtime::Handle::current()).open().await {
+                Ok(client) => return client.shard(ShardId::from_u128(SHARD)),
+                // It asks the store for its limits. Whoever starts a process starts it again.
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}"),
+            }
+        }
     }
 
     /// A process without faults, whose clock is right for as long as others do something.

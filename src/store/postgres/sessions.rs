@@ -73,13 +73,13 @@ impl Sessions {
             .runtime(Runtime::Tokio1)
             .timeouts(Timeouts {
                 wait: Some(options.statement_timeout),
-                create: Some(options.connect_timeout + NETWORK_ALLOWANCE),
+                create: Some(options.connect_timeout.saturating_add(NETWORK_ALLOWANCE)),
                 recycle: Some(NETWORK_ALLOWANCE),
             })
             .post_create(set_up)
             .build()
             .map_err(|error| Error::invalid("the pool of PostgreSQL connections cannot be set up").because(error))?;
-        Ok(Self { pool, deadline: options.statement_timeout + NETWORK_ALLOWANCE })
+        Ok(Self { pool, deadline: options.statement_timeout.saturating_add(NETWORK_ALLOWANCE) })
     }
 
     /// Runs one statement, a transaction of its own: one round trip, on a connection that has run it before.

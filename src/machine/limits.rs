@@ -1,0 +1,169 @@
+//! Agreeing with the store on the limits that all processes on it have alike, and asking it for them again.
+//!
+//! Always: a client whose limits the store does not keep is not opened. What is deleted because it is old is deleted by the
+//! largest limit that any process may still run with, which the store remembers; so it does no harm that a process knows of
+//! a change only when it asks.
+
+use std::sync::Mutex;
+
+use tokio::time::timeout_at;
+
+use crate::config::StoreLimits;
+use crate::error::Error;
+use crate::store::{KeptLimits, keys, limits};
+
+use super::objects::{Tried, is_final};
+use super::{Context, Retry, lock};
+
+/// What a client does whose limits are not the store's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Agreement {
+    /// It is refused.
+    #[default]
+    Refuse,
+    /// It takes the store's.
+    Adopt,
+    /// It changes the store's, where others may be running with those.
+    Change,
+    /// It changes the store's, where nobody is running.
+    ChangeAlone,
+}
+
+/// The store's limits, as far as this process has heard of them.
+#[derive(Debug, Default)]
+pub struct Agreed(Mutex<Option<KeptLimits>>);
+
+impl Agreed {
+    fn known(&self) -> Option<KeptLimits> {
+        *lock(&self.0)
+    }
+
+    /// Remembers what stands in the store; what is to be kept, of this and of what was known before.
+    fn heard(&self, found: KeptLimits) -> StoreLimits {
+        let mut known = lock(&self.0);
+        let kept = known.map_or(found.kept, |known| known.kept.max(found.kept));
+        *known = Some(KeptLimits { kept, ..found });
+        kept
+    }
+}
+
+impl Context {
+    /// Agrees with the store on its limits: the first process writes its own there, all others compare. The limits of the
+    /// configuration are the store's from then on. Once, when the client opens.
+    ///
+    /// One listing and one get, at once; one create where something is written. `Invalid` if they differ and that is not
+    /// to be mended, or a newer version of the library wrote them; `Corrupt` if they cannot be read; `Unavailable` if the
+    /// store does not answer within `Config::store_deadline`. Cancelling leaves them written, or not.
+    pub async fn agree(&mut self, agreement: Agreement) -> Result<(), Error> {
+        let agreed = self.agreed_limits(agreement).await?;
+        self.agreed.heard(agreed);
+        self.config.set_store_limits(agreed.current);
+        Ok(())
+    }
+
+    async fn agreed_limits(&self, agreement: Agreement) -> Result<KeptLimits, Error> {
+        let wanted = self.config.store_limits();
+        let limit = self.config.store_deadline;
+        let mut retry = Retry::within(self, limit);
+        loop {
+            let next = match self.newest_limits().await? {
+                None => KeptLimits::first(wanted),
+                Some(standing) => match settle(standing, wanted, agreement)? {
+                    Settled::Stands => return Ok(standing),
+                    Settled::Write(next) => next,
+                },
+            };
+            let failed = match timeout_at(retry.request_deadline(limit), limits::create(&*self.store, &next)).await {
+                Ok(Ok(())) => return Ok(next),
+                Ok(Err(error)) if is_final(&error) => {
+                    return Err(unanswered("could not be written", next.version, error));
+                }
+                Ok(Err(error)) => Some(error),
+                Err(_elapsed) => None,
+            };
+            // Somebody else was first, or our own answer was lost: what stands there says.
+            if !retry.pause().await {
+                let error = Error::unavailable("the limits of the store could not be written");
+                let error = error.of_object(keys::limits(next.version).to_string());
+                return Err(failed.map_or(error, |cause| unanswered("could not be written", next.version, cause)));
+            }
+        }
+    }
+
+    /// What stands in the store now.
+    async fn newest_limits(&self) -> Result<Option<KeptLimits>, Error> {
+        let known = self.agreed.known();
+        match self.persist(|| limits::newest(&*self.store, known)).await {
+            Ok(found) => found,
+            Err(Tried::Failed(cause)) => {
+                Err(unanswered("could not be read", known.map_or(1, |known| known.version), cause))
+            }
+            Err(Tried::NoAnswer) => {
+                let error = Error::unavailable("the limits of the store could not be read");
+                Err(error.of_object(keys::limits_folder().to_string()))
+            }
+        }
+    }
+
+    /// When an object must have been made, in milliseconds of a shard's time, to be taken for lost at the time `now_ms`, if
+    /// no state knows it. The store is asked, with one listing, for the largest `orphan_age_min` that any process may run
+    /// with. Errors as in [`Context::agree`].
+    ///
+    /// `now_ms` is the shard's time in a state that was read before this call, and that is what makes it safe to raise the
+    /// limit while others sweep: a process that this call does not hear of opened after that, and names what it makes by
+    /// the shard's time or later, so nothing of it is old by `now_ms`, however long the sweep takes from here on. (What it
+    /// takes over from a process that opened before must not be older than the limit was then.) To lower it is safe
+    /// because the store remembers the larger one.
+    pub async fn lost_before_ms(&self, now_ms: u64) -> Result<u64, Error> {
+        let missing = || Error::missing().of_object(keys::limits_folder().to_string());
+        let kept = self.agreed.heard(self.newest_limits().await?.ok_or_else(missing)?);
+        Ok(now_ms.saturating_sub(millis(kept.orphan_age_min)))
+    }
+
+    /// How old the record of a writer must be to be dropped, in milliseconds: the largest `writer_retention` that any process
+    /// may run with, as far as this one has heard.
+    pub fn writer_retention_ms(&self) -> u64 {
+        let kept = self.agreed.known().map_or(self.config.store_limits(), |known| known.kept);
+        millis(kept.writer_retention)
+    }
+}
+
+fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What is done with limits that were found.
+enum Settled {
+    /// They count.
+    Stands,
+    /// These count as soon as they are written.
+    Write(KeptLimits),
+}
+
+fn settle(standing: KeptLimits, wanted: StoreLimits, agreement: Agreement) -> Result<Settled, Error> {
+    let differences = standing.current.differences(&wanted);
+    match agreement {
+        Agreement::Adopt => Ok(Settled::Stands),
+        Agreement::ChangeAlone if standing.current != wanted || standing.kept != wanted => {
+            Ok(Settled::Write(standing.changed(wanted, true)))
+        }
+        _ if differences.is_empty() => Ok(Settled::Stands),
+        Agreement::Change | Agreement::ChangeAlone => Ok(Settled::Write(standing.changed(wanted, false))),
+        Agreement::Refuse => {
+            let each = differences.iter().map(|(name, store, client)| {
+                format!("{name} is {store:?} in this store, and {client:?} in the configuration")
+            });
+            let each = each.collect::<Vec<_>>().join("; ");
+            let message = format!(
+                "{each}: all processes on a store must have these alike. Open it with ClientBuilder::adopt_limits to take \
+                 the store's, or with ClientBuilder::change_limits to change them"
+            );
+            Err(Error::invalid(message).of_object(keys::limits(standing.version).to_string()))
+        }
+    }
+}
+
+fn unanswered(what: &str, version: u64, cause: object_store::Error) -> Error {
+    let error = Error::unavailable(format!("the limits of the store {what}"));
+    error.of_object(keys::limits(version).to_string()).because(cause)
+}

@@ -1,0 +1,104 @@
+//! What a limit may be works: rows go in and come out, and upkeep ends.
+
+use std::time::Duration;
+
+use timely_persist::{Appended, Client, Config, ErrorKind, ListenEvent, Shard, ShardId};
+
+use crate::ranges;
+use crate::stage::at;
+
+/// Many times what any of it takes on a busy machine: what takes longer hangs.
+const HANGS: Duration = Duration::from_secs(120);
+
+/// Enough that a part, a run, or an upload for each would be seen.
+const ROWS: u64 = 2_000;
+
+/// Mixtures that are tried.
+const MIXES: usize = 8;
+
+/// Appends a large batch and some small ones, lets upkeep end, and reads all of it in three ways.
+async fn works(config: Config, directory: bool) {
+    let folder = tempfile::tempdir().unwrap();
+    let place = if directory { format!("file://{}", folder.path().display()) } else { "memory:".to_owned() };
+    let client = Client::at(place).config(config).open().await.unwrap();
+    let shard: Shard<u64, u64, u64, i64> = client.shard(ShardId::from_u128(1));
+    let mut writer = shard.open_writer("extremes").await.unwrap();
+    let rows = (0..ROWS).map(|row| ((row, row), 0, 1));
+    assert_eq!(writer.compare_and_append(rows, at(0), at(1)).await.unwrap(), Appended::Committed);
+    for time in 1..20 {
+        let few = (0..3).map(|row| ((row, ROWS + time), time, 1));
+        assert_eq!(writer.compare_and_append(few, at(time), at(time + 1)).await.unwrap(), Appended::Committed);
+    }
+    let count = ROWS + 19 * 3;
+    shard.settle().await.unwrap();
+    let mut reader = shard.open_reader("extremes").await.unwrap();
+    assert_eq!(reader.snapshot_and_fetch(at(19)).await.unwrap().len() as u64, count);
+    let mut listen = shard.open_reader("extremes").await.unwrap().subscribe(at(0)).await.unwrap();
+    let mut heard = 0;
+    while listen.frontier() != &at(20) {
+        for event in listen.next().await.unwrap() {
+            if let ListenEvent::Updates(parts) = event {
+                for part in parts {
+                    heard += listen.fetcher().fetch(&part).await.unwrap().rows().count() as u64;
+                }
+            }
+        }
+    }
+    assert_eq!(heard, count);
+    drop(listen);
+    reader.downgrade_since(&at(19)).await.unwrap();
+    let few = [((0, ROWS + 20), 20, 1)];
+    assert_eq!(writer.compare_and_append(few, at(20), at(21)).await.unwrap(), Appended::Committed);
+    shard.settle().await.unwrap();
+    assert_eq!(reader.snapshot_and_fetch(at(20)).await.unwrap().len() as u64, count + 1);
+    drop((reader, writer, shard));
+    client.shutdown().await.unwrap();
+}
+
+fn in_time(what: &str, config: Config, directory: bool) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let done = runtime.block_on(async { tokio::time::timeout(HANGS, works(config, directory)).await });
+    assert!(done.is_ok(), "{what}: it hangs");
+}
+
+#[test]
+fn both_ends_of_every_range_work() {
+    for limit in ranges::all() {
+        assert!(!limit.allowed.is_empty(), "{}", limit.name);
+        for (what, set) in limit.allowed {
+            let mut config = Config::default();
+            set(&mut config);
+            in_time(&what, config, what.starts_with("part_bytes") || what.starts_with("run_bytes"));
+        }
+    }
+}
+
+/// Some of the ends at once. What does not go together is refused, and drawn again.
+#[test]
+fn any_mix_of_the_ends_works() {
+    let limits = ranges::all();
+    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut draw = |below: usize| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) as usize % below
+    };
+    let mut mixes = 0;
+    while mixes < MIXES {
+        let (mut config, mut mix) = (Config::default(), Vec::new());
+        for limit in &limits {
+            if draw(2) == 0 {
+                let (what, set) = &limit.allowed[draw(limit.allowed.len())];
+                set(&mut config);
+                mix.push(what.as_str());
+            }
+        }
+        let opened = futures::executor::block_on(Client::at("memory:").config(config.clone()).open());
+        match opened {
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Invalid, "{mix:?}: {error}"),
+            Ok(_) => {
+                in_time(&mix.join(", "), config, false);
+                mixes += 1;
+            }
+        }
+    }
+}
