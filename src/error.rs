@@ -26,6 +26,9 @@ struct Details {
 
 const MISSING: &str = "the object is missing";
 
+/// What is said where no time is left to read at.
+const UNREADABLE: &str = "; no time can be read any more: its since is empty, so its whole history was given up";
+
 /// What the caller should do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -66,11 +69,20 @@ pub struct EncodedFrontier {
 impl EncodedFrontier {
     /// Encodes a frontier.
     pub fn new<T: Codec64 + fmt::Debug>(frontier: &Antichain<T>) -> Self {
+        let text = match frontier.elements() {
+            [time] => format!("{time:?}"),
+            times => format!("{times:?}"),
+        };
         Self {
             codec: Cow::Borrowed(T::NAME),
             words: frontier.elements().iter().map(Codec64::encode).collect(),
-            text: format!("{:?}", frontier.elements()),
+            text,
         }
+    }
+
+    /// Whether it is the empty one, which is beyond every time.
+    pub fn is_empty(&self) -> bool {
+        self.words.is_empty()
     }
 
     /// The frontier, if its times are of type `T`; `None` if they are of another.
@@ -171,8 +183,12 @@ impl fmt::Display for Error {
         f.write_str(&self.0.message)?;
         match &self.0.kind {
             ErrorKind::Invalid => Ok(()),
+            ErrorKind::Since { earliest } if earliest.is_empty() => f.write_str(UNREADABLE),
             ErrorKind::Since { earliest } => write!(f, "; the earliest readable as_of is {earliest}"),
             ErrorKind::Unavailable => f.write_str("; storage did not answer, try again later"),
+            ErrorKind::LeaseExpired { earliest } if earliest.is_empty() => {
+                write!(f, "; the lease has expired{UNREADABLE}")
+            }
             ErrorKind::LeaseExpired { earliest } => {
                 write!(f, "; the lease has expired, open a reader again (earliest as_of {earliest})")
             }
@@ -199,5 +215,25 @@ impl fmt::Debug for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.0.source.as_deref().map(|source| source as &(dyn std::error::Error + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_still_be_read_is_said_in_words() {
+        let said = |earliest: Vec<u64>| {
+            let earliest = EncodedFrontier::new(&Antichain::from(earliest));
+            let kinds = [ErrorKind::Since { earliest: earliest.clone() }, ErrorKind::LeaseExpired { earliest }];
+            kinds.map(|kind| Error::new(kind, "gone").to_string())
+        };
+        let [since, lease] = said(vec![7]);
+        assert_eq!(since, "gone; the earliest readable as_of is 7");
+        assert_eq!(lease, "gone; the lease has expired, open a reader again (earliest as_of 7)");
+        for nothing in said(vec![]) {
+            assert!(nothing.contains("no time can be read any more") && !nothing.contains("[]"), "{nothing}");
+        }
     }
 }

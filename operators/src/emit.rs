@@ -3,10 +3,15 @@
 //! Always: one call looks at no more rows than its fuel pays for, so an operator gives way to the others of its worker;
 //! the rows of a part are looked at once each, in order.
 
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::operators::CapabilitySet;
 use timely::dataflow::operators::generic::OutputBuilderSession;
 use timely_persist::{Codec, Data, Diff, FetchedPart, Time};
+
+use crate::foreign::{Code, Panicked};
 
 /// The fuel of one activation: rows that are looked at, where each is at most [`ROW_BYTES`] large; a larger one takes more,
 /// and so does sending. Looking at that many takes 0.1 ms.
@@ -30,6 +35,9 @@ pub(crate) trait Rows<K: Data, V: Data, T: Time, D: Diff>: 'static {
     /// Whether it tells rows that matter from others, so that a filter of parts can be checked against it.
     fn judges(&self) -> bool;
 
+    /// Whose code runs now: asked when it has panicked.
+    fn running(&self) -> Code;
+
     /// Adds what the row leads to, perhaps nothing.
     fn row<'a>(&mut self, key: K::Ref<'a>, value: V::Ref<'a>, time: T, diff: D, out: &mut Vec<Self::Out>);
 }
@@ -44,6 +52,10 @@ impl<K: Data, V: Data, T: Time, D: Diff> Rows<K, V, T, D> for Owned {
         false
     }
 
+    fn running(&self) -> Code {
+        Code::Types
+    }
+
     #[inline]
     fn row<'a>(&mut self, key: K::Ref<'a>, value: V::Ref<'a>, time: T, diff: D, out: &mut Vec<Self::Out>) {
         out.push(((<K as Codec>::from_ref(key), <V as Codec>::from_ref(value)), time, diff));
@@ -51,7 +63,16 @@ impl<K: Data, V: Data, T: Time, D: Diff> Rows<K, V, T, D> for Owned {
 }
 
 /// What a closure makes of it.
-pub(crate) struct Mapped<F>(pub(crate) F);
+pub(crate) struct Mapped<F> {
+    logic: F,
+    runs: bool,
+}
+
+impl<F> Mapped<F> {
+    pub(crate) fn by(logic: F) -> Self {
+        Self { logic, runs: false }
+    }
+}
 
 impl<K: Data, V: Data, T: Time, D: Diff, F, I> Rows<K, V, T, D> for Mapped<F>
 where
@@ -65,9 +86,15 @@ where
         true
     }
 
+    fn running(&self) -> Code {
+        if self.runs { Code::Map } else { Code::Types }
+    }
+
     #[inline]
     fn row<'a>(&mut self, key: K::Ref<'a>, value: V::Ref<'a>, time: T, diff: D, out: &mut Vec<Self::Out>) {
-        out.extend((self.0)(key, value, time, diff));
+        self.runs = true;
+        out.extend((self.logic)(key, value, time, diff));
+        self.runs = false;
     }
 }
 
@@ -76,8 +103,16 @@ pub(crate) type Keep<K, V> = Box<dyn for<'a> FnMut(<K as Codec>::Ref<'a>, <V as 
 
 /// The same, of rows that matter.
 pub(crate) struct Kept<K: Data, V: Data, R> {
-    pub(crate) keep: Option<Keep<K, V>>,
-    pub(crate) rows: R,
+    keep: Option<Keep<K, V>>,
+    keep_runs: bool,
+    rows: R,
+}
+
+impl<K: Data, V: Data, R> Kept<K, V, R> {
+    /// All of them, if there is nobody to say.
+    pub(crate) fn by(keep: Option<Keep<K, V>>, rows: R) -> Self {
+        Self { keep, keep_runs: false, rows }
+    }
 }
 
 impl<K: Data, V: Data, T: Time, D: Diff, R: Rows<K, V, T, D>> Rows<K, V, T, D> for Kept<K, V, R> {
@@ -87,11 +122,21 @@ impl<K: Data, V: Data, T: Time, D: Diff, R: Rows<K, V, T, D>> Rows<K, V, T, D> f
         self.keep.is_some() || self.rows.judges()
     }
 
+    fn running(&self) -> Code {
+        if self.keep_runs { Code::FilterRows } else { self.rows.running() }
+    }
+
     #[inline]
     fn row<'a>(&mut self, key: K::Ref<'a>, value: V::Ref<'a>, time: T, diff: D, out: &mut Vec<Self::Out>) {
-        if self.keep.as_mut().is_none_or(|keep| keep(key, value)) {
-            self.rows.row(key, value, time, diff, out);
+        if let Some(keep) = &mut self.keep {
+            self.keep_runs = true;
+            let kept = keep(key, value);
+            self.keep_runs = false;
+            if !kept {
+                return;
+            }
         }
+        self.rows.row(key, value, time, diff, out);
     }
 }
 
@@ -151,7 +196,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> Emission<K, V, T, D> {
         self.chunk >= self.part.chunks()
     }
 
-    /// Emits rows until all were looked at or the fuel is used up.
+    /// Emits rows until all were looked at or the fuel is used up. After a panic of the caller's code nothing more may be
+    /// asked of it; of the rows before it, some were emitted.
     pub(crate) fn emit<R: Rows<K, V, T, D>>(
         &mut self,
         rows: &mut R,
@@ -159,24 +205,34 @@ impl<K: Data, V: Data, T: Time, D: Diff> Emission<K, V, T, D> {
         data: &mut DataSession<'_, T, R::Out>,
         containers: &mut Containers<R::Out>,
         fuel: &mut usize,
-    ) {
+    ) -> Result<(), Panicked> {
         let mut session = data.session(rights);
         let mut out: Vec<R::Out> = Vec::new();
         while !self.is_done() && *fuel > 0 {
             let rows_left = self.part.chunk_rows(self.chunk).saturating_sub(self.row);
             let looked = rows_left.min(fuel.div_ceil(self.row_fuel)).min(CONTAINER_ROWS);
             let sent_before = containers.sent;
-            self.part.for_each_ref(self.chunk, self.row..self.row + looked, |key, value, time, diff| {
-                if out.capacity() == 0 {
-                    out = containers.take();
-                }
-                rows.row(key, value, time, diff, &mut out);
-                if out.len() >= CONTAINER_ROWS {
-                    session.give_container(&mut out);
-                    out.clear();
-                    containers.sent += 1;
-                }
+            let sends = Cell::new(false);
+            let look = AssertUnwindSafe(|| {
+                self.part.for_each_ref(self.chunk, self.row..self.row + looked, |key, value, time, diff| {
+                    if out.capacity() == 0 {
+                        out = containers.take();
+                    }
+                    rows.row(key, value, time, diff, &mut out);
+                    if out.len() >= CONTAINER_ROWS {
+                        sends.set(true);
+                        session.give_container(&mut out);
+                        sends.set(false);
+                        out.clear();
+                        containers.sent += 1;
+                    }
+                });
             });
+            match catch_unwind(look) {
+                Ok(()) => {}
+                Err(panic) if sends.get() => resume_unwind(panic), // of another operator's code, which is not ours to stop
+                Err(panic) => return Err(Panicked::with(rows.running(), &*panic)),
+            }
             let sent = containers.sent - sent_before;
             *fuel = fuel.saturating_sub(looked * self.row_fuel + sent * CONTAINER_FUEL);
             self.row += looked;
@@ -188,14 +244,18 @@ impl<K: Data, V: Data, T: Time, D: Diff> Emission<K, V, T, D> {
             session.give_container(&mut out);
             containers.sent += 1;
         }
+        Ok(())
     }
 
-    /// Whether a row leads to anything.
-    pub(crate) fn is_wanted<R: Rows<K, V, T, D>>(&self, rows: &mut R) -> bool {
+    /// Whether a row leads to anything. After a panic as after one of `emit`.
+    pub(crate) fn is_wanted<R: Rows<K, V, T, D>>(&self, rows: &mut R) -> Result<bool, Panicked> {
         let mut out = Vec::new();
-        self.part.refs().any(|(key, value, time, diff)| {
-            rows.row(key, value, time, diff, &mut out);
-            !out.is_empty()
-        })
+        let look = AssertUnwindSafe(|| {
+            self.part.refs().any(|(key, value, time, diff)| {
+                rows.row(key, value, time, diff, &mut out);
+                !out.is_empty()
+            })
+        });
+        catch_unwind(look).map_err(|panic| Panicked::with(rows.running(), &*panic))
     }
 }

@@ -14,20 +14,20 @@ use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::generic::{OutputBuilder, OutputBuilderSession};
 use timely::dataflow::{Scope, StreamVec};
-use timely_persist::{Data, Diff, ExchangeablePart, InflightPermit, LeaseId, Shard, Time};
+use timely_persist::{Data, Diff, ExchangeablePart, InflightPermit, LeaseId, Shard, ShardId, Time};
 
 use crate::button::Button;
 use crate::emit::{Containers, DataSession, EMIT_FUEL, Emission, Rows};
 use crate::error::{SourceError, SourceErrorKind};
 use crate::fetching::{Delivery, Fetches, Fetching, Started};
 use crate::mailbox::{Found, Receiver, mailbox};
-use crate::message::{PartDesc, Returned, Rights};
+use crate::message::{HOME, Home, PartDesc, Returned, Rights, Sent};
 use crate::settings::{PIECES_MAX, Settings};
 
 /// The streams that leave the operator.
 pub(crate) struct Fetched<'scope, T: Time, O> {
     pub(crate) data: StreamVec<'scope, T, O>,
-    pub(crate) home: StreamVec<'scope, T, Returned>,
+    pub(crate) home: StreamVec<'scope, T, Home>,
     pub(crate) errors: StreamVec<'scope, T, SourceError>,
 }
 
@@ -36,7 +36,7 @@ pub(crate) fn fetch<'scope, K: Data, V: Data, T: Time, D: Diff, R: Rows<K, V, T,
     scope: Scope<'scope, T>,
     shard: &Shard<K, V, T, D>,
     settings: &Settings<T>,
-    descs: StreamVec<'scope, T, PartDesc<T>>,
+    descs: StreamVec<'scope, T, Sent<T>>,
     stop: StreamVec<'scope, T, Infallible>,
     button: &mut Button,
     rows: R,
@@ -48,14 +48,15 @@ pub(crate) fn fetch<'scope, K: Data, V: Data, T: Time, D: Diff, R: Rows<K, V, T,
     let (home_output, home) = builder.new_output();
     let (errors_output, errors) = builder.new_output();
     let mut data_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<R::Out>>>::from(data_output);
-    let mut home_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<Returned>>>::from(home_output);
+    let mut home_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<Home>>>::from(home_output);
     let mut errors_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<SourceError>>>::from(errors_output);
-    let mut descs = builder.new_input(descs, Exchange::new(|desc: &PartDesc<T>| desc.worker));
+    let mut descs = builder.new_input(descs, Exchange::new(|sent: &Sent<T>| sent.worker()));
     let _stop = builder.new_input_connection(stop, Pipeline, []);
 
     button.wakes(scope.worker().sync_activator_for(address.to_vec()));
     let pressed = button.watch();
     let again = scope.activator_for(address.clone());
+    again.activate(); // the introduction waits for nothing
     let wake = scope.worker().sync_activator_for(address.to_vec());
     let (sender, deliveries) = mailbox(PIECES_MAX, wake);
     let mut state = State {
@@ -71,21 +72,29 @@ pub(crate) fn fetch<'scope, K: Data, V: Data, T: Time, D: Diff, R: Rows<K, V, T,
         rows,
         containers: Containers::new(),
     };
-    builder.build(move |initial| {
-        drop(initial); // rights come with parts
+    let asked = (scope.peers() > 1).then(|| settings.asked(scope.index()));
+    builder.build(move |mut initial| {
+        let mut introduction = asked.map(|asked| (asked, initial.swap_remove(HOME)));
+        drop(initial); // other rights come with parts
         move |frontiers| {
             let mut outputs = Outputs {
                 data: data_output.activate(),
                 home: home_output.activate(),
                 errors: errors_output.activate(),
             };
+            if let Some((asked, right)) = introduction.take() {
+                outputs.home.session(&right).give(Home::Asked(asked));
+            }
             if pressed.get() {
                 state.rest(&mut outputs);
             }
-            descs.for_each(|message, parts| {
+            descs.for_each(|message, sent| {
                 let rights = Rights::of(&message);
-                for desc in parts.drain(..) {
-                    state.receive(desc, &rights, &mut outputs);
+                for sent in sent.drain(..) {
+                    match sent {
+                        Sent::Part(desc) => state.receive(desc, &rights, &mut outputs),
+                        Sent::Disagreement { message, .. } => state.disagree(&message, &rights, &mut outputs),
+                    }
                 }
             });
             if frontiers.get(1).is_some_and(|stop| stop.is_empty()) {
@@ -147,19 +156,27 @@ struct Held<T: Time> {
 /// The operator's outputs, during one activation.
 struct Outputs<'a, T: Time, O: Clone + 'static> {
     data: DataSession<'a, T, O>,
-    home: OutputBuilderSession<'a, T, CapacityContainerBuilder<Vec<Returned>>>,
+    home: OutputBuilderSession<'a, T, CapacityContainerBuilder<Vec<Home>>>,
     errors: OutputBuilderSession<'a, T, CapacityContainerBuilder<Vec<SourceError>>>,
 }
 
 impl<T: Time, O: Clone + 'static> Outputs<'_, T, O> {
     fn send_home(&mut self, held: &Held<T>, emitted: bool) {
         let returned = Returned { lease: held.lease, bytes: held.bytes, emitted };
-        self.home.session(&held.rights.home).give(returned);
+        self.home.session(&held.rights.home).give(Home::Returned(returned));
     }
 
     fn say(&mut self, held: &Held<T>, error: SourceError) {
         self.errors.session(&held.rights.errors).give(error);
     }
+}
+
+/// A part that the filter discarded has rows that matter.
+fn wrong_filter(shard: ShardId, lease: LeaseId) -> SourceError {
+    let message = "the filter discarded a part with rows that the source keeps";
+    let error = SourceError::new(SourceErrorKind::FilterWrong, message, shard);
+    tracing::error!(%error, %lease, "a wrong filter");
+    error
 }
 
 impl<K: Data, V: Data, T: Time, D: Diff, R: Rows<K, V, T, D>> State<K, V, T, D, R> {
@@ -172,6 +189,16 @@ impl<K: Data, V: Data, T: Time, D: Diff, R: Rows<K, V, T, D>> State<K, V, T, D, 
             true => self.give_up(&held, outputs),
             false => self.waiting.push_back((held, desc.part)),
         }
+    }
+
+    /// The workers were asked for different things. The leader holds the frontier.
+    fn disagree(&mut self, message: &str, rights: &Rights<T>, outputs: &mut Outputs<'_, T, R::Out>) {
+        let message = format!(
+            "the workers build this source with different settings: {message}; nothing was read; give the same on all workers"
+        );
+        let error = SourceError::new(SourceErrorKind::Invalid, message, self.settings.shard);
+        tracing::error!(%error, "a source stopped with an error and holds its frontier");
+        outputs.errors.session(&rights.errors).give(error);
     }
 
     /// Starts fetches, as many as may be under way; no more, too, than are waited for by emission.
@@ -243,20 +270,27 @@ impl<K: Data, V: Data, T: Time, D: Diff, R: Rows<K, V, T, D>> State<K, V, T, D, 
         while fuel > 0
             && let Some(Ready { held, emission, .. }) = self.ready.front_mut()
         {
-            if held.audit {
-                if !held.said.get() && emission.is_wanted(&mut self.rows) {
-                    held.said.set(true);
-                    let message = "the filter discarded a part with rows that the source keeps";
-                    let error = SourceError::new(SourceErrorKind::FilterWrong, message, self.settings.shard);
-                    tracing::error!(%error, lease = %held.lease, "a wrong filter");
-                    outputs.errors.session(&held.rights.errors).give(error);
+            let looked = match held.audit {
+                true if held.said.get() => Ok(()),
+                true => emission.is_wanted(&mut self.rows).map(|wanted| {
+                    if wanted {
+                        held.said.set(true);
+                        outputs.say(held, wrong_filter(self.settings.shard, held.lease));
+                    }
+                }),
+                false => {
+                    let (containers, data) = (&mut self.containers, &mut outputs.data);
+                    emission.emit(&mut self.rows, &held.rights.data, data, containers, &mut fuel)
                 }
-            } else {
-                let (containers, data) = (&mut self.containers, &mut outputs.data);
-                emission.emit(&mut self.rows, &held.rights.data, data, containers, &mut fuel);
-                if !emission.is_done() {
-                    return;
-                }
+            };
+            if let Err(panic) = looked {
+                let (held, error) = (Rc::clone(held), panic.of_shard(self.settings.shard));
+                tracing::error!(%error, "a source stopped with an error and holds its frontier");
+                outputs.say(&held, error);
+                return self.rest(outputs);
+            }
+            if !held.audit && !emission.is_done() {
+                return;
             }
             fuel -= 1.min(fuel); // what has no rows takes some, too
             if let Some(Ready { held, last: Some(_), .. }) = self.ready.pop_front() {

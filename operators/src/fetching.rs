@@ -9,6 +9,7 @@ use timely_persist::{
 };
 
 use crate::error::{SourceError, SourceErrorKind};
+use crate::foreign::{Code, call, finish};
 use crate::mailbox::{Closed, Sender};
 use crate::settings::{Pauses, Settings};
 
@@ -70,14 +71,17 @@ impl<K: Data, V: Data, T: Time, D: Diff> Fetches<K, V, T, D> {
     pub(crate) fn start(&self, part: ExchangeablePart<T>) -> Started<K, V, T, D> {
         if part.is_inline()
             && let Some(permit) = self.share.acquire(part.bytes()).now_or_never()
-            && let Some(Ok(fetched)) = attempt(&self.shard, &part).now_or_never()
+            && let Ok(Some(Ok(fetched))) = call(Code::Types, || attempt(&self.shard, &part).now_or_never())
         {
             return Started::Here(fetched, permit);
         }
-        // Also where something is wrong with an inline part: a task may wait and try again.
-        let fetch = fetch(self.shard.clone(), part, self.share.clone(), self.settings.clone(), self.deliveries.clone());
+        // Also where something is wrong with an inline part: a task may wait and try again, and says what it is.
+        let (lease, deliveries, shard) = (part.lease_id(), self.deliveries.clone(), self.settings.shard);
+        let fetch = fetch(self.shard.clone(), part, self.share.clone(), self.settings.clone(), deliveries.clone());
         let task = self.client.runtime().spawn(async move {
-            let _ = fetch.await; // the operator is gone: nobody waits for the part
+            if let Err(panic) = finish(Code::Types, fetch).await {
+                let _ = deliveries.send(Delivery::Failed(lease, panic.of_shard(shard))).await;
+            } // or the operator is gone: nobody waits for the part
         });
         Started::Fetching(Fetching { task: task.abort_handle() })
     }

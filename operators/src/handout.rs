@@ -1,7 +1,8 @@
 //! The operator that hands out parts: on the leader it turns the steps of a listener into descriptors for all workers, on
 //! the others it does nothing.
 //!
-//! Always: a part goes out under the capabilities of the frontier before its step, and the frontier moves on only behind
+//! Always: nothing goes out, and the frontier stands at its beginning, before all workers have said that they were asked for
+//! the same; if they were not, each is told. A part goes out under the capabilities of the frontier before its step, and the frontier moves on only behind
 //! it; what is out stays within the credit; a part that is out is held by this operator, as a leased value, until its
 //! worker sends it home on the feedback edge. That edge leads nowhere further, so it holds no frontier back.
 
@@ -20,18 +21,20 @@ use timely::progress::Antichain;
 use timely::scheduling::SyncActivator;
 use timely_persist::{LeasedPart, ShardId, Time};
 
+use crate::agreement::{Agreement, Asked};
 use crate::button::{Button, Complete};
 use crate::credit::Credit;
 use crate::error::{SourceError, SourceErrorKind};
+use crate::foreign::{Code, call};
 use crate::leader::{Heard, beginning, recovered};
 use crate::mailbox::{Found, Receiver, Sender, mailbox};
-use crate::message::{PartDesc, Returned, join};
-use crate::settings::{LETTERS_MAX, Settings};
+use crate::message::{Home, PartDesc, Returned, Sent, join};
+use crate::settings::{LETTERS_MAX, Settings, leader};
 use crate::steps::{Offered, Step, Steps, WakeOperator, shown};
 
 /// The streams that leave the operator.
 pub(crate) struct Handout<'scope, T: Time> {
-    pub(crate) descs: StreamVec<'scope, T, PartDesc<T>>,
+    pub(crate) descs: StreamVec<'scope, T, Sent<T>>,
     pub(crate) errors: StreamVec<'scope, T, SourceError>,
 }
 
@@ -39,22 +42,22 @@ pub(crate) struct Handout<'scope, T: Time> {
 pub(crate) fn handout<'scope, T: Time>(
     scope: Scope<'scope, T>,
     settings: &Settings<T>,
-    home: StreamVec<'scope, T, Returned>,
+    home: StreamVec<'scope, T, Home>,
     stop: StreamVec<'scope, T, Infallible>,
     button: &mut Button,
     complete: Complete,
     lead: impl FnOnce(Sender<Heard<T>>),
 ) -> Handout<'scope, T> {
-    let leader = settings.leader(scope.peers());
-    let leads = scope.index() == leader;
     let mut builder = OperatorBuilder::new(format!("{}: hand out", settings.name), scope);
     let address = builder.operator_info().address.to_vec();
+    let leader = leader(&address, scope.peers());
+    let leads = scope.index() == leader;
     let wake = |address: &[usize]| -> SyncActivator { scope.worker().sync_activator_for(address.to_vec()) };
     let (descs_output, descs) = builder.new_output();
     let (errors_output, errors) = builder.new_output();
-    let mut descs_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<PartDesc<T>>>>::from(descs_output);
+    let mut descs_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<Sent<T>>>>::from(descs_output);
     let mut errors_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<SourceError>>>::from(errors_output);
-    let to_leader = Exchange::new(move |_: &Returned| leader as u64);
+    let to_leader = Exchange::new(move |_: &Home| leader as u64);
     let mut home = builder.new_input_connection(home, to_leader, []);
     let _stop = builder.new_input_connection(stop, Pipeline, []);
 
@@ -62,12 +65,14 @@ pub(crate) fn handout<'scope, T: Time>(
     let pressed = button.watch();
     let begin = settings.as_of.as_ref().map(|as_of| shown(&beginning(as_of), &settings.until));
     let over = begin.as_ref().is_some_and(|begin| begin.is_empty());
+    // The task opens the reader while the workers are still being heard.
     let letters = (leads && !over).then(|| {
         let (sender, receiver) = mailbox(LETTERS_MAX, wake(&address));
         lead(sender);
         receiver
     });
-    let credit = Credit::new(scope.peers(), settings.inflight_bytes_max);
+    let workers = scope.peers();
+    let credit = Credit::new(workers, settings.inflight_bytes_max);
     let (shard, until) = (settings.shard, settings.until.clone());
     let waker = Arc::new(WakeOperator(wake(&address))).into();
     builder.build(move |mut capabilities| {
@@ -75,6 +80,9 @@ pub(crate) fn handout<'scope, T: Time>(
         let rights = CapabilitySet::from(capabilities);
         let mut state = State {
             shard,
+            workers,
+            agreement: (leads && workers > 1).then(|| Agreement::among(workers)),
+            begin,
             rights,
             errors_rights,
             letters,
@@ -85,15 +93,18 @@ pub(crate) fn handout<'scope, T: Time>(
             queue: VecDeque::new(),
             credit,
         };
-        match begin {
-            _ if !leads => state.end(),
-            Some(begin) => state.progress(&begin),
-            None => {}
+        match leads {
+            true => state.begin(),
+            false => state.end(),
         }
         move |frontiers| {
-            home.for_each(|_, returned| {
-                for returned in returned.drain(..) {
-                    state.take_back(returned);
+            let mut descs = descs_output.activate();
+            home.for_each(|_, letters| {
+                for letter in letters.drain(..) {
+                    match letter {
+                        Home::Asked(asked) => state.hear(asked, &mut descs),
+                        Home::Returned(returned) => state.take_back(returned),
+                    }
                 }
             });
             let [home_frontier, stop_frontier] = frontiers else {
@@ -107,7 +118,7 @@ pub(crate) fn handout<'scope, T: Time>(
             } else if pressed.get() {
                 state.rest();
             }
-            state.work(&mut descs_output.activate(), &mut errors_output.activate());
+            state.work(&mut descs, &mut errors_output.activate());
         }
     });
     Handout { descs, errors }
@@ -116,6 +127,11 @@ pub(crate) fn handout<'scope, T: Time>(
 /// What the operator keeps.
 struct State<T: Time> {
     shard: ShardId,
+    workers: usize,
+    /// What the workers say that they were asked for; `None` when they agree.
+    agreement: Option<Agreement>,
+    /// Where the collection begins, if that is known without the reader.
+    begin: Option<Antichain<T>>,
     /// For descriptors, at the frontier.
     rights: CapabilitySet<T>,
     /// For errors, at the frontier.
@@ -139,10 +155,35 @@ struct Waiting<T: Time> {
     parts: VecDeque<Offered<T>>,
 }
 
-type Descs<'a, T> = OutputBuilderSession<'a, T, CapacityContainerBuilder<Vec<PartDesc<T>>>>;
+type Descs<'a, T> = OutputBuilderSession<'a, T, CapacityContainerBuilder<Vec<Sent<T>>>>;
 type Errors<'a, T> = OutputBuilderSession<'a, T, CapacityContainerBuilder<Vec<SourceError>>>;
 
 impl<T: Time> State<T> {
+    /// Shows where the collection begins, once the workers agree.
+    fn begin(&mut self) {
+        if self.agreement.is_none()
+            && let Some(begin) = self.begin.take()
+        {
+            self.progress(&begin);
+        }
+    }
+
+    /// A worker says what it was asked for. All are told if they do not agree, and the frontier is held.
+    fn hear(&mut self, asked: Asked, descs: &mut Descs<'_, T>) {
+        match self.agreement.as_mut().and_then(|agreement| agreement.hear(asked)) {
+            Some(Ok(())) => {
+                self.agreement = None;
+                self.begin();
+            }
+            Some(Err(message)) if !self.rights.is_empty() => {
+                self.rest();
+                let told = (0..self.workers as u64).map(|worker| Sent::Disagreement { worker, message: message.clone() });
+                descs.session(&self.rights).give_iterator(told);
+            }
+            Some(Err(_)) | None => {} // everybody has stopped, or some are still to be heard
+        }
+    }
+
     /// A part came home. One that was not emitted never will be, so nothing more is handed out.
     fn take_back(&mut self, returned: Returned) {
         if self.credit.take_back(returned.lease).is_none() {
@@ -155,7 +196,7 @@ impl<T: Time> State<T> {
 
     /// Hands out what the credit allows, and hears what comes next.
     fn work(&mut self, descs: &mut Descs<'_, T>, errors: &mut Errors<'_, T>) {
-        while self.send(descs) {
+        while self.agreement.is_none() && self.send(descs) {
             let Some(letters) = &mut self.letters else {
                 return;
             };
@@ -188,7 +229,8 @@ impl<T: Time> State<T> {
     /// The next step, if the listener was handed over and has one.
     fn poll_step(&mut self) -> Poll<Result<Step<T>, SourceError>> {
         let mut task = Context::from_waker(&self.waker);
-        self.steps.as_mut().map_or(Poll::Pending, |steps| steps.poll_step(&mut task))
+        let poll = || self.steps.as_mut().map_or(Poll::Pending, |steps| steps.poll_step(&mut task));
+        call(Code::Types, poll).unwrap_or_else(|panic| Poll::Ready(Err(panic.of_shard(self.shard))))
     }
 
     /// Queues the parts of a step, and moves on behind it.
@@ -223,7 +265,7 @@ impl<T: Time> State<T> {
                 if let Some(Offered { part, audit }) = step.parts.pop_front() {
                     let exchangeable = part.to_exchangeable();
                     let worker = self.credit.send(exchangeable.lease_id(), bytes, part) as u64;
-                    session.give(PartDesc { worker, part: exchangeable, audit });
+                    session.give(Sent::Part(PartDesc { worker, part: exchangeable, audit }));
                 }
             }
             drop(session);
@@ -256,6 +298,7 @@ impl<T: Time> State<T> {
     /// Gives up. What is out is held until it comes home.
     fn end(&mut self) {
         self.rest();
+        self.begin = None;
         self.rights = CapabilitySet::new();
         self.errors_rights = CapabilitySet::new();
     }

@@ -13,6 +13,7 @@ use timely_persist::{Data, Diff, ErrorKind, Health, ReadHandle, Shard, ShardId, 
 use tokio::sync::watch;
 
 use crate::error::{SourceError, SourceErrorKind};
+use crate::foreign::{Code, finish};
 use crate::mailbox::{Closed, Sender};
 use crate::settings::{Pauses, Settings};
 use crate::steps::{Filter, ListenSteps, Step, Steps};
@@ -48,10 +49,12 @@ pub(crate) async fn lead<K: Data, V: Data, T: Time, D: Diff>(
     leading: Leading,
     mailbox: Sender<Heard<T>>,
 ) {
+    let led = finish(Code::Types, run(&shard, &settings, leading, &mailbox));
     tokio::select! {
         biased;
         () = mailbox.closed() => {}
-        ended = run(&shard, &settings, leading, &mailbox) => {
+        ended = led => {
+            let ended = ended.unwrap_or_else(|panic| Err(End::Failed(panic.of_shard(settings.shard))));
             if let Err(End::Failed(error)) = ended {
                 let _ = mailbox.send(Heard::Failed(error.of_shard(settings.shard))).await;
             }
@@ -87,7 +90,7 @@ async fn run<K: Data, V: Data, T: Time, D: Diff>(
     let as_of = settings.as_of.clone().unwrap_or_else(|| reader.since().clone());
     mailbox.send(Heard::Opened(as_of.clone())).await?;
     if let Some(start) = leading.start {
-        start.await;
+        finish(Code::StartAfter, start).await.map_err(|panic| End::Failed(panic.of_shard(settings.shard)))?;
     }
     let listen = match settings.snapshot {
         true => reader.subscribe(as_of).await?,

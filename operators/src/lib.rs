@@ -36,12 +36,14 @@
 //! belongs to a value that stops it. What goes wrong appears as a value on `errors`, and a source that cannot go on holds
 //! its frontier: it never claims to be complete when it is not.
 
+mod agreement;
 mod button;
 mod credit;
 mod emit;
 mod error;
 mod fetch;
 mod fetching;
+mod foreign;
 mod handout;
 mod leader;
 mod mailbox;

@@ -7,6 +7,37 @@ use timely::dataflow::operators::{Capability, CapabilitySet, InputCapability};
 use timely::progress::Timestamp;
 use timely_persist::{ExchangeablePart, LeaseId, Time};
 
+use crate::agreement::Asked;
+
+/// What the leader sends to a worker.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub(crate) enum Sent<T: Time> {
+    /// A part to fetch.
+    Part(PartDesc<T>),
+    /// The workers were asked for different things, as these words say: nothing will come.
+    Disagreement { worker: u64, message: String },
+}
+
+impl<T: Time> Sent<T> {
+    /// The worker that it goes to.
+    pub(crate) fn worker(&self) -> u64 {
+        match self {
+            Self::Part(desc) => desc.worker,
+            Self::Disagreement { worker, .. } => *worker,
+        }
+    }
+}
+
+/// What a worker sends to the leader.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Home {
+    /// What it was asked for. The first that it sends, if there are other workers.
+    Asked(Asked),
+    /// A part comes home.
+    Returned(Returned),
+}
+
 /// A part for a worker to fetch.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(bound = "")]

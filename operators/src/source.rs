@@ -16,17 +16,18 @@ use crate::error::SourceError;
 use crate::fetch::fetch;
 use crate::handout::handout;
 use crate::leader::{Leading, lead};
-use crate::settings::Settings;
+use crate::settings::{Closures, Settings};
 
 /// A shard as a collection.
 #[must_use = "a source that is dropped is stopped"]
 pub struct Source<'scope, K: Data, V: Data, T: Time, D: Diff> {
     /// The contents as of `as_of`, at times advanced by it, then each change at its time.
     ///
-    /// Its frontier stands at `as_of` at once, and is where the shard's upper was when everything before it had been
-    /// emitted.
+    /// Its frontier stands at `as_of` as soon as all workers have built it, and is where the shard's upper was when
+    /// everything before it had been emitted.
     pub updates: VecCollection<'scope, T, (K, V), D>,
-    /// What the source has to say about itself. Each error and notice is said on one worker.
+    /// What the source has to say about itself. Each error and notice is said on one worker, but that workers disagree on
+    /// all.
     pub errors: StreamVec<'scope, T, SourceError>,
     /// Nothing, with the frontier of `updates`: to be probed without a copy of the data.
     pub progress: StreamVec<'scope, T, Infallible>,
@@ -56,7 +57,11 @@ pub fn persist_source<'scope, K: Data, V: Data, T: Time, D: Diff>(
     PersistSource::new(shard).as_of(as_of).build(scope)
 }
 
-/// A source to be built. All workers must ask for the same.
+/// A source to be built, on all workers, each asked for the same.
+///
+/// Nothing comes before every worker has built it. Then the workers compare what they were asked for: if the shard, `name`,
+/// `as_of`, `until` or `snapshot` differ, or only some were given a closure, then each worker says
+/// [`Invalid`](crate::SourceErrorKind::Invalid) on its `errors`, with what differs, and the frontier is held.
 #[must_use = "it does nothing until it is built"]
 pub struct PersistSource<K: Data, V: Data, T: Time, D: Diff> {
     shard: Shard<K, V, T, D>,
@@ -72,7 +77,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> PersistSource<K, V, T, D> {
         Self { shard: shard.clone(), settings, leading: Leading { filter: None, start: None }, keep: None }
     }
 
-    /// Its name, for logs, for `shard.holds()` and for the choice of the worker that leads it. Default: made of the shard's.
+    /// Its name, for logs and for `shard.holds()`. Default: made of the shard's.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.settings.name = name.into();
         self
@@ -178,10 +183,17 @@ impl<K: Data, V: Data, T: Time, D: Diff> PersistSource<K, V, T, D> {
         rows: R,
     ) -> MappedSource<'scope, T, R::Out> {
         let Self { shard, mut settings, leading, keep } = self;
-        let rows = Kept { keep, rows };
+        let closures = Closures {
+            filter: leading.filter.is_some(),
+            filter_rows: keep.is_some(),
+            map: rows.judges(),
+            start_after: leading.start.is_some(),
+        };
+        let rows = Kept::by(keep, rows);
         if !rows.judges() {
             settings.audit_one_in = 0;
         }
+        settings.closures = closures;
         let (mut button, complete, stop) = button(scope, &settings.name);
         let (handle, home) = scope.feedback(Default::default());
         let runtime = shard.client().runtime().clone();
@@ -212,6 +224,6 @@ where
 {
     /// Adds the source to a dataflow.
     pub fn build<'scope>(self, scope: Scope<'scope, T>) -> MappedSource<'scope, T, I::Item> {
-        self.source.build_rows(scope, Mapped(self.logic))
+        self.source.build_rows(scope, Mapped::by(self.logic))
     }
 }

@@ -12,6 +12,7 @@ use timely::scheduling::SyncActivator;
 use timely_persist::{Data, Diff, LeasedPart, Listen, ListenEvent, PartStats, Time};
 
 use crate::error::SourceError;
+use crate::foreign::{Code, Panicked, call};
 use crate::settings::Settings;
 
 /// Parts, and where the collection stands behind them.
@@ -58,15 +59,15 @@ impl<K: Data, V: Data, T: Time, D: Diff> ListenSteps<K, V, T, D> {
         Self { listen: listen.until(settings.until.clone()), settings, filter, discarded: 0 }
     }
 
-    fn offer(&mut self, part: LeasedPart<T>) -> Option<Offered<T>> {
-        let keep = match &self.filter {
-            Some(filter) => part.stats().is_none_or(|stats| filter(&stats)), // when in doubt, keep it
-            None => true,
+    fn offer(&mut self, part: LeasedPart<T>) -> Result<Option<Offered<T>>, Panicked> {
+        let keep = match (&self.filter, part.stats()) {
+            (Some(filter), Some(stats)) => call(Code::Filter, || filter(&stats))?,
+            _ => true, // when in doubt, keep it
         };
         self.discarded += u64::from(!keep);
         let audit_one_in = self.settings.audit_one_in;
         let audit = !keep && audit_one_in > 0 && self.discarded.is_multiple_of(audit_one_in);
-        (keep || audit).then_some(Offered { part, audit })
+        Ok((keep || audit).then_some(Offered { part, audit }))
     }
 }
 
@@ -82,7 +83,10 @@ impl<K: Data, V: Data, T: Time, D: Diff> Steps<T> for ListenSteps<K, V, T, D> {
             for event in events {
                 match event {
                     ListenEvent::Updates(parts) => {
-                        step.parts.extend(parts.into_iter().filter_map(|part| self.offer(part)));
+                        for part in parts {
+                            let offered = self.offer(part).map_err(|panic| panic.of_shard(self.settings.shard))?;
+                            step.parts.extend(offered);
+                        }
                     }
                     ListenEvent::Progress(frontier) => step.progress = Some(shown(&frontier, &self.settings.until)),
                 }

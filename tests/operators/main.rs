@@ -1,11 +1,13 @@
 //! `persist_source`: contents, frontiers, bounds, errors and ends, on several workers.
 #![allow(clippy::unwrap_used)]
 
+mod agreement;
 mod bounds;
 mod button;
 mod contents;
 mod errors;
 mod frontiers;
 mod idle;
+mod panics;
 mod partial;
 mod support;

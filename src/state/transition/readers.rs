@@ -64,7 +64,7 @@ pub fn register<T: Time>(
 /// The error of a read below what is kept.
 pub fn too_early<T: Time>(shard: crate::ids::ShardId, as_of: &Antichain<T>, since: &Antichain<T>) -> Error {
     let kind = ErrorKind::Since { earliest: EncodedFrontier::new(since) };
-    Error::new(kind, format!("the history at {:?} is no longer kept", as_of.elements())).of_shard(shard)
+    Error::new(kind, format!("the history at {} is no longer kept", EncodedFrontier::new(as_of))).of_shard(shard)
 }
 
 /// What a process says of one of its readers.
