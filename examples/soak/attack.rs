@@ -19,7 +19,7 @@ const ROLES: [(&str, u32); 3] = [("writer", 4), ("follower", 3), ("maintainer", 
 const SELDOM_ONE_IN: usize = 12;
 
 /// Two hits are at most so far apart.
-const PAUSE_MS_MAX: usize = 400;
+const PAUSE_MS_MAX: usize = 250;
 
 /// Seconds of a day.
 const DAY: i64 = 24 * 60 * 60;

@@ -113,11 +113,14 @@ fn attack(order: &Order, store: Store, runtime: &Runtime, interrupted: &AtomicBo
         faketime: faketime().filter(|_| order.clock_days > 0),
         tally: Arc::clone(&tally),
     };
+    std::fs::create_dir(directory.path().join("journal"))?;
     std::fs::write(directory.path().join("order"), format!("{seed} {SHARDS}\n"))?;
-    let begun = Instant::now();
+    let mut round = Round { starter: &starter, stand: &stand, interrupted, begun: Instant::now(), troubles: 0 };
+    // What is tried out at the first opening is tried in peace: a server that fails then is refused, not attacked.
+    round.alone("checker")?;
+    round.begun = Instant::now();
     let length = Duration::from_secs_f64(minutes.clamp(0., 1e6) * 60.);
-    let mut round = Round { starter: &starter, stand: &stand, interrupted, begun, troubles: 0 };
-    let done = round.fight(Random::new(seed), order.clock_days, begun + length)?;
+    let done = round.fight(Random::new(seed), order.clock_days, round.begun + length)?;
     let is_over = interrupted.load(Ordering::Relaxed) || violations(&tally) > 0;
     if !is_over {
         // A healthy process can go on, and all is there; then the upkeep is done, and all is still there.

@@ -83,6 +83,7 @@ impl Stand {
         } as u64);
         match self {
             Self::Directory => None,
+            Self::Postgres(server) if Arc::strong_count(server) > 1 => None, // it is down still
             Self::Postgres(server) => {
                 let server = Arc::clone(server);
                 // On a thread: the others are attacked meanwhile.
