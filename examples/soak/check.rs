@@ -110,9 +110,8 @@ fn compare(stage: &Stage, shard: u32, acknowledged: &[Attempt], read: Read) {
         say::violation(&format!("shard {shard} before {upper}: {wrong}"));
     }
     let noted = digests.into_iter().map(|(upto, digest)| Note { shard, from: 0, upto, digest });
-    let noted = Notes::open(&stage.part.notes(), "checker").and_then(|mut notes| {
-        noted.into_iter().try_for_each(|note| notes.note(&note))
-    });
+    let noted = Notes::open(&stage.part.notes(), "checker")
+        .and_then(|mut notes| noted.into_iter().try_for_each(|note| notes.note(&note)));
     match noted.and_then(|()| notes::read_all(&stage.part.notes())) {
         Ok(notes) => {
             let (compared, wrong) = history.compare(shard, upper, &notes);

@@ -144,7 +144,8 @@ pub fn alone<W: Future<Output = ()>>(part: Part, work: impl FnOnce(Stage) -> W) 
         eprintln!("{} has no file `order`: it is not the directory of a run", part.directory.display());
         return ExitCode::FAILURE;
     }
-    perform(part, ended, work)
+    let code = perform(part, ended, work);
+    if say::is_violated() { ExitCode::FAILURE } else { code }
 }
 
 fn perform<W: Future<Output = ()>>(

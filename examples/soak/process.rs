@@ -61,7 +61,10 @@ impl Starter {
             command.envs([("FAKETIME_DONT_FAKE_MONOTONIC", "1"), ("FAKETIME_CACHE_DURATION", "1")]);
             command.env("NO_FAKE_STAT", "1");
         }
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(File::options().append(true).create(true).open(&log)?);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(File::options().append(true).create(true).open(&log)?);
         let mut child = command.process_group(0).spawn()?;
         let (input, output) = (child.stdin.take(), child.stdout.take());
         let tally = Arc::clone(&self.tally);

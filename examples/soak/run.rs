@@ -44,6 +44,9 @@ pub struct Order {
     /// What the choices follow from [default: another each time]
     #[arg(long)]
     seed: Option<u64>,
+    /// Keep the directory of the run although nothing was found
+    #[arg(long)]
+    keep: bool,
 }
 
 /// Attacks the stores that are asked for.
@@ -140,7 +143,7 @@ fn attack(order: &Order, store: Store, runtime: &Runtime, interrupted: &AtomicBo
     if no_append && !is_over {
         println!("VIOLATION nothing was ever acknowledged");
     }
-    if found.is_empty() {
+    if found.is_empty() && !order.keep {
         guard.done(stand, directory);
     } else {
         stand.keep(directory.path(), runtime);
@@ -171,7 +174,8 @@ impl Round<'_> {
 
     /// Attacks until then, or until a violation.
     fn fight(&mut self, mut random: Random, clock_days: u32, end: Instant) -> std::io::Result<Done> {
-        let mut attack = Attack::start(self.starter, Random::new(random.word()), clock_days)?;
+        let mut attack =
+            Attack::start(self.starter, Random::new(random.word()), clock_days, self.stand.hit_pause_max())?;
         let (mut next_check, mut next_told) = (Instant::now() + CHECK_PAUSE / 4, Instant::now() + TOLD_EVERY);
         let mut next_trouble = Instant::now() + self.stand.trouble_interval();
         let mut checker: Option<(Process, Instant)> = None;
@@ -181,7 +185,8 @@ impl Round<'_> {
             if next_trouble <= now {
                 self.troubles += u64::from(self.stand.trouble(&mut random).is_some());
                 let most = 2 * self.stand.trouble_interval().as_millis() as usize;
-                next_trouble = now + self.stand.trouble_interval() / 4 + Duration::from_millis(random.below(most) as u64);
+                next_trouble =
+                    now + self.stand.trouble_interval() / 4 + Duration::from_millis(random.below(most) as u64);
             }
             match &mut checker {
                 None if next_check <= now => {
@@ -279,4 +284,3 @@ impl Guard {
         let _ = self.0.wait();
     }
 }
-

@@ -3,6 +3,7 @@
 //! `count WHAT` is a number more of something, `violation WHAT` the end of the run.
 
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use timely_persist::{Error, ErrorKind};
 
@@ -11,8 +12,16 @@ pub fn count(what: &str) {
     line(&format!("count {what}"));
 }
 
+/// Whether this process has told a violation.
+static VIOLATED: AtomicBool = AtomicBool::new(false);
+
+pub fn is_violated() -> bool {
+    VIOLATED.load(Ordering::Relaxed)
+}
+
 /// A promise of the library was broken.
 pub fn violation(what: &str) {
+    VIOLATED.store(true, Ordering::Relaxed);
     line(&format!("violation {}", what.replace('\n', " / ")));
 }
 

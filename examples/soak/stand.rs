@@ -107,11 +107,12 @@ impl Stand {
                     Twist::Answer(503, "slow down"),
                     Twist::ReplaceAnswer(500),
                 ];
-                match random.below(4) {
+                match random.below(8) {
                     0 => proxy.go_down(),
                     // Of any requests, or of those that make log entries.
-                    1 => proxy.twist(1 + random.below(8), *random.pick(&twists), |request| request.creates),
-                    _ => proxy.twist(1 + random.below(8), *random.pick(&twists), |_| true),
+                    1..3 => proxy.twist(1 + random.below(4), *random.pick(&twists), |request| request.creates),
+                    3..5 => proxy.twist(1 + random.below(8), *random.pick(&twists), |_| true),
+                    _ => return None,
                 }
                 Some("servers cut")
             }
@@ -123,7 +124,15 @@ impl Stand {
         match self {
             Self::Directory => Duration::from_secs(3_600),
             Self::Postgres(_) => Duration::from_secs(12),
-            Self::Bucket { .. } => Duration::from_secs(1),
+            Self::Bucket { .. } => Duration::from_millis(500),
+        }
+    }
+
+    /// Two hits of processes are at most so far apart: one that comes again must have time to do something.
+    pub fn hit_pause_max(&self) -> Duration {
+        match self {
+            Self::Directory | Self::Postgres(_) => Duration::from_millis(250),
+            Self::Bucket { .. } => Duration::from_millis(600),
         }
     }
 

@@ -39,7 +39,8 @@ impl Snapshot {
         if diff != 1 {
             return self.findings.push(format!("{name:?} is there {diff} times"));
         }
-        let found = self.found.entry((name.writer, name.append)).or_insert(Found { time: name.time, ..Found::default() });
+        let found =
+            self.found.entry((name.writer, name.append)).or_insert(Found { time: name.time, ..Found::default() });
         if found.time != name.time {
             self.findings.push(format!("{name:?} is there, and others of its append at {}", found.time));
         }
@@ -112,10 +113,15 @@ impl History {
             *sum = sum.plus(change);
         }
         let mut sum = Digest::default();
-        Self(changes.into_iter().map(|(time, change)| {
-            sum = sum.plus(change);
-            (time, sum)
-        }).collect())
+        Self(
+            changes
+                .into_iter()
+                .map(|(time, change)| {
+                    sum = sum.plus(change);
+                    (time, sum)
+                })
+                .collect(),
+        )
     }
 
     /// Everything at times before this one.

@@ -330,5 +330,10 @@ fn live(attempts: &[Attempt], shard: u32) -> VecDeque<Attempt> {
 fn first_words(error: &Error) -> String {
     let text = error.to_string();
     let message = text.split_once(": ").map_or(text.as_str(), |(_, message)| message);
-    message.split(' ').filter(|word| !word.contains(|c: char| c.is_ascii_digit())).take(12).collect::<Vec<_>>().join(" ")
+    message
+        .split(' ')
+        .filter(|word| !word.contains(|c: char| c.is_ascii_digit()))
+        .take(12)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
