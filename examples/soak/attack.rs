@@ -12,8 +12,16 @@ use crate::random::Random;
 /// The longest stop: longer than a reader's lease, and than a request to the log may take.
 pub const STOP_MAX: Duration = Duration::from_secs(5);
 
-/// The processes under attack: the role, and how many.
-const ROLES: [(&str, u32); 3] = [("writer", 4), ("follower", 3), ("maintainer", 2)];
+/// How a kind of store is attacked.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Writers, followers and maintainers.
+    pub processes: [u32; 3],
+    /// Two hits are at most so far apart.
+    pub hit_pause_max: Duration,
+    /// How far clocks are put from the right time, at most.
+    pub clock_days: u32,
+}
 
 /// Of the moments at which one that is hit seldom would be hit, one in so many counts.
 const SELDOM_ONE_IN: usize = 12;
@@ -48,8 +56,7 @@ struct Seat {
 pub struct Attack {
     seats: Vec<Seat>,
     random: Random,
-    clock_days: u32,
-    hit_pause_max: Duration,
+    pace: Pace,
     next_hit: Instant,
     /// How much had been said at the last hit.
     progress: u64,
@@ -58,12 +65,12 @@ pub struct Attack {
 
 impl Attack {
     /// Starts all processes, on the clocks that they begin with.
-    pub fn start(starter: &Starter, random: Random, clock_days: u32, hit_pause_max: Duration) -> std::io::Result<Self> {
+    pub fn start(starter: &Starter, random: Random, pace: Pace) -> std::io::Result<Self> {
         let (seats, next_hit, done) = (Vec::new(), Instant::now(), Done::default());
-        let mut attack = Self { seats, random, clock_days, hit_pause_max, next_hit, progress: 0, done };
-        for (role, count) in ROLES {
+        let mut attack = Self { seats, random, pace, next_hit, progress: 0, done };
+        for (role, count) in ["writer", "follower", "maintainer"].into_iter().zip(pace.processes) {
             for number in 0..count {
-                let clock = (clock_days > 0).then(|| starter.directory.join(format!("clock of {role} {number}")));
+                let clock = (pace.clock_days > 0).then(|| starter.directory.join(format!("clock of {role} {number}")));
                 let seat = Seat { role, number, old: number == 0, clock, process: None, next: None, stopped: false };
                 attack.seats.push(seat);
             }
@@ -101,7 +108,7 @@ impl Attack {
             if !self.seats[index].old || self.random.below(SELDOM_ONE_IN) == 0 {
                 self.hit(index)?;
             }
-            let pause = self.random.below(self.hit_pause_max.as_millis() as usize);
+            let pause = self.random.below(self.pace.hit_pause_max.as_millis() as usize);
             self.next_hit = now + Duration::from_millis(pause as u64);
         }
         Ok(())
@@ -180,7 +187,7 @@ impl Attack {
         let most = match self.random.below(10) {
             0..4 => 0,
             4..7 => 90,
-            _ => i64::from(self.clock_days) * DAY,
+            _ => i64::from(self.pace.clock_days) * DAY,
         };
         let offset = self.random.below((2 * most + 1) as usize) as i64 - most;
         self.done.steps += 1;

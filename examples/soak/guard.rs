@@ -8,6 +8,8 @@ use std::process::ExitCode;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::process::forget_the_dead;
+
 pub fn guard() -> ExitCode {
     let lines: Vec<String> = std::io::stdin().lock().lines().map_while(Result::ok).collect();
     if lines.last().is_some_and(|line| line == "done") {
@@ -24,6 +26,7 @@ pub fn guard() -> ExitCode {
             _ => {}
         }
     }
+    forget_the_dead();
     for directory in lines.iter().filter_map(|line| line.strip_prefix("remove ")) {
         let _ = std::fs::remove_dir_all(directory); // it may be gone already
     }

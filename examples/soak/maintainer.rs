@@ -35,7 +35,7 @@ pub async fn maintain(stage: Stage) {
             say::judge(&error, "letting go of history");
         }
         number += 1;
-        stage.rest(Duration::from_millis(200)).await;
+        stage.rest(Duration::from_millis(300)).await;
     }
 }
 

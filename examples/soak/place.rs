@@ -78,7 +78,7 @@ pub fn config() -> Config {
     config.collapse_bytes_min = 16 * KIB;
     config.sweep_interval = Duration::from_millis(100);
     config.sweep_step_objects_max = 32;
-    config.leak_sweep_interval = Duration::from_secs(1);
+    config.leak_sweep_interval = Duration::from_secs(3);
     config.orphan_age_min = Duration::from_secs(30);
     config.reader_lease = Duration::from_secs(3);
     config.heartbeat_interval = Duration::from_millis(500);

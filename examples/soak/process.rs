@@ -124,9 +124,28 @@ impl Drop for Process {
         if let Some(listening) = self.listening.take() {
             let _ = listening.join();
         }
-        // What libfaketime leaves behind when it is killed, and stumbles over when the id comes again.
-        for name in ["faketime_shm_", "sem.faketime_sem_"] {
-            let _ = std::fs::remove_file(format!("/dev/shm/{name}{}", self.child.id()));
+        forget(&self.child.id().to_string());
+    }
+}
+
+/// What libfaketime names after a process, in the machine's shared memory.
+const SHARED: &str = "/dev/shm";
+const SHARED_NAMES: [&str; 2] = ["faketime_shm_", "sem.faketime_sem_"];
+
+/// Removes what a process that was killed left there: the library stumbles over it when the id comes again.
+fn forget(id: &str) {
+    for name in SHARED_NAMES {
+        let _ = std::fs::remove_file(format!("{SHARED}/{name}{id}")); // if it had any
+    }
+}
+
+/// The same for all processes that are gone, whoever started them.
+pub fn forget_the_dead() {
+    for entry in std::fs::read_dir(SHARED).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let id = SHARED_NAMES.iter().find_map(|start| name.strip_prefix(start)?.parse::<u32>().ok());
+        if let Some(id) = id.filter(|id| !Path::new(&format!("/proc/{id}")).exists()) {
+            forget(&id.to_string());
         }
     }
 }

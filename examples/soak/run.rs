@@ -11,7 +11,7 @@ use clap::Args;
 use tokio::runtime::Runtime;
 
 use crate::attack::{Attack, Done};
-use crate::process::{Process, Starter, Tally, faketime, with};
+use crate::process::{Process, Starter, Tally, faketime, forget_the_dead, with};
 use crate::random::Random;
 use crate::stand::{Stand, Store};
 
@@ -59,6 +59,7 @@ pub fn run(order: &Order) -> ExitCode {
     if order.clock_days > 0 && faketime().is_none() {
         return fail("no libfaketime to step clocks with: apt-get install faketime, or --clock-days 0");
     }
+    forget_the_dead();
     let stores = match order.store {
         Store::All => vec![Store::Directory, Store::Postgres, Store::S3],
         store => vec![store],
@@ -174,8 +175,8 @@ impl Round<'_> {
 
     /// Attacks until then, or until a violation.
     fn fight(&mut self, mut random: Random, clock_days: u32, end: Instant) -> std::io::Result<Done> {
-        let mut attack =
-            Attack::start(self.starter, Random::new(random.word()), clock_days, self.stand.hit_pause_max())?;
+        let pace = self.stand.pace(clock_days);
+        let mut attack = Attack::start(self.starter, Random::new(random.word()), pace)?;
         let (mut next_check, mut next_told) = (Instant::now() + CHECK_PAUSE / 4, Instant::now() + TOLD_EVERY);
         let mut next_trouble = Instant::now() + self.stand.trouble_interval();
         let mut checker: Option<(Process, Instant)> = None;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::TryStreamExt;
 use tokio::runtime::Runtime;
 
+use crate::attack::Pace;
 use crate::place::{DATABASE, URL};
 use crate::random::Random;
 use crate::servers::{BUCKET, Kind};
@@ -128,12 +129,13 @@ impl Stand {
         }
     }
 
-    /// Two hits of processes are at most so far apart: one that comes again must have time to do something.
-    pub fn hit_pause_max(&self) -> Duration {
-        match self {
-            Self::Directory | Self::Postgres(_) => Duration::from_millis(250),
-            Self::Bucket { .. } => Duration::from_millis(600),
-        }
+    /// What it can take: a process that comes again must have time to do something.
+    pub fn pace(&self, clock_days: u32) -> Pace {
+        let (processes, hit_pause_ms_max) = match self {
+            Self::Directory | Self::Postgres(_) => ([4, 3, 2], 250),
+            Self::Bucket { .. } => ([3, 2, 1], 500),
+        };
+        Pace { processes, hit_pause_max: Duration::from_millis(hit_pause_ms_max), clock_days }
     }
 
     /// No more trouble: waits until the servers answer.
