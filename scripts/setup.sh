@@ -48,6 +48,10 @@ if ! compgen -G "/usr/lib/postgresql/*/bin/initdb" >/dev/null; then
     need_command initdb postgresql
 fi
 [ "${1:-}" != postgres ] || exit 0
+# The attack puts its processes on other clocks.
+if ! compgen -G "/usr/lib/*/faketime/libfaketime.so.1" >/dev/null; then
+    need_package faketime "'libfaketime'"
+fi
 need_command git git # the main example and its tests read git repositories
 need_component cargo-fmt rustfmt
 need_component cargo-clippy clippy

@@ -34,6 +34,8 @@ enum Flaw {
     NothingIsMissing,
     NeverDeletes,
     NoSuchBucket,
+    /// Loses the answers of creates, which are sent again and meet themselves; then it is gone.
+    VanishesAfterCreates,
 }
 
 #[derive(Clone, Debug)]
@@ -71,6 +73,11 @@ impl ObjectStore for Careless {
                 }
                 Flaw::WrongBytes => return self.store.put_opts(at, "scrambled".into(), options).await,
                 Flaw::NoSuchBucket => return Err(missing(at)),
+                Flaw::VanishesAfterCreates => {
+                    self.store.put_opts(at, data, PutMode::Overwrite.into()).await?;
+                    let source = "Error performing PUT: Server returned non-2xx status code: 412".into();
+                    return Err(Error::AlreadyExists { path: at.to_string(), source });
+                }
                 _ => {}
             }
         }
@@ -88,6 +95,9 @@ impl ObjectStore for Careless {
         {
             self.store.put(&Path::from("empty"), PutPayload::default()).await?;
             return self.store.get(&Path::from("empty")).await;
+        }
+        if self.flaw == Flaw::VanishesAfterCreates && self.store.head(at).await.is_ok() {
+            return Err(Error::Generic { store: "S3", source: "connection refused".into() });
         }
         if self.flaw == Flaw::IgnoresTheRange {
             options.range = None;
@@ -183,6 +193,7 @@ async fn careless_stores_are_refused() {
         (Flaw::NothingIsMissing, ErrorKind::UnsafeStore),
         (Flaw::NeverDeletes, ErrorKind::UnsafeStore),
         (Flaw::NoSuchBucket, ErrorKind::Invalid),
+        (Flaw::VanishesAfterCreates, ErrorKind::Unavailable),
     ] {
         let store = Careless { store: Arc::default(), flaw };
         let error = qualify(&store).await.unwrap_err();

@@ -114,9 +114,12 @@ async fn race(store: &dyn ObjectStore, name: &Path, round: usize) -> Result<Byte
         Err(object_store::Error::NotFound { .. }) if !winners.is_empty() => {
             return Err(unsafe_store("an object that was just created is not found"));
         }
-        // Nobody won, so somebody was told why.
+        // Nobody won, so somebody was told why. That the name was taken is no reason, where it may be so: by one whose
+        // answer was lost below here, and who asked again.
         Err(error) => {
-            let told = outcomes.into_iter().find_map(Result::err).unwrap_or(error);
+            let is_absent = matches!(error, object_store::Error::NotFound { .. });
+            let mut told = outcomes.into_iter().filter_map(Result::err);
+            let told = told.find(|told| is_absent || !is_conflict(told)).unwrap_or(error);
             return Err(unavailable("creating an object if absent", told));
         }
     };
@@ -136,6 +139,11 @@ async fn race(store: &dyn ObjectStore, name: &Path, round: usize) -> Result<Byte
         Ok(_) => Err(unsafe_store("a refused creation changed the object")),
         Err(error) => Err(unavailable("reading an object", error)),
     }
+}
+
+/// Whether it says that the name was taken.
+fn is_conflict(error: &object_store::Error) -> bool {
+    matches!(error, object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. })
 }
 
 /// Checks that exactly `names` are listed, at once, and from an offset on.

@@ -74,6 +74,12 @@ impl Server {
         self.port.load(Ordering::Relaxed)
     }
 
+    /// Its process, while it runs.
+    #[allow(dead_code)] // not every test needs it
+    pub fn id(&self) -> Option<u32> {
+        self.process.lock().unwrap().as_ref().map(|process| process.0.id())
+    }
+
     pub fn endpoint(&self) -> String {
         self.endpoint_at(self.port())
     }
