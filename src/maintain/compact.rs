@@ -28,7 +28,7 @@ pub(super) async fn compact<K: Data, V: Data, T: Time, D: Diff>(
     let Some(Plan { mut inputs, to_objects }) = next_merge(state, config) else {
         return Ok(false);
     };
-    if state.codecs.as_deref().is_some_and(|names| *names != CodecNames::of::<K, V, T, D>()) {
+    if state.codecs.as_deref().is_some_and(|known| known.difference(&CodecNames::of::<K, V, T, D>()).is_some()) {
         return Ok(false); // not ours to decode
     }
     let mut worked = false;

@@ -54,7 +54,7 @@ pub(super) fn schema<K: Data, V: Data, T: Time, D: Diff>() -> Schema {
     ])
 }
 
-/// Checks that a row can be stored and says how many bytes it takes.
+/// Checks that a row can be stored, and reads back, and says how many bytes it takes.
 #[inline]
 pub(super) fn row_size<K: Data, V: Data>(key: K::Ref<'_>, value: V::Ref<'_>) -> Result<usize, Error> {
     let size = match (K::size(key), V::size(value)) {
@@ -64,8 +64,15 @@ pub(super) fn row_size<K: Data, V: Data>(key: K::Ref<'_>, value: V::Ref<'_>) -> 
     if size > ROW_BYTES_MAX {
         return Err(Error::invalid(format!("a row of {size} bytes; the most is {ROW_BYTES_MAX}")));
     }
+    K::check(key).map_err(|error| not_readable("key", error))?;
+    V::check(value).map_err(|error| not_readable("value", error))?;
     // The two words.
     Ok(size + 16)
+}
+
+#[cold]
+fn not_readable(what: &str, error: EncodeError) -> Error {
+    Error::invalid(format!("a row with the {what} {error}"))
 }
 
 fn not_encodable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {

@@ -30,6 +30,7 @@ pub struct ReadHandle<K: Data, V: Data, T: Time, D: Diff> {
     ledger: Arc<Ledger<T>>,
     client: KeepAlive,
     codecs: Arc<CodecNames>,
+    types: u64,
     since: Antichain<T>,
     marker: std::marker::PhantomData<fn() -> (K, V, D)>,
 }
@@ -57,7 +58,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
         as_of: Option<Antichain<T>>,
     ) -> Result<Self, Error> {
         let (ledger, since) = roster.open(Arc::clone(&codecs), purpose, as_of).await?;
-        Ok(Self { roster, ledger, client, codecs, since, marker: std::marker::PhantomData })
+        let types = codecs.digest();
+        Ok(Self { roster, ledger, client, codecs, types, since, marker: std::marker::PhantomData })
     }
 
     /// It may read at times beyond this.
@@ -144,6 +146,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
             shown: Antichain::from_elem(T::minimum()),
             until: Antichain::new(),
         };
+        let types = self.types();
         self.ledger.take(|state, leasing| {
             let mut runs = Vec::new();
             for batch in &state.batches {
@@ -152,7 +155,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
                     let shown = run.iter().filter(|part| window.plan(&part.meta) != Plan::Nothing);
                     let lease = |part: &Part<T>| {
                         let number = leasing.lease(part.blob());
-                        let reading = Reading { shard: state.shard, part: part.clone(), window: window.clone() };
+                        let (shard, part, window) = (state.shard, part.clone(), window.clone());
+                        let reading = Reading { shard, types, part, window };
                         LeasedPart::new(&self.ledger, number, reading)
                     };
                     runs.push(shown.map(lease).collect());
@@ -278,6 +282,11 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
     /// `Unavailable` if the log did not answer: then its lease runs out.
     pub async fn expire(self) -> Result<(), Error> {
         self.ledger.expire().await
+    }
+
+    /// What tells the types of its parts' rows from others.
+    pub(super) fn types(&self) -> u64 {
+        self.types
     }
 
     pub(super) fn ledger(&self) -> &Arc<Ledger<T>> {

@@ -157,7 +157,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Listen<K, V, T, D> {
     /// Leases the parts of the next batches, and the position behind them.
     fn take_step(&self) -> Result<(Vec<LeasedPart<T>>, Antichain<T>), Error> {
         let parts_max = self.handle.roster().machine().context().config.listen_parts_max;
-        let ledger = self.handle.ledger();
+        let (ledger, types) = (self.handle.ledger(), self.handle.types());
         ledger.take(|state, leasing| {
             let mut parts = Vec::new();
             let mut position = self.position.clone();
@@ -178,7 +178,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> Listen<K, V, T, D> {
                 };
                 for part in batch.parts().filter(|part| window.plan(&part.meta) != Plan::Nothing) {
                     let number = leasing.lease(part.blob());
-                    let reading = Reading { shard: state.shard, part: part.clone(), window: window.clone() };
+                    let (shard, part, window) = (state.shard, part.clone(), window.clone());
+                    let reading = Reading { shard, types, part, window };
                     parts.push(LeasedPart::new(ledger, number, reading));
                 }
                 position.clone_from(&batch.desc.upper);

@@ -246,8 +246,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
             let message = format!("the batch is of {}", batch.shard);
             return Err(Error::invalid(message).of_shard(self.machine.shard()));
         }
-        if batch.codecs != self.codecs {
-            return Err(self.other_types(batch));
+        if let Some(difference) = batch.codecs.difference(&self.codecs) {
+            return Err(self.other_types(&difference));
         }
         if batch.standing() == Standing::Spent {
             let message = "the batch was appended before, or given away as bytes";
@@ -267,10 +267,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
     fn check_foreign(&self, mut batch: Batch<T>) -> Result<Batch<T>, Error> {
         let refusal = if batch.shard != self.machine.shard() {
             Some(Error::invalid(format!("the batch is of {}", batch.shard)))
-        } else if batch.codecs != self.codecs {
-            Some(self.other_types(&batch))
         } else {
-            None
+            batch.codecs.difference(&self.codecs).map(|difference| self.other_types(&difference))
         };
         match refusal {
             None => Ok(batch),
@@ -281,8 +279,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
         }
     }
 
-    fn other_types(&self, batch: &Batch<T>) -> Error {
-        let message = format!("the batch has rows of {}, the handle of {}", batch.codecs, self.codecs);
+    fn other_types(&self, difference: &str) -> Error {
+        let message = format!("the batch has rows of other types than the handle: the {difference}");
         Error::new(crate::error::ErrorKind::CodecMismatch, message).of_shard(self.machine.shard())
     }
 
