@@ -35,6 +35,10 @@ use super::{Builder, BytesBuilder, Codec, Column, DecodeError, EncodeError, down
 /// there as its digest, and a type of another shape is still refused, but not told in which field.
 pub const SHAPE_BYTES_MAX: usize = 4 << 10;
 
+/// The stack on which a shape is found out: enough for the deepest value that is made (128 within one another), of types
+/// of 64 KiB each. Memory is taken as it is used.
+const TRACE_STACK_BYTES: usize = 32 << 20;
+
 /// Bytes of a value, or of what a type's own code says, that are repeated in a message.
 const SHOWN_BYTES_MAX: usize = 200;
 
@@ -212,8 +216,14 @@ where
 }
 
 /// The shape of a type, its digest where it is long, or why it has none.
-fn shape_of<T: DeserializeOwned>() -> String {
-    let traced = catch_unwind(AssertUnwindSafe(trace::trace::<T>)).unwrap_or_else(|payload| {
+fn shape_of<T: DeserializeOwned + 'static>() -> String {
+    // On a stack of its own: values lie deeper in one another here than those that are stored, and run out of a small one.
+    let thread = std::thread::Builder::new().name("timely-persist-shape".to_owned()).stack_size(TRACE_STACK_BYTES);
+    let traced = match thread.spawn(trace::trace::<T>) {
+        Ok(thread) => thread.join(),
+        Err(_) => catch_unwind(AssertUnwindSafe(trace::trace::<T>)), // no more threads: most types need no such stack
+    };
+    let traced = traced.unwrap_or_else(|payload| {
         let said = payload.downcast_ref::<String>().map(String::as_str);
         let said = said.or(payload.downcast_ref::<&str>().copied()).unwrap_or_default();
         Err(format!("its Deserialize panicked: {}", bounded(format_args!("{said}"))))

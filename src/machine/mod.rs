@@ -31,7 +31,7 @@ pub use follow::{Follow, Health};
 pub use objects::OpenBlob;
 pub use retry::Retry;
 pub use spare::Spare;
-pub use unfinished::unfinished;
+pub use unfinished::{guarded, guarded_async, unfinished};
 
 use crate::codec::Time;
 use crate::error::Error;

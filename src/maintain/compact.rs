@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::codec::{Data, Diff, Time};
 use crate::error::Error;
 use crate::fetch::{MergeRuns, RunReader, Task};
-use crate::machine::{Context, Machine};
+use crate::machine::{Context, Machine, guarded_async};
 use crate::part::{EncodeOptions, EncodedPart, MergeStep, SortedPartWriter};
 use crate::state::transition::{Replacement, replace};
 use crate::state::{Batch, CodecNames, Description, Location, Part, Run, State, glb};
@@ -127,7 +127,8 @@ async fn merge_runs<K: Data, V: Data, T: Time, D: Diff>(
     let input_bytes = inputs.fold(0u64, |sum, part| sum.saturating_add(part.meta.encoded_bytes));
     let part_bytes = usize::try_from(input_bytes).unwrap_or(usize::MAX).min(context.config.part_bytes_max);
     let mut storing = Storing { machine, inline_bytes_max, part_bytes, under_way: None };
-    let merged = merge_into(&mut merge, &descs, floor.as_ref(), &mut storing, output).await;
+    let merging = merge_into(&mut merge, &descs, floor.as_ref(), &mut storing, output);
+    let merged = guarded_async(merging).await.map_err(|error| error.of_shard(machine.shard()));
     // Also after an error, so that it is known what to remove.
     let stored = storing.end(output).await;
     merged.and(stored)

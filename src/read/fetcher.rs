@@ -37,7 +37,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> PartFetcher<K, V, T, D> {
     ///
     /// Errors name the object: `Corrupt` if it is missing, foreign or damaged; `LeaseExpired` if that is because the
     /// reader's lease was lost; `Unavailable` if the store did not answer within `Config::store_deadline`; `Invalid`
-    /// for a part of another shard; `CodecMismatch` for one that was given out by a reader of other types, or of types of
+    /// for a part of another shard, and where the codec of a type of the rows panicked; `CodecMismatch` for one that was given out by a reader of other types, or of types of
     /// another shape. Cancelling leaves nothing.
     pub async fn fetch(&self, part: impl Into<PublicPartRef<T>>) -> Result<FetchedPart<K, V, T, D>, Error> {
         let part: PartRef<T> = part.into();

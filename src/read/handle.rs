@@ -10,7 +10,7 @@ use crate::codec::{Data, Diff, Time};
 use crate::error::Error;
 use crate::fetch::{Plan, Window};
 use crate::ids::{LeaseId, LeasedReaderId, ShardId};
-use crate::machine::KeepAlive;
+use crate::machine::{KeepAlive, guarded};
 use crate::part::PartStats;
 use crate::state::transition::too_early;
 use crate::state::{CodecNames, Part, State, passed};
@@ -225,7 +225,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
         let fetched = stream::try_unfold(fetching, |mut fetching| async move {
             Ok(fetching.next().await?.map(|part| (part, fetching)))
         });
-        let rows = fetched.map_ok(|part| stream::iter(owned_rows(part)).map(Ok)).try_flatten();
+        let shard = self.shard_id();
+        let rows = fetched.map_ok(move |part| stream::iter(owned_rows(part, shard))).try_flatten();
         let ended = std::cell::Cell::new(false);
         Ok(rows.take_while(move |row| {
             let before = ended.replace(row.is_err());
@@ -317,11 +318,17 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
 
 fn owned_rows<K: Data, V: Data, T: Time, D: Diff>(
     part: super::FetchedPart<K, V, T, D>,
-) -> impl Iterator<Item = ((K, V), T, D)> {
+    shard: ShardId,
+) -> impl Iterator<Item = Result<((K, V), T, D), Error>> {
     let chunks = part.chunks();
     (0..chunks).flat_map(move |index| {
         let own = |(key, value, time, diff)| ((K::from_ref(key), V::from_ref(value)), time, diff);
-        part.chunk_refs(index).map(own).collect::<Vec<_>>()
+        let rows = guarded(|| Ok(part.chunk_refs(index).map(own).collect::<Vec<_>>()));
+        let (rows, failed) = match rows {
+            Ok(rows) => (rows, None),
+            Err(error) => (Vec::new(), Some(Err(error.of_shard(shard)))),
+        };
+        rows.into_iter().map(Ok).chain(failed)
     })
 }
 

@@ -17,7 +17,7 @@ use crate::codec::{Data, Diff, Time};
 use crate::error::Error;
 use crate::fetch::{Plan, Window};
 use crate::ids::LeaseId;
-use crate::machine::{Follow, Health};
+use crate::machine::{Follow, Health, guarded};
 use crate::state::{State, advance_frontier, passed};
 
 use super::ahead::FetchAhead;
@@ -218,7 +218,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> Listen<K, V, T, D> {
                         let mut fetching = FetchAhead::new(fetcher.clone(), parts);
                         let mut rows = Vec::new();
                         while let Some(part) = fetching.next().await? {
-                            rows.extend(part.rows());
+                            let copied = guarded(|| Ok(rows.extend(part.rows())));
+                            copied.map_err(|error| error.of_shard(self.handle.shard_id()))?;
                         }
                         ListenEvent::Updates(rows)
                     }
