@@ -8,6 +8,7 @@
 //! name reads back equal; a decoder answers foreign arrays with an error, never a panic. This module does no I/O.
 
 mod boolean;
+mod bounded;
 mod fixed;
 mod integer;
 mod names;
@@ -37,6 +38,8 @@ pub use text::{BytesBuilder, BytesColumn, TextBuilder, TextColumn};
 pub use tuple::{TupleBuilder, TupleColumn};
 pub use unit::{UnitBuilder, UnitColumn};
 pub use word::Codec64;
+
+pub(crate) use bounded::bounded;
 
 /// A column that is not what the codec writes: why.
 #[derive(Clone, Debug, PartialEq, Eq)]

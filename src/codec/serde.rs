@@ -29,7 +29,7 @@ use serde::de::DeserializeOwned;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::names::{DIGEST, UNTRACED};
-use super::{Builder, BytesBuilder, Codec, Column, DecodeError, EncodeError, downcast, no_nulls};
+use super::{Builder, BytesBuilder, Codec, Column, DecodeError, EncodeError, bounded, downcast, no_nulls};
 
 /// The most bytes of a shape in a name, which every copy of a shard's state has: some hundred fields. A longer one is
 /// there as its digest, and a type of another shape is still refused, but not told in which field.
@@ -38,9 +38,6 @@ pub const SHAPE_BYTES_MAX: usize = 4 << 10;
 /// The stack on which a shape is found out: enough for the deepest value that is made (128 within one another), of types
 /// of 64 KiB each. Memory is taken as it is used.
 const TRACE_STACK_BYTES: usize = 32 << 20;
-
-/// Bytes of a value, or of what a type's own code says, that are repeated in a message.
-const SHOWN_BYTES_MAX: usize = 200;
 
 /// A value stored by its serde implementation, in bincode.
 ///
@@ -235,27 +232,6 @@ fn shape_of<T: DeserializeOwned + 'static>() -> String {
             let reason = reason.replace('{', "(").replace('}', ")"); // which would end the shape
             format!("{UNTRACED}cannot be found out: {reason}")
         }
-    }
-}
-
-/// What a value says of itself, in few bytes.
-fn bounded(said: fmt::Arguments<'_>) -> String {
-    let mut text = Bounded(String::new());
-    if fmt::write(&mut text, said).is_err() {
-        text.0.push('…');
-    }
-    text.0
-}
-
-/// Takes so much text and no more: a value may say a gigabyte.
-struct Bounded(String);
-
-impl fmt::Write for Bounded {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let room = SHOWN_BYTES_MAX.saturating_sub(self.0.len());
-        let end = (0..=room.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-        self.0.push_str(&text[..end]);
-        if end < text.len() { Err(fmt::Error) } else { Ok(()) }
     }
 }
 

@@ -120,7 +120,8 @@ async fn merge_runs<K: Data, V: Data, T: Time, D: Diff>(
     let descs: Vec<_> = fitting.merged.iter().map(|(desc, _)| desc.clone()).collect();
     // On this runtime, not the one that commits and fetches for others.
     let (bytes_max, runtime) = (context.config.compaction_bytes_max, context.upkeep.clone());
-    let mut merge = MergeRuns::<K, V, T, D>::new(readers, bytes_max, 0, runtime);
+    // A row whose diffs come to too much for one stays as several: whoever reads it is told, and compaction goes on.
+    let mut merge = MergeRuns::<K, V, T, D>::new(readers, bytes_max, 0, runtime).splitting();
     let floor = glb(&fitting.since);
     let inline_bytes_max = if to_objects { 0 } else { context.config.inline_part_bytes_max };
     let inputs = fitting.merged.iter().flat_map(|(_, run)| run);

@@ -110,7 +110,7 @@ pub struct SortedPartWriter<K: Data, V: Data, T: Time, D: Diff> {
     diff_sum: Option<D>,
     stats: StatsCollector,
     /// Only where the order is asserted: the last row.
-    last: Option<(K, V, T)>,
+    last: Option<((K, V, T), D)>,
     marker: PhantomData<fn() -> (T, D)>,
 }
 
@@ -158,8 +158,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> SortedPartWriter<K, V, T, D> {
         })
     }
 
-    /// Adds a row. The caller pushes rows in the order of (key, value, time), each of these at most once, with a diff
-    /// that is not zero. `Invalid` if the row is too large or its serde implementation fails; it was not added then.
+    /// Adds a row. The caller pushes rows in the order of (key, value, time), each of these at most once unless its diffs
+    /// add up beyond what one holds, with a diff that is not zero. `Invalid` if the row is too large or its serde implementation fails; it was not added then.
     #[inline]
     pub fn push(&mut self, key: K::Ref<'_>, value: V::Ref<'_>, time: &T, diff: &D) -> Result<(), Error> {
         let size = row_size::<K, V>(key, value)?;
@@ -232,7 +232,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> SortedPartWriter<K, V, T, D> {
         self.rows += 1;
         self.bounds.insert(time);
         match &mut self.diff_sum {
-            Some(sum) => sum.plus_equals(diff),
+            Some(sum) => sum.plus_wrapping(diff),
             None => self.diff_sum = Some(diff.clone()),
         }
     }
@@ -240,8 +240,11 @@ impl<K: Data, V: Data, T: Time, D: Diff> SortedPartWriter<K, V, T, D> {
     fn assert_order(&mut self, key: K::Ref<'_>, value: V::Ref<'_>, time: &T, diff: &D) {
         assert!(!diff.is_zero(), "a row with a diff of zero is not consolidated");
         let row = (K::from_ref(key), V::from_ref(value), time.clone());
-        assert!(self.last.as_ref().is_none_or(|last| *last < row), "rows out of order: {:?}, {row:?}", self.last);
-        self.last = Some(row);
+        let follows = self.last.as_ref().is_none_or(|(last, before)| {
+            *last < row || *last == row && D::total(before, std::iter::once(diff)).is_none()
+        });
+        assert!(follows, "rows out of order: {:?}, {row:?}", self.last);
+        self.last = Some((row, diff.clone()));
     }
 
     /// The rows so far.

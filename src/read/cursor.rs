@@ -50,7 +50,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Cursor<K, V, T, D> {
     /// The next rows, at least one; `None` at the end.
     ///
     /// `LeaseExpired` if the reader was lost; `Invalid` if the `Ord`, the arithmetic or the codec of a type of the rows
-    /// panicked, on whichever thread; otherwise errors as in `PartFetcher::fetch`. After an error it has ended, and gives `None`.
+    /// panicked, on whichever thread, and for a row whose diffs add up beyond what their type holds; otherwise errors as in `PartFetcher::fetch`. After an error it has ended, and gives `None`.
     /// Cancelling loses no row.
     pub async fn next(&mut self) -> Result<Option<Vec<((K, V), T, D)>>, Error> {
         let mut rows = Vec::new();

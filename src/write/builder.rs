@@ -163,8 +163,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
 
     /// The batch `[lower, upper)` of all rows.
     ///
-    /// `Invalid` if a row is at a time beyond `upper`, or `upper` is not beyond the lower, or code of the rows' types
-    /// panicked; `Unavailable` where an upload failed. In both cases, and when cancelled, what was uploaded is removed.
+    /// `Invalid` if a row is at a time beyond `upper`, or `upper` is not beyond the lower, or the diffs of a row add up
+    /// beyond what their type holds, or code of the rows' types panicked; `Unavailable` where an upload failed. In both cases, and when cancelled, what was uploaded is removed.
     pub async fn finish(mut self, upper: Antichain<T>) -> Result<Batch<T>, Error> {
         self.check_whole()?;
         self.check_upper(&upper)?;
@@ -197,7 +197,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
             // A small batch: no thread, no upload, no wait.
             let (rows, options) = (std::mem::take(&mut self.rows), encode_options(&self.context.config));
             let encode = || {
-                let sorted = rows.sort();
+                let sorted = rows.sort()?;
                 Ok((sorted.encode_small(&options)?, sorted))
             };
             let (small, sorted) = guarded(encode).map_err(|error| error.of_shard(self.shard))?;
@@ -271,11 +271,11 @@ async fn upload_run<K: Data, V: Data, T: Time, D: Diff>(
     let uploads_max = context.config.uploads_max.max(1);
     let may_keep = rows.bytes() <= context.config.spare_rows_bytes_max;
     let sort = move || {
-        let sorted = rows.sort();
+        let sorted = rows.sort().map_err(|error| error.of_shard(shard))?;
         let ranges = sorted.cut(part_bytes_max, part_bytes_min, uploads_max);
-        (Arc::new(sorted), ranges)
+        Ok((Arc::new(sorted), ranges))
     };
-    let (sorted, ranges) = context.runtime.spawn_blocking(sort).await.map_err(|error| not_joined(error, shard))?;
+    let (sorted, ranges) = context.runtime.spawn_blocking(sort).await.map_err(|error| not_joined(error, shard))??;
     let upload = |range| {
         let sorted = Arc::clone(&sorted);
         let options = encode_options(&context.config);

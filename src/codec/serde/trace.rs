@@ -17,6 +17,7 @@ use serde::de::{
     Visitor,
 };
 
+use super::super::bounded;
 use super::samples::{BYTES, CHARS, FLOATS, INTEGERS, LENGTHS, TEXTS, ZEROS};
 use super::shape::{Format, Identity, Named, Status, Style, Variant, text};
 
@@ -67,7 +68,7 @@ impl std::error::Error for Refusal {}
 
 impl serde::de::Error for Refusal {
     fn custom<M: fmt::Display>(message: M) -> Self {
-        Self(super::bounded(format_args!("{message}")))
+        Self(bounded(format_args!("{message}")))
     }
 }
 
