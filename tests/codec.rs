@@ -224,7 +224,7 @@ fn names_tell_types_apart() {
     // Which read each other.
     assert_eq!(<Vec<u8>>::name(), Bytes::name());
     // Pinned: shards remember them.
-    assert_eq!(<(Option<Serde<Vec<String>>>, u8)>::name(), "(option(serde(Vec<String>)),u8)");
+    assert_eq!(<(Option<Serde<Vec<String>>>, u8)>::name(), "(option(serde(Vec<String>){[str]}),u8)");
 }
 
 /// A serialization that fails is said before the value is stored.

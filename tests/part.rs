@@ -38,12 +38,12 @@ fn encode<K: Data, V: Data, T: Time>(rows: &[Row<K, V, T>], options: &EncodeOpti
 
 /// As a part that lies in a log entry.
 fn encode_small<K: Data, V: Data, T: Time>(rows: &[Row<K, V, T>], options: &EncodeOptions) -> Option<EncodedPart<T>> {
-    collect(PartBuilder::new(), rows).sort().encode_small(options).unwrap()
+    collect(PartBuilder::new(), rows).sort().unwrap().encode_small(options).unwrap()
 }
 
 /// The same in a builder that had other rows before.
 fn encode_again<K: Data, V: Data, T: Time>(rows: &[Row<K, V, T>], options: &EncodeOptions) -> Option<EncodedPart<T>> {
-    let builder = collect(PartBuilder::new(), &rows[..rows.len().min(7)]).sort().into_empty();
+    let builder = collect(PartBuilder::new(), &rows[..rows.len().min(7)]).sort().unwrap().into_empty();
     assert_eq!((builder.rows(), builder.bytes()), (0, 0));
     collect(builder, rows).finish(options).unwrap()
 }
@@ -277,7 +277,7 @@ fn a_run_is_cut_into_as_many_parts_as_are_wanted_if_they_are_not_too_small() {
     let rows: Vec<Row<u64, String, u64>> = (0..1_000).map(|key| ((key, "x".repeat(84)), 0, 1)).collect();
     let builder = collect(PartBuilder::new(), &rows);
     let row = builder.bytes() / rows.len();
-    let sorted = builder.sort();
+    let sorted = builder.sort().unwrap();
     for (bytes_max, bytes_min, wanted, parts) in [
         (1 << 20, 250 * row, 4, 4),
         (1 << 20, 250 * row + 1, 4, 3),

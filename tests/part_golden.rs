@@ -51,7 +51,7 @@ fn encode() -> EncodedPart<u64> {
 }
 
 fn encode_message() -> EncodedPart<u64> {
-    builder().sort().encode_small(&EncodeOptions::default()).unwrap().unwrap()
+    builder().sort().unwrap().encode_small(&EncodeOptions::default()).unwrap().unwrap()
 }
 
 fn golden(name: &str, part: EncodedPart<u64>) -> Bytes {

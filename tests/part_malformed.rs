@@ -36,7 +36,7 @@ fn encode<K: Data, V: Data, T: Time>(rows: Vec<(K, V, T)>, compression: Compress
 
 /// The same, as it lies in a log entry.
 fn encode_small<K: Data, V: Data, T: Time>(rows: Vec<(K, V, T)>, compression: Compression) -> EncodedPart<T> {
-    let part = builder(rows).sort().encode_small(&EncodeOptions { compression, ..EncodeOptions::default() });
+    let part = builder(rows).sort().unwrap().encode_small(&EncodeOptions { compression, ..EncodeOptions::default() });
     part.unwrap().unwrap()
 }
 

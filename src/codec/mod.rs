@@ -8,8 +8,10 @@
 //! name reads back equal; a decoder answers foreign arrays with an error, never a panic. This module does no I/O.
 
 mod boolean;
+mod bounded;
 mod fixed;
 mod integer;
+mod names;
 mod option;
 mod serde;
 mod text;
@@ -26,15 +28,18 @@ use differential_dataflow::difference::Semigroup;
 use differential_dataflow::lattice::Lattice;
 use timely::progress::Timestamp;
 
-pub use self::serde::{Serde, SerdeBuilder, SerdeColumn};
+pub use self::serde::{SHAPE_BYTES_MAX, Serde, SerdeBuilder, SerdeColumn};
 pub use boolean::{BooleanBuilder, BooleanColumn};
 pub use fixed::{FixedBuilder, FixedCodec, FixedColumn};
 pub use integer::{Integer, IntegerBuilder, IntegerColumn};
+pub use names::{difference, untraced};
 pub use option::{OptionBuilder, OptionColumn};
 pub use text::{BytesBuilder, BytesColumn, TextBuilder, TextColumn};
 pub use tuple::{TupleBuilder, TupleColumn};
 pub use unit::{UnitBuilder, UnitColumn};
 pub use word::Codec64;
+
+pub(crate) use bounded::bounded;
 
 /// A column that is not what the codec writes: why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,6 +98,13 @@ pub trait Codec: Ord + Clone + fmt::Debug + Send + Sync + Sized + 'static {
     /// The memory that the value takes in a column, in bytes, within a small factor; exact where it varies. Whoever
     /// fills a column keeps the sum below 2 GiB, which is what Arrow's 32-bit offsets can address.
     fn size(value: Self::Ref<'_>) -> Result<usize, EncodeError>;
+
+    /// Whether the value reads back equal once it is written: an error says why not. It is asked of every row that is
+    /// written, before it is. By default, that is where the type alone makes sure of it, nothing is asked.
+    fn check(value: Self::Ref<'_>) -> Result<(), EncodeError> {
+        let _ = value;
+        Ok(())
+    }
 
     /// The first bits of the value, such that `a <= b` implies `prefix(a) <= prefix(b)`: a sort compares these first.
     /// Zero where the type has no cheap prefix.

@@ -139,6 +139,10 @@ impl<C: Codec> Codec for Option<C> {
         Ok(1 + value.map_or(Ok(size_of::<C::Ref<'_>>()), C::size)?)
     }
 
+    fn check(value: Option<C::Ref<'_>>) -> Result<(), EncodeError> {
+        value.map_or(Ok(()), C::check)
+    }
+
     /// One bit goes to the variant.
     #[inline]
     fn prefix(value: Option<C::Ref<'_>>) -> u64 {

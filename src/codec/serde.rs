@@ -3,11 +3,22 @@
 //! Always: rows are compared and consolidated by decoded value, never by bytes, which need not be one-to-one. A column
 //! is decoded as a whole when it is opened, so that malformed bytes are an error there and a borrowed row is `&T`.
 //!
+//! Always: a value is stored only if what its implementation wrote reads back as a value that compares equal. The name
+//! carries the shape of the type, so that the bytes of one shape are never read as another.
+//!
 //! Not here: a guard against types whose values take no bytes (`Vec<()>`) or recurse without end; their bytes are
 //! believed once the checksum above is right.
 
+mod samples;
+mod shape;
+mod trace;
+
+use std::any::{TypeId, type_name};
+use std::cmp::Ordering;
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_array::{Array, ArrayRef, BinaryArray};
 use arrow_buffer::NullBuffer;
@@ -15,10 +26,36 @@ use arrow_schema::DataType;
 use bincode::Options;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use xxhash_rust::xxh3::xxh3_128;
 
-use super::{Builder, BytesBuilder, Codec, Column, DecodeError, EncodeError, downcast, no_nulls};
+use super::names::{DIGEST, UNTRACED};
+use super::{Builder, BytesBuilder, Codec, Column, DecodeError, EncodeError, bounded, downcast, no_nulls};
 
-/// A value stored by its serde implementation.
+/// The most bytes of a shape in a name, which every copy of a shard's state has: some hundred fields. A longer one is
+/// there as its digest, and a type of another shape is still refused, but not told in which field.
+pub const SHAPE_BYTES_MAX: usize = 4 << 10;
+
+/// The stack on which a shape is found out: enough for the deepest value that is made (128 within one another), of types
+/// of 64 KiB each. Memory is taken as it is used.
+const TRACE_STACK_BYTES: usize = 32 << 20;
+
+/// A value stored by its serde implementation, in bincode.
+///
+/// The shard remembers the type's *shape* as serde reports it: which fields in which order, by which names and of which
+/// kinds, and the variants of enums. It opens for a type of the same name and the same shape only: `CodecMismatch` says
+/// which field differs, and no value is read as another. There is no way yet to change the type of a shard's rows.
+///
+/// bincode stores no names and no kinds, so a type must ask for its fields by itself, in the order in which it writes
+/// them. What cannot be stored:
+///
+/// * `untagged`, `tag`, `content` and `flatten`, `serde_json::Value`, a decimal type's default, and everything else that
+///   asks `deserialize_any`; and types that take none of the values that are tried on them (a validated text of a format
+///   of your own, say). Opening a new shard for such a type is `Invalid`, before a row is written. Store another form of
+///   it, its text or its numbers, or implement [`Codec`];
+/// * a value with `skip_serializing_if` that is skipped, a variant behind a skipped one, and every other value that does
+///   not read back equal, by the type's `Ord`: appending its row is `Invalid`, and nothing is written.
+///
+/// Each value is therefore read back when it is written, here and in compaction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Serde<T>(pub T);
 
@@ -119,9 +156,17 @@ where
     type Column = SerdeColumn<T>;
     type Builder = SerdeBuilder<T>;
 
-    /// The type's name without the paths of its modules, which move.
+    /// The type's name without the paths of its modules, which move, and its shape.
     fn name() -> String {
-        format!("serde({})", without_paths(std::any::type_name::<T>()))
+        static KNOWN: Mutex<Option<HashMap<TypeId, String>>> = Mutex::new(None);
+        let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(name) = known().as_ref().and_then(|known| known.get(&TypeId::of::<T>())) {
+            return name.clone();
+        }
+        // Without the lock: this runs the type's own code.
+        let name = format!("serde({}){{{}}}", without_paths(type_name::<T>()), shape_of::<T>());
+        known().get_or_insert_default().insert(TypeId::of::<T>(), name.clone());
+        name
     }
 
     fn data_type() -> DataType {
@@ -146,6 +191,47 @@ where
     fn size(value: &T) -> Result<usize, EncodeError> {
         let bytes = options(usize::MAX).serialized_size(value).map_err(|error| EncodeError(error.to_string()))?;
         Ok((bytes as usize).saturating_add(size_of::<i32>()))
+    }
+
+    fn check(value: &T) -> Result<(), EncodeError> {
+        let mut bytes = Vec::new();
+        let written = options(usize::MAX).serialize_into(&mut bytes, value);
+        written.map_err(|error| EncodeError(error.to_string()))?;
+        let cause = match options(bytes.len()).deserialize::<T>(&bytes) {
+            Ok(read) if read.cmp(value) == Ordering::Equal => return Ok(()),
+            Ok(read) => format!("it reads back as {}", bounded(format_args!("{read:?}"))),
+            Err(error) => bounded(format_args!("{error}")),
+        };
+        let value = bounded(format_args!("{value:?}"));
+        Err(EncodeError(format!(
+            "{value} of type {}: its serde implementation does not read back what it wrote ({cause}): what \
+             skip_serializing_if, a skipped variant or untagged leaves out cannot be stored; take these attributes from \
+             the type, or store another form of the value",
+            without_paths(type_name::<T>())
+        )))
+    }
+}
+
+/// The shape of a type, its digest where it is long, or why it has none.
+fn shape_of<T: DeserializeOwned + 'static>() -> String {
+    // On a stack of its own: values lie deeper in one another here than those that are stored, and run out of a small one.
+    let thread = std::thread::Builder::new().name("timely-persist-shape".to_owned()).stack_size(TRACE_STACK_BYTES);
+    let traced = match thread.spawn(trace::trace::<T>) {
+        Ok(thread) => thread.join(),
+        Err(_) => catch_unwind(AssertUnwindSafe(trace::trace::<T>)), // no more threads: most types need no such stack
+    };
+    let traced = traced.unwrap_or_else(|payload| {
+        let said = payload.downcast_ref::<String>().map(String::as_str);
+        let said = said.or(payload.downcast_ref::<&str>().copied()).unwrap_or_default();
+        Err(format!("its Deserialize panicked: {}", bounded(format_args!("{said}"))))
+    });
+    match traced {
+        Ok(shape) if shape.len() <= SHAPE_BYTES_MAX => shape,
+        Ok(shape) => format!("{DIGEST}{:032x}", xxh3_128(shape.as_bytes())),
+        Err(reason) => {
+            let reason = reason.replace('{', "(").replace('}', ")"); // which would end the shape
+            format!("{UNTRACED}cannot be found out: {reason}")
+        }
     }
 }
 

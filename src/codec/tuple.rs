@@ -133,6 +133,12 @@ macro_rules! tuple {
             }
 
             #[inline]
+            fn check(($($value,)+): Self::Ref<'_>) -> Result<(), EncodeError> {
+                $($name::check($value)?;)+
+                Ok(())
+            }
+
+            #[inline]
             fn prefix(value: Self::Ref<'_>) -> u64 {
                 $first::prefix(value.0)
             }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use arrow_schema::DataType;
+use differential_dataflow::difference::Semigroup;
 use timely::order::Product;
 
 use super::DecodeError;
@@ -20,6 +21,33 @@ pub trait Codec64: Clone + fmt::Debug + Send + Sync + 'static {
     /// The value of a word, or why it has none.
     fn decode(word: [u8; 8]) -> Result<Self, DecodeError>;
 
+    /// What the diffs add up to, whatever they come to on the way; `None` if no value of the type is so large. By default
+    /// what [`Semigroup::plus_equals`] says, which is right for a type whose sums are always values of it.
+    fn total<'a>(first: &Self, more: impl Iterator<Item = &'a Self>) -> Option<Self>
+    where
+        Self: Semigroup + 'a,
+    {
+        let mut total = first.clone();
+        more.for_each(|diff| total.plus_equals(diff));
+        Some(total)
+    }
+
+    /// Few diffs that add up to the same as these, whose total is no value of the type. By default these.
+    fn apart<'a>(diffs: impl Iterator<Item = &'a Self>) -> Vec<Self>
+    where
+        Self: Semigroup + 'a,
+    {
+        diffs.cloned().collect()
+    }
+
+    /// Adds a diff to what is only a hint, such as the sum of all rows. Of integers the sum is right modulo 2⁶⁴.
+    fn plus_wrapping(&mut self, diff: &Self)
+    where
+        Self: Semigroup,
+    {
+        self.plus_equals(diff);
+    }
+
     /// The Arrow type of a column of words: eight bytes wide. Other tools see it.
     fn data_type() -> DataType {
         DataType::FixedSizeBinary(8)
@@ -28,6 +56,25 @@ pub trait Codec64: Clone + fmt::Debug + Send + Sync + 'static {
 
 impl Codec64 for u64 {
     const NAME: &'static str = "u64";
+
+    fn total<'a>(first: &Self, more: impl Iterator<Item = &'a Self>) -> Option<Self> {
+        Self::try_from(more.fold(u128::from(*first), |sum, diff| sum + u128::from(*diff))).ok()
+    }
+
+    fn apart<'a>(diffs: impl Iterator<Item = &'a Self>) -> Vec<Self> {
+        let mut left: u128 = diffs.map(|diff| u128::from(*diff)).sum();
+        let mut apart = Vec::new();
+        while left != 0 {
+            let part = left.clamp(Self::MIN.into(), Self::MAX.into());
+            left -= part;
+            apart.push(part as Self); // clamped
+        }
+        apart
+    }
+
+    fn plus_wrapping(&mut self, diff: &Self) {
+        *self = self.wrapping_add(*diff);
+    }
 
     fn encode(&self) -> [u8; 8] {
         self.to_le_bytes()
@@ -44,6 +91,25 @@ impl Codec64 for u64 {
 
 impl Codec64 for i64 {
     const NAME: &'static str = "i64";
+
+    fn total<'a>(first: &Self, more: impl Iterator<Item = &'a Self>) -> Option<Self> {
+        Self::try_from(more.fold(i128::from(*first), |sum, diff| sum + i128::from(*diff))).ok()
+    }
+
+    fn apart<'a>(diffs: impl Iterator<Item = &'a Self>) -> Vec<Self> {
+        let mut left: i128 = diffs.map(|diff| i128::from(*diff)).sum();
+        let mut apart = Vec::new();
+        while left != 0 {
+            let part = left.clamp(Self::MIN.into(), Self::MAX.into());
+            left -= part;
+            apart.push(part as Self); // clamped
+        }
+        apart
+    }
+
+    fn plus_wrapping(&mut self, diff: &Self) {
+        *self = self.wrapping_add(*diff);
+    }
 
     fn encode(&self) -> [u8; 8] {
         self.to_le_bytes()

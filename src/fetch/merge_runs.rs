@@ -65,6 +65,11 @@ impl<K: Data, V: Data, T: Time, D: Diff> MergeRuns<K, V, T, D> {
         Self { runs: runs.collect(), merge, runtime, ahead }
     }
 
+    /// The same merge, as [`Merge::splitting`] says.
+    pub fn splitting(self) -> Self {
+        Self { merge: self.merge.splitting(), ..self }
+    }
+
     /// Merges what is in memory: see [`Merge::step`]. Where it needs a chunk, [`MergeRuns::supply`] reads it.
     pub fn step<B>(
         &mut self,

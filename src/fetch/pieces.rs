@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use crate::codec::{Data, Diff, Time};
 use crate::error::Error;
 use crate::ids::ShardId;
-use crate::machine::{Context, OpenBlob, unfinished};
+use crate::machine::{Context, OpenBlob, guarded, unfinished};
 use crate::part::{Chunk, PartMeta, PartTail};
 use crate::state::{Location, Part};
 use crate::store::Files;
@@ -86,7 +86,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Pieces<K, V, T, D> {
             None => self.begin().await?,
         };
         let piece = match self.part.location {
-            Location::Inline(_) => reader.next()?,
+            Location::Inline(_) => guarded(|| reader.next())?,
             Location::Blob(_) => {
                 let Context { files, fetches, runtime, config, .. } = &*self.context;
                 // Held by who waits, not by the thread: a read that hangs keeps no turn once it is given up. And not

@@ -3,7 +3,7 @@
 use crate::codec::{Data, Diff, Time};
 use crate::error::Error;
 use crate::ids::ShardId;
-use crate::machine::Context;
+use crate::machine::{Context, guarded};
 use crate::part::{Chunk, decode_part};
 use crate::state::{Location, Part};
 
@@ -11,8 +11,8 @@ use super::spans::read;
 
 /// The rows of a part, sorted, in chunks. One request to the store, none for an inline part.
 ///
-/// Errors name the object: `Corrupt` if it is missing or damaged, `Unavailable` if the store did not answer. Cancelling
-/// leaves nothing.
+/// Errors name the object: `Corrupt` if it is missing or damaged, `Invalid` if a codec panicked, `Unavailable` if the
+/// store did not answer. Cancelling leaves nothing.
 pub async fn fetch_part<K: Data, V: Data, T: Time, D: Diff>(
     context: &Context,
     shard: ShardId,
@@ -23,7 +23,7 @@ pub async fn fetch_part<K: Data, V: Data, T: Time, D: Diff>(
         // By range, not whole: the length is known, so the bytes arrive in one buffer of the right size.
         Location::Blob(_) => read(context, shard, part, 0..part.meta.encoded_bytes).await?,
     };
-    trusted(decode_part(bytes, &part.meta), context, shard, part).await
+    trusted(guarded(|| decode_part(bytes, &part.meta)), context, shard, part).await
 }
 
 /// What was made of a part's bytes. An error names the part, and no cache keeps the bytes any longer.

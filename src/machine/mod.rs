@@ -37,7 +37,7 @@ pub use objects::OpenBlob;
 pub use purpose::check_purpose;
 pub use retry::Retry;
 pub use spare::Spare;
-pub use unfinished::unfinished;
+pub use unfinished::{guarded, guarded_async, unfinished};
 
 use crate::codec::Time;
 use crate::error::Error;

@@ -1,8 +1,26 @@
-//! What to say of a task that ended without a result.
+//! What to say of code of a shard's types that panicked, and of a task that ended without a result.
+//!
+//! Always: wherever that code runs, its panic is the caller's `Invalid` and not a panic of the caller's, nor of a task that
+//! others rely on. What it was in the middle of is not to be used any more; that is for who catches it.
 
+use std::any::Any;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use futures::FutureExt;
 use tokio::task::JoinError;
 
 use crate::error::Error;
+
+/// Runs code of the types of a shard's rows here. `Invalid` if it panics.
+pub fn guarded<R>(run: impl FnOnce() -> Result<R, Error>) -> Result<R, Error> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|payload| Err(panicked(&*payload)))
+}
+
+/// The same of code that waits. Cancelling is that of `run`.
+pub async fn guarded_async<R>(run: impl Future<Output = Result<R, Error>>) -> Result<R, Error> {
+    AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|payload| Err(panicked(&*payload)))
+}
 
 /// `Unavailable` with this message if the runtime was stopped, `Invalid` if the task panicked, which it would do again.
 /// Never `Unavailable` for that: whoever is told so tries again, for ever.
@@ -10,9 +28,20 @@ pub fn unfinished(error: JoinError, stopped: &'static str) -> Error {
     if !error.is_panic() {
         return Error::unavailable(stopped).because(error);
     }
-    let message = format!(
-        "{error}: correct what panics, which is the `Ord`, the arithmetic or the codec of a type of the shard's rows, or the \
+    invalid(&error).because(error)
+}
+
+fn panicked(payload: &(dyn Any + Send)) -> Error {
+    let said = payload.downcast_ref::<String>().map(String::as_str);
+    match said.or(payload.downcast_ref::<&str>().copied()) {
+        Some(said) => invalid(&format_args!("a panic with message {said:?}")),
+        None => invalid(&"a panic"),
+    }
+}
+
+fn invalid(what: &dyn fmt::Display) -> Error {
+    Error::invalid(format!(
+        "{what}: correct what panics, which is the `Ord`, the arithmetic or the codec of a type of the shard's rows, or the \
          store; trying again does not help"
-    );
-    Error::invalid(message).because(error)
+    ))
 }

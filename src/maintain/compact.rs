@@ -12,7 +12,7 @@ use crate::codec::{Data, Diff, Time};
 use crate::config::piece_bytes;
 use crate::error::Error;
 use crate::fetch::{MergeRuns, RunReader, Task};
-use crate::machine::{Context, Machine};
+use crate::machine::{Context, Machine, guarded_async};
 use crate::part::{EncodeOptions, EncodedPart, MergeStep, SortedPartWriter};
 use crate::state::transition::{Replacement, replace};
 use crate::state::{Batch, CodecNames, Description, Location, Part, Run, State, glb};
@@ -29,7 +29,7 @@ pub(super) async fn compact<K: Data, V: Data, T: Time, D: Diff>(
     let Some(Plan { mut inputs, to_objects }) = next_merge(state, config) else {
         return Ok(false);
     };
-    if state.codecs.as_deref().is_some_and(|names| *names != CodecNames::of::<K, V, T, D>()) {
+    if state.codecs.as_deref().is_some_and(|known| known.difference(&CodecNames::of::<K, V, T, D>()).is_some()) {
         return Ok(false); // not ours to decode
     }
     let mut worked = false;
@@ -121,7 +121,8 @@ async fn merge_runs<K: Data, V: Data, T: Time, D: Diff>(
     let descs: Vec<_> = fitting.merged.iter().map(|(desc, _)| desc.clone()).collect();
     // On this runtime, not the one that commits and fetches for others.
     let (bytes_max, runtime) = (context.config.compaction_bytes_max, context.upkeep.clone());
-    let mut merge = MergeRuns::<K, V, T, D>::new(readers, bytes_max, 0, runtime);
+    // A row whose diffs come to too much for one stays as several: whoever reads it is told, and compaction goes on.
+    let mut merge = MergeRuns::<K, V, T, D>::new(readers, bytes_max, 0, runtime).splitting();
     let floor = glb(&fitting.since);
     let inline_bytes_max = if to_objects { 0 } else { context.config.inline_part_bytes_max };
     let inputs = fitting.merged.iter().flat_map(|(_, run)| run);
@@ -130,7 +131,8 @@ async fn merge_runs<K: Data, V: Data, T: Time, D: Diff>(
     let part_bytes_max = piece_bytes(context.config.part_bytes_max, input_bytes);
     let part_bytes = input_bytes.min(part_bytes_max);
     let mut storing = Storing { machine, inline_bytes_max, part_bytes, part_bytes_max, under_way: None };
-    let merged = merge_into(&mut merge, &descs, floor.as_ref(), &mut storing, output).await;
+    let merging = merge_into(&mut merge, &descs, floor.as_ref(), &mut storing, output);
+    let merged = guarded_async(merging).await.map_err(|error| error.of_shard(machine.shard()));
     // Also after an error, so that it is known what to remove.
     let stored = storing.end(output).await;
     merged.and(stored)

@@ -10,6 +10,7 @@ use crate::config::piece_bytes;
 use crate::error::Error;
 
 use super::meta::{EncodeOptions, EncodedPart};
+use super::sum::too_large;
 use super::writer::{SortedPartWriter, row_size};
 
 /// The bytes that a value is taken to have before it is seen.
@@ -87,14 +88,14 @@ impl<K: Data, V: Data, T: Time, D: Diff> PartBuilder<K, V, T, D> {
         self.bytes
     }
 
-    /// The part, or `None` if all updates cancel out.
+    /// The part, or `None` if all updates cancel out. Errors as in [`PartBuilder::sort`].
     pub fn finish(self, options: &EncodeOptions) -> Result<Option<EncodedPart<T>>, Error> {
-        let sorted = self.sort();
+        let sorted = self.sort()?;
         sorted.encode(0..sorted.rows.len(), options)
     }
 
-    /// The updates in order, those of one row summed.
-    pub fn sort(mut self) -> SortedRows<K, V, T, D> {
+    /// The updates in order, those of one row summed. `Invalid` if the diffs of one add up beyond what their type holds.
+    pub fn sort(mut self) -> Result<SortedRows<K, V, T, D>, Error> {
         let Self { keys, values, times, diffs, order, .. } = &mut self;
         let key = |row: u32| keys.get(row as usize);
         let value = |row: u32| values.get(row as usize);
@@ -114,15 +115,18 @@ impl<K: Data, V: Data, T: Time, D: Diff> PartBuilder<K, V, T, D> {
         };
         let mut rows = Vec::with_capacity(order.len());
         for group in order.chunk_by(same) {
-            let mut sum = diffs[group[0].1 as usize].clone();
-            for (_, row) in &group[1..] {
-                sum.plus_equals(&diffs[*row as usize]);
-            }
-            if !sum.is_zero() {
-                rows.push((group[0].1, sum));
+            let row = group[0].1;
+            let more = group[1..].iter().map(|(_, row)| &diffs[*row as usize]);
+            match D::total(&diffs[row as usize], more) {
+                Some(sum) if sum.is_zero() => {}
+                Some(sum) => rows.push((row, sum)),
+                None => {
+                    let (key, value, time) = (key(row), value(row), time(row));
+                    return Err(too_large::<D>(format_args!("({key:?}, {value:?}) at {time:?}"), "nothing was written"));
+                }
             }
         }
-        SortedRows { columns: self, rows }
+        Ok(SortedRows { columns: self, rows })
     }
 }
 

@@ -1,6 +1,7 @@
 //! Many sorted runs into one: a k-way merge that is fed chunks and gives consolidated rows.
 //!
-//! Always: rows come out in the order of (key, value, time), each of these once, none with a diff of zero; inputs that
+//! Always: rows come out in the order of (key, value, time), each of these once, none with a diff of zero; one whose diffs
+//! add up beyond what their type holds is an error, or comes out several times ([`Merge::splitting`]); inputs that
 //! are not sorted by (key, value) are refused as corrupt, not merged into something wrong. Memory is one chunk per
 //! input, one more for the group at hand, and the times and diffs of that group, a group being the updates of one (key,
 //! value): at most twice as many as are left of them when summed, and a chunk's.
@@ -10,9 +11,8 @@
 use std::cmp::Ordering;
 use std::ops::ControlFlow;
 
-use differential_dataflow::consolidation::consolidate;
-
 use super::chunk::Chunk;
+use super::sum::{consolidate, too_large};
 use super::tournament::Tournament;
 use crate::codec::{Data, Diff, Time};
 use crate::error::Error;
@@ -50,6 +50,8 @@ pub struct Merge<K: Data, V: Data, T: Time, D: Diff> {
     updates_max: usize,
     /// Once the group is complete: how many of `updates`, now consolidated, were emitted.
     emitted: Option<usize>,
+    /// Whether a row whose diffs come to too much for one is left as several, and not refused.
+    splits: bool,
 }
 
 #[derive(Debug)]
@@ -147,7 +149,13 @@ impl<K: Data, V: Data, T: Time, D: Diff> Merge<K, V, T, D> {
             updates: Vec::new(),
             updates_max: UPDATES_MAX_MIN,
             emitted: None,
+            splits: false,
         }
+    }
+
+    /// The same merge, but of a row whose diffs add up beyond what their type holds it gives several.
+    pub fn splitting(self) -> Self {
+        Self { splits: true, ..self }
     }
 
     /// The next chunk of an input that [`Merge::step`] asked for. `Invalid` if it still has rows, is finished or does
@@ -186,8 +194,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> Merge<K, V, T, D> {
     }
 
     /// Merges until it has to return. `map_time` sees the input and the time of each update once and may advance it or,
-    /// with `None`, drop the update; `emit` gets each row of the result. After an error, which is `Corrupt`, the merge
-    /// is of no use.
+    /// with `None`, drop the update; `emit` gets each row of the result. `Corrupt` for inputs that are not in order,
+    /// `Invalid` for a row whose diffs come to too much; after an error the merge is of no use.
     pub fn step<B>(
         &mut self,
         map_time: impl FnMut(usize, T) -> Option<T>,
@@ -219,12 +227,34 @@ impl<K: Data, V: Data, T: Time, D: Diff> Merge<K, V, T, D> {
                     self.absorb(first, &mut map_time)?;
                 }
                 (Some(first), Some(group)) if self.belongs(first, group) => self.absorb(first, &mut map_time)?,
-                (_, Some(_)) => {
-                    consolidate(&mut self.updates);
-                    self.emitted = Some(0);
-                }
+                (_, Some(_)) => self.complete()?,
                 (None, None) => return Ok(MergeStep::Done),
             }
+        }
+    }
+
+    /// Sums the group's updates: no more come.
+    #[inline]
+    fn complete(&mut self) -> Result<(), Error> {
+        let too_large_at = consolidate(&mut self.updates);
+        self.emitted = Some(0);
+        match too_large_at.filter(|_| !self.splits) {
+            None => Ok(()),
+            Some(time) => Err(self.refuse(&time)),
+        }
+    }
+
+    #[cold]
+    fn refuse(&self, time: &T) -> Error {
+        const ADVICE: &str = "append what brings it back, its rows are there and can be read one by one, not summed \
+                              (snapshot_and_stream, a listener, a source)";
+        let place = self.group.as_ref().and_then(|group| Some((group.chunk(&self.inputs)?, group.row)));
+        match place {
+            Some((chunk, row)) => {
+                let (key, value) = (chunk.key(row), chunk.value(row));
+                too_large::<D>(format_args!("({key:?}, {value:?}) at {time:?}"), ADVICE)
+            }
+            None => too_large::<D>(format_args!("at {time:?}"), ADVICE),
         }
     }
 
@@ -293,7 +323,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> Merge<K, V, T, D> {
     fn absorb(&mut self, index: usize, map_time: &mut impl FnMut(usize, T) -> Option<T>) -> Result<(), Error> {
         self.stale = true;
         if self.updates.len() >= self.updates_max {
-            consolidate(&mut self.updates);
+            // What is too large now may be brought back by what comes.
+            let _ = consolidate(&mut self.updates);
             // Twice what is left: so summing costs no more than a second sort of all.
             self.updates_max = (2 * self.updates.len()).max(UPDATES_MAX_MIN);
         }

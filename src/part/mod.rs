@@ -7,7 +7,8 @@
 //! to lie in a log entry, is only the message of its one record batch, without the file around it
 //! ([`PartFormat::ArrowMessage`]); it is its own tail.
 //!
-//! Always: rows are sorted by (key, value, time) and no two are equal in all three; no diff is zero; no part is empty;
+//! Always: rows are sorted by (key, value, time) and no two are equal in all three, unless their diffs add up beyond what
+//! the type holds, so that they stand as several; no diff is zero; no part is empty;
 //! bytes from storage give [`Corrupt`](crate::ErrorKind::Corrupt), never a panic and never an allocation beyond what
 //! the bytes or the metadata account for.
 //!
@@ -22,6 +23,7 @@ mod merge;
 
 mod meta;
 mod stats;
+mod sum;
 mod tail;
 mod tournament;
 mod value;

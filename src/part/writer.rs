@@ -54,7 +54,7 @@ pub(super) fn schema<K: Data, V: Data, T: Time, D: Diff>() -> Schema {
     ])
 }
 
-/// Checks that a row can be stored and says how many bytes it takes.
+/// Checks that a row can be stored, and reads back, and says how many bytes it takes.
 #[inline]
 pub(super) fn row_size<K: Data, V: Data>(key: K::Ref<'_>, value: V::Ref<'_>) -> Result<usize, Error> {
     let size = match (K::size(key), V::size(value)) {
@@ -64,8 +64,15 @@ pub(super) fn row_size<K: Data, V: Data>(key: K::Ref<'_>, value: V::Ref<'_>) -> 
     if size > ROW_BYTES_MAX {
         return Err(Error::invalid(format!("a row of {size} bytes; the most is {ROW_BYTES_MAX}")));
     }
+    K::check(key).map_err(|error| not_readable("key", error))?;
+    V::check(value).map_err(|error| not_readable("value", error))?;
     // The two words.
     Ok(size + 16)
+}
+
+#[cold]
+fn not_readable(what: &str, error: EncodeError) -> Error {
+    Error::invalid(format!("a row with the {what} {error}"))
 }
 
 fn not_encodable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
@@ -103,7 +110,7 @@ pub struct SortedPartWriter<K: Data, V: Data, T: Time, D: Diff> {
     diff_sum: Option<D>,
     stats: StatsCollector,
     /// Only where the order is asserted: the last row.
-    last: Option<(K, V, T)>,
+    last: Option<((K, V, T), D)>,
     marker: PhantomData<fn() -> (T, D)>,
 }
 
@@ -151,8 +158,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> SortedPartWriter<K, V, T, D> {
         })
     }
 
-    /// Adds a row. The caller pushes rows in the order of (key, value, time), each of these at most once, with a diff
-    /// that is not zero. `Invalid` if the row is too large or its serde implementation fails; it was not added then.
+    /// Adds a row. The caller pushes rows in the order of (key, value, time), each of these at most once unless its diffs
+    /// add up beyond what one holds, with a diff that is not zero. `Invalid` if the row is too large or its serde implementation fails; it was not added then.
     #[inline]
     pub fn push(&mut self, key: K::Ref<'_>, value: V::Ref<'_>, time: &T, diff: &D) -> Result<(), Error> {
         let size = row_size::<K, V>(key, value)?;
@@ -225,7 +232,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> SortedPartWriter<K, V, T, D> {
         self.rows += 1;
         self.bounds.insert(time);
         match &mut self.diff_sum {
-            Some(sum) => sum.plus_equals(diff),
+            Some(sum) => sum.plus_wrapping(diff),
             None => self.diff_sum = Some(diff.clone()),
         }
     }
@@ -233,8 +240,11 @@ impl<K: Data, V: Data, T: Time, D: Diff> SortedPartWriter<K, V, T, D> {
     fn assert_order(&mut self, key: K::Ref<'_>, value: V::Ref<'_>, time: &T, diff: &D) {
         assert!(!diff.is_zero(), "a row with a diff of zero is not consolidated");
         let row = (K::from_ref(key), V::from_ref(value), time.clone());
-        assert!(self.last.as_ref().is_none_or(|last| *last < row), "rows out of order: {:?}, {row:?}", self.last);
-        self.last = Some(row);
+        let follows = self.last.as_ref().is_none_or(|(last, before)| {
+            *last < row || *last == row && D::total(before, std::iter::once(diff)).is_none()
+        });
+        assert!(follows, "rows out of order: {:?}, {row:?}", self.last);
+        self.last = Some((row, diff.clone()));
     }
 
     /// The rows so far.

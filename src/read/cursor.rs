@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::codec::{Data, Diff, Time};
 use crate::error::Error;
 use crate::fetch::{MergeAhead, RunReader};
-use crate::machine::{Context, Machine};
+use crate::machine::{Context, Machine, guarded, guarded_async};
 use crate::part::{EncodeOptions, PartStats, SortedPartWriter};
 
 use super::{FetchedPart, LeasedPart};
@@ -49,8 +49,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> Cursor<K, V, T, D> {
 
     /// The next rows, at least one; `None` at the end.
     ///
-    /// `LeaseExpired` if the reader was lost; `Invalid` if the `Ord` or the codec of a type of the rows panicked on one of
-    /// the client's threads; otherwise errors as in `PartFetcher::fetch`. After an error it has ended, and gives `None`.
+    /// `LeaseExpired` if the reader was lost; `Invalid` if the `Ord`, the arithmetic or the codec of a type of the rows
+    /// panicked, on whichever thread, and for a row whose diffs add up beyond what their type holds; otherwise errors as in `PartFetcher::fetch`. After an error it has ended, and gives `None`.
     /// Cancelling loses no row.
     pub async fn next(&mut self) -> Result<Option<Vec<((K, V), T, D)>>, Error> {
         let mut rows = Vec::new();
@@ -62,17 +62,19 @@ impl<K: Data, V: Data, T: Time, D: Diff> Cursor<K, V, T, D> {
         if self.done {
             return Ok(false);
         }
-        let error = match self.context.within(self.merge.next()).await {
-            Ok(Some(piece)) => {
-                rows.extend(piece.rows());
-                return Ok(true);
-            }
+        let before = rows.len();
+        let error = match self.context.within(guarded_async(self.merge.next())).await {
+            Ok(Some(piece)) => match guarded(|| Ok(rows.extend(piece.rows()))) {
+                Ok(()) => return Ok(true),
+                Err(error) => error,
+            },
             Ok(None) => {
                 self.end();
                 return Ok(false);
             }
             Err(error) => error,
         };
+        rows.truncate(before);
         let error = match self.leases.first() {
             Some(part) => part.ledger().explain(error).await.of_shard(part.reading().shard),
             None => error,
@@ -101,10 +103,14 @@ pub(super) fn is_wrongly_discarded<K: Data, V: Data, T: Time, D: Diff>(
     keep: impl Fn(&PartStats) -> bool,
 ) -> Result<bool, Error> {
     let rows: usize = (0..part.chunks()).map(|chunk| part.chunk_rows(chunk)).sum();
-    for (key, value, time, diff) in part.refs().step_by(rows.div_ceil(AUDITED_ROWS_MAX).max(1)) {
+    let mut looked_at = part.refs().step_by(rows.div_ceil(AUDITED_ROWS_MAX).max(1));
+    let mut next = || {
+        let Some((key, value, time, diff)) = looked_at.next() else { return Ok(None) };
         let mut writer = SortedPartWriter::<K, V, T, D>::new(&EncodeOptions::default())?;
         writer.push(key, value, &time, &diff)?;
-        let stats = writer.finish()?.and_then(|part| PartStats::decode(&part.meta.stats));
+        Ok(Some(writer.finish()?.and_then(|part| PartStats::decode(&part.meta.stats))))
+    };
+    while let Some(stats) = guarded(&mut next)? {
         if stats.is_some_and(|stats| keep(&stats)) {
             return Ok(true);
         }

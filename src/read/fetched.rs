@@ -8,6 +8,9 @@ use crate::part::Chunk;
 ///
 /// Rows come in the order of (key, value); those of one part are consolidated before, not after, their times are
 /// advanced to the reader's `as_of`.
+///
+/// Iterating compares and decodes nothing: of a type's own code it runs `Codec::from_ref`, a copy of the value, where rows
+/// are owned, and the times' lattice. A panic in these is the caller's.
 #[derive(Clone, Debug)]
 pub struct FetchedPart<K: Data, V: Data, T: Time, D: Diff> {
     chunks: Vec<Chunk<K, V, T, D>>,

@@ -6,6 +6,7 @@ use crate::codec::{Data, Diff, Time};
 use crate::error::{EncodedFrontier, Error, ErrorKind};
 use crate::fetch::{Plan, fetch_part};
 use crate::machine::{Context, KeepAlive, Machine};
+use crate::state::CodecNames;
 
 use super::leased::PartRef;
 use super::{FetchedPart, PartPieces, PartRef as PublicPartRef};
@@ -14,25 +15,30 @@ use super::{FetchedPart, PartPieces, PartRef as PublicPartRef};
 pub struct PartFetcher<K: Data, V: Data, T: Time, D: Diff> {
     machine: Arc<Machine<T>>,
     client: KeepAlive,
+    /// What tells the types of its rows from others.
+    types: u64,
     marker: std::marker::PhantomData<fn() -> (K, V, D)>,
 }
 
 impl<K: Data, V: Data, T: Time, D: Diff> Clone for PartFetcher<K, V, T, D> {
     fn clone(&self) -> Self {
-        Self::new(Arc::clone(&self.machine), Arc::clone(&self.client))
+        let (machine, client) = (Arc::clone(&self.machine), Arc::clone(&self.client));
+        Self { machine, client, types: self.types, marker: std::marker::PhantomData }
     }
 }
 
 impl<K: Data, V: Data, T: Time, D: Diff> PartFetcher<K, V, T, D> {
     pub(crate) fn new(machine: Arc<Machine<T>>, client: KeepAlive) -> Self {
-        Self { machine, client, marker: std::marker::PhantomData }
+        let types = CodecNames::of::<K, V, T, D>().digest();
+        Self { machine, client, types, marker: std::marker::PhantomData }
     }
 
     /// Fetches and decodes a part: one request to the store, none if the part is inline or its reader sees none of it.
     ///
     /// Errors name the object: `Corrupt` if it is missing, foreign or damaged; `LeaseExpired` if that is because the
     /// reader's lease was lost; `Unavailable` if the store did not answer within `Config::store_deadline`; `Invalid`
-    /// for a part of another shard. Cancelling leaves nothing.
+    /// for a part of another shard, and where the codec of a type of the rows panicked; `CodecMismatch` for one that was given out by a reader of other types, or of types of
+    /// another shape. Cancelling leaves nothing.
     pub async fn fetch(&self, part: impl Into<PublicPartRef<T>>) -> Result<FetchedPart<K, V, T, D>, Error> {
         let part: PartRef<T> = part.into();
         let context = Arc::clone(self.machine.context());
@@ -54,6 +60,13 @@ impl<K: Data, V: Data, T: Time, D: Diff> PartFetcher<K, V, T, D> {
         if reading.shard != self.machine.shard() {
             let message = format!("a part of {} was given to a fetcher of another shard", reading.shard);
             return Err(Error::invalid(message).of_shard(self.machine.shard()));
+        }
+        if reading.types != self.types {
+            let here = CodecNames::of::<K, V, T, D>();
+            let known = self.machine.state().codecs.as_ref().and_then(|known| known.difference(&here));
+            let difference = known.map(|difference| format!(": the {difference}")).unwrap_or_default();
+            let message = format!("a part of rows of other types than those that are fetched{difference}");
+            return Err(Error::new(ErrorKind::CodecMismatch, message).of_shard(self.machine.shard()));
         }
         if let Some(lease) = &part.lease {
             lease.ledger().check()?;

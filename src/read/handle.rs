@@ -10,7 +10,7 @@ use crate::codec::{Data, Diff, Time};
 use crate::error::Error;
 use crate::fetch::{Plan, Window};
 use crate::ids::{LeaseId, LeasedReaderId, ShardId};
-use crate::machine::KeepAlive;
+use crate::machine::{KeepAlive, guarded};
 use crate::part::PartStats;
 use crate::state::transition::too_early;
 use crate::state::{CodecNames, Part, State, passed};
@@ -30,6 +30,7 @@ pub struct ReadHandle<K: Data, V: Data, T: Time, D: Diff> {
     ledger: Arc<Ledger<T>>,
     client: KeepAlive,
     codecs: Arc<CodecNames>,
+    types: u64,
     since: Antichain<T>,
     marker: std::marker::PhantomData<fn() -> (K, V, D)>,
 }
@@ -57,7 +58,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
         as_of: Option<Antichain<T>>,
     ) -> Result<Self, Error> {
         let (ledger, since) = roster.open(Arc::clone(&codecs), purpose, as_of).await?;
-        Ok(Self { roster, ledger, client, codecs, since, marker: std::marker::PhantomData })
+        let types = codecs.digest();
+        Ok(Self { roster, ledger, client, codecs, types, since, marker: std::marker::PhantomData })
     }
 
     /// It may read at times beyond this.
@@ -144,6 +146,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
             shown: Antichain::from_elem(T::minimum()),
             until: Antichain::new(),
         };
+        let types = self.types();
         self.ledger.take(|state, leasing| {
             let mut runs = Vec::new();
             for batch in &state.batches {
@@ -152,7 +155,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
                     let shown = run.iter().filter(|part| window.plan(&part.meta) != Plan::Nothing);
                     let lease = |part: &Part<T>| {
                         let number = leasing.lease(part.blob());
-                        let reading = Reading { shard: state.shard, part: part.clone(), window: window.clone() };
+                        let (shard, part, window) = (state.shard, part.clone(), window.clone());
+                        let reading = Reading { shard, types, part, window };
                         LeasedPart::new(&self.ledger, number, reading)
                     };
                     runs.push(shown.map(lease).collect());
@@ -221,7 +225,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
         let fetched = stream::try_unfold(fetching, |mut fetching| async move {
             Ok(fetching.next().await?.map(|part| (part, fetching)))
         });
-        let rows = fetched.map_ok(|part| stream::iter(owned_rows(part)).map(Ok)).try_flatten();
+        let shard = self.shard_id();
+        let rows = fetched.map_ok(move |part| stream::iter(owned_rows(part, shard))).try_flatten();
         let ended = std::cell::Cell::new(false);
         Ok(rows.take_while(move |row| {
             let before = ended.replace(row.is_err());
@@ -280,6 +285,11 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
         self.ledger.expire().await
     }
 
+    /// What tells the types of its parts' rows from others.
+    pub(super) fn types(&self) -> u64 {
+        self.types
+    }
+
     pub(super) fn ledger(&self) -> &Arc<Ledger<T>> {
         &self.ledger
     }
@@ -308,11 +318,17 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
 
 fn owned_rows<K: Data, V: Data, T: Time, D: Diff>(
     part: super::FetchedPart<K, V, T, D>,
-) -> impl Iterator<Item = ((K, V), T, D)> {
+    shard: ShardId,
+) -> impl Iterator<Item = Result<((K, V), T, D), Error>> {
     let chunks = part.chunks();
     (0..chunks).flat_map(move |index| {
         let own = |(key, value, time, diff)| ((K::from_ref(key), V::from_ref(value)), time, diff);
-        part.chunk_refs(index).map(own).collect::<Vec<_>>()
+        let rows = guarded(|| Ok(part.chunk_refs(index).map(own).collect::<Vec<_>>()));
+        let (rows, failed) = match rows {
+            Ok(rows) => (rows, None),
+            Err(error) => (Vec::new(), Some(Err(error.of_shard(shard)))),
+        };
+        rows.into_iter().map(Ok).chain(failed)
     })
 }
 

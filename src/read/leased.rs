@@ -20,6 +20,8 @@ use super::ledger::Ledger;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Reading<T: Time> {
     pub(crate) shard: ShardId,
+    /// The digest of the names of the reader's types: see `CodecNames::digest`.
+    pub(crate) types: u64,
     pub(crate) part: Part<T>,
     pub(crate) window: Window<T>,
 }
@@ -179,6 +181,7 @@ struct Wire {
     reader: u128,
     number: u64,
     shard: u128,
+    types: u64,
     part: Bytes,
     /// Lower, upper and since of the batch; `as_of`, `shown` and `until` of the reader.
     frontiers: [Vec<[u8; 8]>; 6],
@@ -196,6 +199,7 @@ impl<T: Time> From<ExchangeablePart<T>> for Wire {
             reader: part.lease.reader.as_u128(),
             number: part.lease.number,
             shard: reading.shard.as_u128(),
+            types: reading.types,
             part: wire::encode_part(&reading.part),
             frontiers: [&desc.lower, &desc.upper, &desc.since, &window.as_of, &window.shown, &window.until].map(words),
             snapshot: window.snapshot,
@@ -223,7 +227,7 @@ impl<T: Time> TryFrom<Wire> for ExchangeablePart<T> {
             until: frontier(until)?,
         };
         let shard = ShardId::from_u128(wire.shard);
-        let reading = Reading { shard, part: wire::decode_part(&wire.part)?, window };
+        let reading = Reading { shard, types: wire.types, part: wire::decode_part(&wire.part)?, window };
         let lease = LeaseId { reader: LeasedReaderId::from_u128(wire.reader), number: wire.number };
         Ok(Self { lease, reading: Arc::new(reading) })
     }

@@ -17,7 +17,7 @@ use crate::codec::{Data, Diff, Time};
 use crate::error::Error;
 use crate::fetch::{Plan, Window};
 use crate::ids::LeaseId;
-use crate::machine::{Follow, Health};
+use crate::machine::{Follow, Health, guarded};
 use crate::state::{State, advance_frontier, passed};
 
 use super::ahead::FetchAhead;
@@ -157,7 +157,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Listen<K, V, T, D> {
     /// Leases the parts of the next batches, and the position behind them.
     fn take_step(&self) -> Result<(Vec<LeasedPart<T>>, Antichain<T>), Error> {
         let parts_max = self.handle.roster().machine().context().config.listen_parts_max;
-        let ledger = self.handle.ledger();
+        let (ledger, types) = (self.handle.ledger(), self.handle.types());
         ledger.take(|state, leasing| {
             let mut parts = Vec::new();
             let mut position = self.position.clone();
@@ -178,7 +178,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> Listen<K, V, T, D> {
                 };
                 for part in batch.parts().filter(|part| window.plan(&part.meta) != Plan::Nothing) {
                     let number = leasing.lease(part.blob());
-                    let reading = Reading { shard: state.shard, part: part.clone(), window: window.clone() };
+                    let (shard, part, window) = (state.shard, part.clone(), window.clone());
+                    let reading = Reading { shard, types, part, window };
                     parts.push(LeasedPart::new(ledger, number, reading));
                 }
                 position.clone_from(&batch.desc.upper);
@@ -217,7 +218,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> Listen<K, V, T, D> {
                         let mut fetching = FetchAhead::new(fetcher.clone(), parts);
                         let mut rows = Vec::new();
                         while let Some(part) = fetching.next().await? {
-                            rows.extend(part.rows());
+                            let copied = guarded(|| Ok(rows.extend(part.rows())));
+                            copied.map_err(|error| error.of_shard(self.handle.shard_id()))?;
                         }
                         ListenEvent::Updates(rows)
                     }

@@ -4,8 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use timely::progress::Antichain;
+use xxhash_rust::xxh3::xxh3_64;
 
-use crate::codec::{Codec64, Data, Diff, Time};
+use crate::codec::{self, Codec64, Data, Diff, Time};
 use crate::ids::{CriticalReaderId, LeasedReaderId, SeqNo, Token, WriterId};
 
 use super::{Batch, CriticalReader, LeasedReader, WriterRecord};
@@ -96,6 +97,27 @@ pub struct CodecNames {
 }
 
 impl CodecNames {
+    /// Why rows of the types of these names cannot be read as those `here`; `None` if they can.
+    pub fn difference(&self, here: &Self) -> Option<String> {
+        let pairs = [(&self.key, &here.key, "keys"), (&self.value, &here.value, "values")];
+        let data = pairs.into_iter().find_map(|(known, here, what)| {
+            codec::difference(known, here).map(|difference| format!("{what} differ: {difference}"))
+        });
+        let words = [(&self.time, &here.time, "times"), (&self.diff, &here.diff, "diffs")];
+        let other = || words.into_iter().find(|(known, here, _)| known != here);
+        data.or_else(|| other().map(|(known, here, what)| format!("{what} differ: {known} as stored, {here} here")))
+    }
+
+    /// Stands for them where they travel with each part. Equal names, or an accident of one in 2⁶⁴.
+    pub fn digest(&self) -> u64 {
+        xxh3_64(self.to_string().as_bytes())
+    }
+
+    /// Why no shard should be made for these types: one of them cannot be told from those that it may become.
+    pub fn untraced(&self) -> Option<String> {
+        codec::untraced(&self.key).or_else(|| codec::untraced(&self.value))
+    }
+
     /// The names of these types.
     pub fn of<K: Data, V: Data, T: Time, D: Diff>() -> Self {
         Self {

@@ -15,7 +15,7 @@ use crate::codec::{Data, Diff, Time};
 use crate::config::{Config, piece_bytes};
 use crate::error::Error;
 use crate::ids::ShardId;
-use crate::machine::{Context, KeepAlive, Machine, unfinished};
+use crate::machine::{Context, KeepAlive, Machine, guarded, unfinished};
 use crate::part::{EncodeOptions, PartBuilder};
 use crate::state::{CodecNames, Location, Part, Run};
 
@@ -45,6 +45,8 @@ pub struct BatchBuilder<K: Data, V: Data, T: Time, D: Diff> {
     /// The run on its way to storage.
     upload: Option<JoinHandle<Result<Run<T>, Error>>>,
     done: Vec<Run<T>>,
+    /// Whether code of the rows' types panicked in the middle of adding one.
+    broken: bool,
     _client: Option<KeepAlive>,
 }
 
@@ -64,15 +66,17 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
             sealed_bytes: 0,
             upload: None,
             done: Vec::new(),
+            broken: false,
             _client,
         }
     }
 
     /// Adds a row. A zero diff is left out.
     ///
-    /// `Invalid` for a time not beyond the batch's lower, and for a row larger than `Config::row_bytes_max`; then the
-    /// row is not in the batch and the builder goes on. `Unavailable` where an upload failed. Cancelling may leave the
-    /// row out.
+    /// `Invalid` for a time not beyond the batch's lower, for a row larger than `Config::row_bytes_max`, and for one that
+    /// does not read back; then the row is not in the batch and the builder goes on. `Invalid` also if code of the row's
+    /// types panics; then the builder is of no use any more, and says so. `Unavailable` where an upload failed. Cancelling
+    /// may leave the row out.
     pub async fn add(&mut self, key: &K, value: &V, time: &T, diff: &D) -> Result<(), Error> {
         if self.push(key, value, time, diff)? {
             self.seal().await?;
@@ -92,9 +96,20 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
 
     /// Adds a row; whether the rows make a run now.
     pub(super) fn push(&mut self, key: &K, value: &V, time: &T, diff: &D) -> Result<bool, Error> {
+        self.check_whole()?;
+        self.broken = true; // unless it returns
+        let pushed = guarded(|| {
+            let pushed = self.push_row(key, value, time, diff);
+            self.broken = false;
+            pushed
+        });
+        pushed.map_err(|error| error.of_shard(self.shard))
+    }
+
+    fn push_row(&mut self, key: &K, value: &V, time: &T, diff: &D) -> Result<bool, Error> {
         if !self.lower.less_equal(time) {
             let message = format!("a row at {time:?} is not beyond the lower {:?} of its batch", self.lower.elements());
-            return Err(Error::invalid(message).of_shard(self.shard));
+            return Err(Error::invalid(message));
         }
         if diff.is_zero() {
             return Ok(false);
@@ -103,13 +118,21 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
         let size = K::size(key.as_ref()).unwrap_or(0).saturating_add(V::size(value.as_ref()).unwrap_or(0));
         let most = self.context.config.row_bytes_max;
         if size > most {
-            return Err(Error::invalid(format!("a row of {size} bytes; the most is {most}")).of_shard(self.shard));
+            return Err(Error::invalid(format!("a row of {size} bytes; the most is {most}")));
         }
         let before = self.rows.bytes();
-        self.rows.push(key.as_ref(), value.as_ref(), time, diff).map_err(|error| error.of_shard(self.shard))?;
+        self.rows.push(key.as_ref(), value.as_ref(), time, diff)?;
         self.note_time(time);
         debug_assert!(self.rows.bytes() >= before);
         Ok(self.rows.bytes() >= piece_bytes(self.context.config.run_bytes_max, self.sealed_bytes))
+    }
+
+    fn check_whole(&self) -> Result<(), Error> {
+        if !self.broken {
+            return Ok(());
+        }
+        let message = "code of the rows' types panicked while a row was added before: begin the batch again";
+        Err(Error::invalid(message).of_shard(self.shard))
     }
 
     /// Hands the rows collected so far over to be sorted, encoded and uploaded, once the run before is.
@@ -158,9 +181,10 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
 
     /// The batch `[lower, upper)` of all rows.
     ///
-    /// `Invalid` if a row is at a time beyond `upper`, or `upper` is not beyond the lower, or code of the rows' types
-    /// panicked; `Unavailable` where an upload failed. In both cases, and when cancelled, what was uploaded is removed.
+    /// `Invalid` if a row is at a time beyond `upper`, or `upper` is not beyond the lower, or the diffs of a row add up
+    /// beyond what their type holds, or code of the rows' types panicked; `Unavailable` where an upload failed. In both cases, and when cancelled, what was uploaded is removed.
     pub async fn finish(mut self, upper: Antichain<T>) -> Result<Batch<T>, Error> {
+        self.check_whole()?;
         self.check_upper(&upper)?;
         let context = Arc::clone(&self.context);
         context.within(self.collect()).await?;
@@ -189,13 +213,18 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
         let inline_bytes_max = self.context.config.inline_part_bytes_max;
         if self.is_small() {
             // A small batch: no thread, no upload, no wait.
-            let (sorted, options) = (std::mem::take(&mut self.rows).sort(), encode_options(&self.context.config));
-            let Some(small) = sorted.encode_small(&options)? else {
+            let (rows, options) = (std::mem::take(&mut self.rows), encode_options(&self.context.config));
+            let encode = || {
+                let sorted = rows.sort()?;
+                Ok((sorted.encode_small(&options)?, sorted))
+            };
+            let (small, sorted) = guarded(encode).map_err(|error| error.of_shard(self.shard))?;
+            let Some(small) = small else {
                 return Ok(());
             };
             if small.bytes.len() <= inline_bytes_max {
                 self.done.push(vec![Part { location: Location::Inline(small.bytes), meta: small.meta }]);
-            } else if let Some(encoded) = sorted.encode(0..sorted.rows(), &options)? {
+            } else if let Some(encoded) = guarded(|| sorted.encode(0..sorted.rows(), &options))? {
                 // With what Arrow adds it is too large: an object, and so a file.
                 let name = self.machine.part_name();
                 self.context.write_blob(self.shard, &name, encoded.bytes).await?;
@@ -260,11 +289,11 @@ async fn upload_run<K: Data, V: Data, T: Time, D: Diff>(
     let uploads_max = context.config.uploads_max.max(1);
     let may_keep = rows.bytes() <= context.config.spare_rows_bytes_max;
     let sort = move || {
-        let sorted = rows.sort();
+        let sorted = rows.sort().map_err(|error| error.of_shard(shard))?;
         let ranges = sorted.cut(part_bytes_max, part_bytes_min, uploads_max);
-        (Arc::new(sorted), ranges)
+        Ok((Arc::new(sorted), ranges))
     };
-    let (sorted, ranges) = context.runtime.spawn_blocking(sort).await.map_err(|error| not_joined(error, shard))?;
+    let (sorted, ranges) = context.runtime.spawn_blocking(sort).await.map_err(|error| not_joined(error, shard))??;
     let upload = |range| {
         let sorted = Arc::clone(&sorted);
         let options = encode_options(&context.config);

@@ -96,8 +96,9 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
     /// Rows are consolidated; zero diffs are left out. With no rows it only advances the upper; where `new` is
     /// `expected` it only compares.
     ///
-    /// `Invalid` if a row's time is outside `[expected, new)`, if `new` is before `expected`, or if a row is too
-    /// large: then nothing is in the shard. `Unavailable` if storage did not answer within `Config::commit_deadline`:
+    /// `Invalid` if a row's time is outside `[expected, new)`, if `new` is before `expected`, if a row is too large or does
+    /// not read back, if its diffs add up beyond what their type holds, or if code of its types panics: then nothing is in
+    /// the shard. `Unavailable` if storage did not answer within `Config::commit_deadline`:
     /// then the rows may be in the shard or come to be there. Calling again with the same arguments settles it: they
     /// are there once, and it says `Committed`. Cancelling leaves it as `Unavailable` does.
     pub async fn compare_and_append<I>(
@@ -245,8 +246,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
             let message = format!("the batch is of {}", batch.shard);
             return Err(Error::invalid(message).of_shard(self.machine.shard()));
         }
-        if batch.codecs != self.codecs {
-            return Err(self.other_types(batch));
+        if let Some(difference) = batch.codecs.difference(&self.codecs) {
+            return Err(self.other_types(&difference));
         }
         if batch.standing() == Standing::Spent {
             let message = "the batch was appended before, or given away as bytes";
@@ -266,10 +267,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
     fn check_foreign(&self, mut batch: Batch<T>) -> Result<Batch<T>, Error> {
         let refusal = if batch.shard != self.machine.shard() {
             Some(Error::invalid(format!("the batch is of {}", batch.shard)))
-        } else if batch.codecs != self.codecs {
-            Some(self.other_types(&batch))
         } else {
-            None
+            batch.codecs.difference(&self.codecs).map(|difference| self.other_types(&difference))
         };
         match refusal {
             None => Ok(batch),
@@ -280,8 +279,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
         }
     }
 
-    fn other_types(&self, batch: &Batch<T>) -> Error {
-        let message = format!("the batch has rows of {}, the handle of {}", batch.codecs, self.codecs);
+    fn other_types(&self, difference: &str) -> Error {
+        let message = format!("the batch has rows of other types than the handle: the {difference}");
         Error::new(crate::error::ErrorKind::CodecMismatch, message).of_shard(self.machine.shard())
     }
 

@@ -24,13 +24,22 @@ use super::{Change, CodecNames, State};
 
 /// The change that makes a fresh shard remember its types; an error if it holds others.
 pub fn settle_codecs<T: Time>(state: &State<T>, names: &Arc<CodecNames>) -> Result<Option<Change<T>>, Error> {
+    let refuse = |kind, message: String| Err(Error::new(kind, message).of_shard(state.shard));
     match &state.codecs {
-        None => Ok(Some(Change::Codecs(Arc::clone(names)))),
-        Some(known) if known == names => Ok(None),
-        Some(known) => {
-            let message = format!("it holds rows of {known}, but was opened for rows of {names}");
-            Err(Error::new(ErrorKind::CodecMismatch, message).of_shard(state.shard))
-        }
+        None => match names.untraced() {
+            None => Ok(Some(Change::Codecs(Arc::clone(names)))),
+            Some(reason) => refuse(
+                ErrorKind::Invalid,
+                format!("{reason}: store another form of the value, such as its text or its numbers, or implement Codec"),
+            ),
+        },
+        Some(known) => match known.difference(names) {
+            None => Ok(None),
+            Some(difference) => refuse(
+                ErrorKind::CodecMismatch,
+                format!("its rows are of other types than those it was opened with: the {difference}"),
+            ),
+        },
     }
 }
 

@@ -1,0 +1,50 @@
+//! Adding up diffs, which may come to more than their type holds.
+//!
+//! Always: exact, and the same wherever overflow is checked and where it is not. What is too large to be one diff stands as
+//! several, which loses nothing: a part may hold a row more than once for that reason, and for no other.
+
+use crate::codec::{Diff, Time, bounded};
+use crate::error::Error;
+
+use std::fmt;
+
+/// Puts updates in the order of their times, those of one time summed, without those that come to nothing. A time whose
+/// sum is too large to be one diff, if there is one: it has several updates.
+pub(super) fn consolidate<T: Time, D: Diff>(updates: &mut Vec<(T, D)>) -> Option<T> {
+    updates.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+    let mut too_large = None;
+    let mut apart = Vec::new();
+    let (mut kept, mut start) = (0, 0);
+    while start < updates.len() {
+        let time = &updates[start].0;
+        let end = start + updates[start..].iter().take_while(|(other, _)| other == time).count();
+        let diffs = || updates[start + 1..end].iter().map(|(_, diff)| diff);
+        match D::total(&updates[start].1, diffs()) {
+            Some(sum) => {
+                updates[start].1 = sum;
+                if !updates[start].1.is_zero() {
+                    updates.swap(kept, start);
+                    kept += 1;
+                }
+            }
+            None => {
+                let diffs = D::apart(updates[start..end].iter().map(|(_, diff)| diff));
+                apart.extend(diffs.into_iter().map(|diff| (time.clone(), diff)));
+                too_large.get_or_insert_with(|| time.clone());
+            }
+        }
+        start = end;
+    }
+    updates.truncate(kept);
+    if !apart.is_empty() {
+        updates.append(&mut apart);
+        updates.sort_by(|a, b| a.0.cmp(&b.0));
+    }
+    too_large
+}
+
+/// What to say of a row whose diffs come to too much.
+#[cold]
+pub(super) fn too_large<D: Diff>(row: fmt::Arguments<'_>, advice: &str) -> Error {
+    Error::invalid(format!("the diffs of the row {} add up beyond what {} holds: {advice}", bounded(row), D::NAME))
+}
