@@ -10,9 +10,13 @@ pub fn unfinished(error: JoinError, stopped: &'static str) -> Error {
     if !error.is_panic() {
         return Error::unavailable(stopped).because(error);
     }
-    let message = format!(
-        "{error}: correct what panics, which is the `Ord`, the arithmetic or the codec of a type of the shard's rows, or the \
+    panicked(&error.to_string()).because(error)
+}
+
+/// `Invalid`: something panicked, which would do so again. `panic` is what it said.
+pub fn panicked(panic: &str) -> Error {
+    Error::invalid(format!(
+        "{panic}: correct what panics, which is the `Ord`, the arithmetic or the codec of a type of the shard's rows, or the \
          store; trying again does not help"
-    );
-    Error::invalid(message).because(error)
+    ))
 }
