@@ -7,5 +7,7 @@
 mod child;
 #[path = "process/forked.rs"]
 mod forked;
+#[path = "process/tasks.rs"]
+mod tasks;
 #[path = "process/threads.rs"]
 mod threads;
