@@ -65,6 +65,11 @@ pub struct Config {
     // ---- the client's own
     /// Threads of the client's own runtime, which does all storage work. Default 2: one can decode while one waits.
     pub runtime_threads: usize,
+    /// Threads that each of the client's three runtimes (work, upkeep, pulse) may have beside those, for what blocks:
+    /// reading and writing files, sorting and encoding. Default 128: as many requests as a disk or a file server takes at
+    /// once. One is there from the beginning; a thread that was needed once stays until the client ends, so that there is
+    /// always one, also when the system gives no more.
+    pub blocking_threads_max: usize,
 
     /// How parts are compressed when written. Default none.
     pub compression: Compression,
@@ -213,6 +218,7 @@ impl Default for Config {
         const MIB: usize = 1 << 20;
         Self {
             runtime_threads: 2,
+            blocking_threads_max: 128,
             compression: Compression::None,
             part_bytes_max: 12 * MIB,
             part_bytes_min: 3 * MIB,

@@ -73,11 +73,7 @@ impl EncodedFrontier {
             [time] => format!("{time:?}"),
             times => format!("{times:?}"),
         };
-        Self {
-            codec: Cow::Borrowed(T::NAME),
-            words: frontier.elements().iter().map(Codec64::encode).collect(),
-            text,
-        }
+        Self { codec: Cow::Borrowed(T::NAME), words: frontier.elements().iter().map(Codec64::encode).collect(), text }
     }
 
     /// Whether it is the empty one, which is beyond every time.

@@ -12,6 +12,22 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
+/// A process of this machine, for as long as it runs: one that was forked from it is another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProcessId(u32);
+
+impl ProcessId {
+    /// The process that asks. A system call: what it says must not be kept across a fork.
+    pub fn current() -> Self {
+        Self(std::process::id())
+    }
+
+    /// Whether it is the process that asks.
+    pub fn is_current(self) -> bool {
+        self == Self::current()
+    }
+}
+
 /// A text that is not an id of the kind that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParseIdError {

@@ -15,6 +15,7 @@ pub mod part;
 mod read;
 pub mod state;
 pub mod store;
+mod supervisor;
 mod write;
 
 pub use client::{Client, ClientBuilder, Hold, Holder, InflightPermit, InflightShare, Shard, ShardInfo};

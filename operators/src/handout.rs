@@ -177,7 +177,8 @@ impl<T: Time> State<T> {
             }
             Some(Err(message)) if !self.rights.is_empty() => {
                 self.rest();
-                let told = (0..self.workers as u64).map(|worker| Sent::Disagreement { worker, message: message.clone() });
+                let told =
+                    (0..self.workers as u64).map(|worker| Sent::Disagreement { worker, message: message.clone() });
                 descs.session(&self.rights).give_iterator(told);
             }
             Some(Err(_)) | None => {} // everybody has stopped, or some are still to be heard

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use object_store::ObjectStore;
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -14,8 +14,9 @@ use crate::error::Error;
 use crate::machine::{Agreed, Agreement, Context, Life, Spare};
 use crate::store::{Consensus, Files, HedgingStore, ObjectCache, ObjectLog, qualify};
 
+use super::threads::start_threads;
 use super::url::{self, LogPlace, Place};
-use super::{Client, InflightPool, Runtimes, Shared};
+use super::{Client, InflightPool, Shared};
 
 /// Collects what a [`Client`] is made of.
 pub struct ClientBuilder {
@@ -264,31 +265,6 @@ async fn open_cache(runtime: &Handle, config: &Config) -> Result<Option<ObjectCa
     let config = config.clone();
     let opening = runtime.spawn_blocking(move || ObjectCache::open(&config));
     opening.await.map_err(|error| Error::unavailable("opening the cache was stopped").because(error))?
-}
-
-/// The threads of a client, unless a runtime is given to be used for all: for work, upkeep and the pulse.
-fn start_threads(given: Option<Handle>, config: &Config) -> Result<(Runtimes, [Handle; 3]), Error> {
-    if let Some(handle) = given {
-        return Ok((Runtimes::default(), [handle.clone(), handle.clone(), handle]));
-    }
-    let mut runtimes = Runtimes::default();
-    let mut started = |threads: usize, name| {
-        let runtime = start(threads.max(1), name)?;
-        let handle = runtime.handle().clone();
-        runtimes.0.push(runtime);
-        Ok::<Handle, Error>(handle)
-    };
-    let handles = [
-        started(config.runtime_threads, "timely-persist")?,
-        started(config.compaction_threads, "timely-persist-upkeep")?,
-        started(1, "timely-persist-pulse")?,
-    ];
-    Ok((runtimes, handles))
-}
-
-fn start(threads: usize, name: &str) -> Result<Runtime, Error> {
-    let runtime = Builder::new_multi_thread().worker_threads(threads).thread_name(name).enable_all().build();
-    runtime.map_err(|error| Error::unavailable("the client's threads could not be started").because(error))
 }
 
 /// Names a store that was given, and no URL: that may have credentials in it.

@@ -7,18 +7,20 @@ mod bucket;
 mod budget;
 mod builder;
 mod shard;
+mod threads;
 mod url;
 
 use std::any::Any;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use tokio::runtime::{Handle, Runtime};
+use tokio::runtime::Handle;
 
 use budget::InflightPool;
 pub use budget::{InflightPermit, InflightShare};
 pub use builder::ClientBuilder;
 pub use shard::{Hold, Holder, Shard, ShardInfo};
+use threads::Runtimes;
 
 use crate::codec::{Data, Diff, Time};
 use crate::config::Config;
@@ -42,18 +44,6 @@ struct Shared {
     inflight: InflightPool,
 }
 
-/// Runtimes of a client's own. Dropped, they end without waiting for what they do.
-#[derive(Default)]
-struct Runtimes(Vec<Runtime>);
-
-impl Drop for Runtimes {
-    fn drop(&mut self) {
-        for runtime in self.0.drain(..) {
-            runtime.shutdown_background(); // may be dropped inside another runtime, where waiting is not allowed
-        }
-    }
-}
-
 /// What the handles of one process on one shard share.
 pub(crate) struct Local<T: Time> {
     machine: Arc<Machine<T>>,
@@ -70,8 +60,12 @@ impl Client {
     /// Waits until what dropped handles left to be done is done (readers removed, unused objects deleted), then stops
     /// the client's tasks and waits for them, each for at most 10 seconds. Handles that are still around, and calls
     /// that are under way, answer `Unavailable` from then on.
+    ///
+    /// `Unavailable` if no thread could be started that waits for the tasks: they are stopped all the same. `Invalid` in
+    /// a process that was forked from the one that opened the client: nothing is done.
     pub async fn shutdown(&self) -> Result<(), Error> {
         let context = self.context();
+        context.life.check_home()?;
         let notes = async {
             let limit = tokio::time::timeout(SHUTDOWN_LIMIT, context.notes_done());
             let _ = limit.await; // then they are given up
@@ -79,17 +73,20 @@ impl Client {
         };
         let _ = context.within(notes).await; // it was shut down before
         self.shared.stop();
-        let runtimes = std::mem::take(&mut lock(&self.shared.runtimes).0);
+        let runtimes = std::mem::take(&mut *lock(&self.shared.runtimes));
         // Waiting for a runtime blocks: on a thread of its own.
         let (sender, receiver) = tokio::sync::oneshot::channel();
         let stop = move || {
-            for runtime in runtimes {
-                runtime.shutdown_timeout(SHUTDOWN_LIMIT);
-            }
+            runtimes.stop(SHUTDOWN_LIMIT);
             let _ = sender.send(()); // nobody waits any more: fine
         };
         let stopping = std::thread::Builder::new().name("timely-persist-stop".to_owned()).spawn(stop);
-        stopping.map_err(|error| Error::unavailable("no thread could be started to stop the client").because(error))?;
+        // If it was not started, its closure was dropped, and that stops them too.
+        stopping.map_err(|error| {
+            let message = "the client was stopped, but the system gave no thread that waits for its tasks: what was under way \
+                           may still happen";
+            Error::unavailable(message).because(error)
+        })?;
         let _ = receiver.await;
         Ok(())
     }
@@ -143,9 +140,26 @@ const SHUTDOWN_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
 impl Shared {
     /// Ends the tasks, and whatever waits.
     fn stop(&self) {
+        if !self.context.life.is_at_home() {
+            return self.leave();
+        }
         self.context.life.end();
         let locals: Vec<_> = lock(&self.shards).drain().collect();
         drop(locals);
+    }
+}
+
+impl Shared {
+    /// In a process that was forked: leaves everything as it is. The threads that it is of are in another process, and may
+    /// hold its locks for ever.
+    fn leave(&self) {
+        std::mem::forget(Arc::clone(&self.context));
+        if let Ok(mut runtimes) = self.runtimes.try_lock() {
+            std::mem::forget(std::mem::take(&mut *runtimes));
+        }
+        if let Ok(mut shards) = self.shards.try_lock() {
+            std::mem::forget(std::mem::take(&mut *shards));
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use timely::progress::Antichain;
 use crate::codec::{Data, Diff, Time};
 use crate::error::Error;
 use crate::ids::{CriticalReaderId, LeasedReaderId, SeqNo, ShardId, WriterId};
-use crate::machine::{Machine, check_purpose};
+use crate::machine::{Health, Machine, check_purpose};
 use crate::maintain::Maintainer;
 use crate::read::{PartFetcher, ReadHandle, SinceHandle};
 use crate::state::transition::{self, FinalizeReply, open_critical, settle_codecs};
@@ -64,6 +64,10 @@ pub struct ShardInfo<T> {
     pub rollup: SeqNo,
     /// Whether the shard was finalized.
     pub finalized: bool,
+    /// Whether this process follows the log, where somebody in it waits for it.
+    pub following: Health,
+    /// Whether this process's upkeep works: compaction, rollups, deletions. [`Shard::settle`] has the error itself.
+    pub upkeep: Health,
 }
 
 /// Who keeps a shard's since or objects where they are.
@@ -193,7 +197,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
 
     /// What the shard is at this moment. One read of the log.
     pub async fn inspect(&self) -> Result<ShardInfo<T>, Error> {
-        let state = self.local()?.machine.refresh().await?;
+        let local = self.local()?;
+        let state = local.machine.refresh().await?;
         Ok(ShardInfo {
             since: state.since.clone(),
             upper: state.upper(),
@@ -210,6 +215,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
             garbage: state.totals.garbage,
             rollup: state.rollup.as_ref().map_or(SeqNo::ZERO, |rollup| rollup.seqno),
             finalized: state.finalized,
+            following: local.machine.health().borrow().clone(),
+            upkeep: local.machine.upkeep_health(),
         })
     }
 

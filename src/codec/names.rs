@@ -27,9 +27,12 @@ pub fn difference(known: &str, here: &str) -> Option<String> {
     known_shapes.iter().zip(shapes).find_map(|(known, here)| {
         let (known, here) = ((*known)?, here?);
         match here.strip_prefix(UNTRACED) {
-            Some(reason) => Some(format!("{} is remembered with its shape, and that of the type here {reason}", shown(&name))),
-            None if known.starts_with(DIGEST) || here.starts_with(DIGEST) => (known != here)
-                .then(|| format!("{} is of another shape, which is too large to say how", shown(&name))),
+            Some(reason) => {
+                Some(format!("{} is remembered with its shape, and that of the type here {reason}", shown(&name)))
+            }
+            None if known.starts_with(DIGEST) || here.starts_with(DIGEST) => {
+                (known != here).then(|| format!("{} is of another shape, which is too large to say how", shown(&name)))
+            }
             None => Shape::new(known).difference(&Shape::new(here)).map(|what| format!("in {}, {what}", shown(&name))),
         }
     })
@@ -173,7 +176,12 @@ fn types<'a, 'b>(known: &'a str, here: &'b str, path: &str, todo: &mut VecDeque<
         (None, None) => return structs(known, here, path, todo),
         (known, here) => {
             let kind = |is_enum: bool| if is_enum { "an enum" } else { "a struct" };
-            return Some(format!("{}: {} as stored, {} here", place(path), kind(known.is_some()), kind(here.is_some())));
+            return Some(format!(
+                "{}: {} as stored, {} here",
+                place(path),
+                kind(known.is_some()),
+                kind(here.is_some())
+            ));
         }
     };
     let (known, here): (Vec<_>, Vec<_>) = (known.split('|').collect(), here.split('|').collect());
@@ -239,9 +247,15 @@ fn split(format: &str) -> Parts<'_> {
 fn fields(body: &str) -> Vec<(Option<&str>, &str)> {
     let inner = |open, close| body.strip_prefix(open).and_then(|body: &str| body.strip_suffix(close));
     if let Some(inner) = inner('{', '}') {
-        return top_level(inner, ',').into_iter().filter_map(|field| field.split_once(':')).map(|(n, f)| (Some(n), f)).collect();
+        return top_level(inner, ',')
+            .into_iter()
+            .filter_map(|field| field.split_once(':'))
+            .map(|(n, f)| (Some(n), f))
+            .collect();
     }
-    inner('(', ')').map(|inner| top_level(inner, ',').into_iter().map(|field| (None, field)).collect()).unwrap_or_default()
+    inner('(', ')')
+        .map(|inner| top_level(inner, ',').into_iter().map(|field| (None, field)).collect())
+        .unwrap_or_default()
 }
 
 fn variant_name(variant: &str) -> &str {
@@ -275,7 +289,9 @@ fn names_difference(what: &str, path: &str, known: &[String], here: &[String]) -
     if let Some(at) = at {
         let moved = here.iter().position(|name| *name == known[at]);
         return Some(match moved.filter(|to| known.get(*to) == Some(&here[at])) {
-            Some(to) => format!("{what}s {} and {}{within}, `{}` and `{}`, are swapped", at + 1, to + 1, known[at], known[to]),
+            Some(to) => {
+                format!("{what}s {} and {}{within}, `{}` and `{}`, are swapped", at + 1, to + 1, known[at], known[to])
+            }
             None => format!("{what} {}{within} is `{}` as stored, `{}` here", at + 1, known[at], here[at]),
         });
     }

@@ -61,6 +61,7 @@ impl Config {
             orphan_age_min: _,
             writer_retention: _,
             runtime_threads,
+            blocking_threads_max,
             compression: _, // all of its values
             part_bytes_max,
             part_bytes_min,
@@ -113,6 +114,7 @@ impl Config {
             filter_audit_one_in: _, // 0 is none, and the rest is rare
         } = self;
         within("runtime_threads", runtime_threads, 1..=THREADS_MAX)?;
+        within("blocking_threads_max", blocking_threads_max, 1..=THREADS_MAX)?;
         within("compaction_threads", compaction_threads, 1..=THREADS_MAX)?;
         within("part_bytes_max", part_bytes_max, 1..=PART_BYTES_MAX)?;
         within("part_bytes_min", part_bytes_min, 0..=PART_BYTES_MAX)?;

@@ -4,18 +4,19 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use crate::error::Error;
+use crate::ids::ProcessId;
 use crate::machine::unfinished;
 
 const STOPPED: &str = "reading a part was stopped";
 
 /// A task that stops when nobody waits for it any more. Its result is given once.
 #[derive(Debug)]
-pub struct Task<R>(Option<JoinHandle<R>>);
+pub struct Task<R>(Option<JoinHandle<R>>, ProcessId);
 
 impl<R: Send + 'static> Task<R> {
     /// Starts the work.
     pub fn start(runtime: &Handle, work: impl Future<Output = R> + Send + 'static) -> Self {
-        Self(Some(runtime.spawn(work)))
+        Self(Some(runtime.spawn(work)), ProcessId::current())
     }
 
     /// Its result; `Unavailable` if the runtime was stopped, or the result was given before; `Invalid` if the work
@@ -29,7 +30,8 @@ impl<R: Send + 'static> Task<R> {
 
 impl<R> Drop for Task<R> {
     fn drop(&mut self) {
-        if let Some(task) = &self.0 {
+        // In a process that was forked the runtime has no threads, and its locks may stay locked for ever.
+        if let Some(task) = self.0.as_ref().filter(|_| self.1.is_current()) {
             task.abort();
         }
     }

@@ -11,7 +11,9 @@ use tokio::sync::{Semaphore, watch};
 use crate::clock::{Clock, Entropy};
 use crate::config::Config;
 use crate::error::Error;
+use crate::ids::ProcessId;
 use crate::store::{Consensus, Files, ObjectCache};
+use crate::supervisor::Post;
 
 use super::carried::{Carried, Within};
 use super::{Agreed, Spare};
@@ -20,8 +22,14 @@ use super::{Agreed, Spare};
 pub type KeepAlive = Arc<dyn std::any::Any + Send + Sync>;
 
 /// Whether a client still works. A runtime that is stopped must not be polled into: its timers would panic.
+///
+/// It works in the process that opened it. One that was forked has the client's memory and none of its threads: whatever
+/// waits for one of them waits for ever, and a lock that one of them held stays locked. So that is asked first,
+/// everywhere, before a lock is taken.
 #[derive(Debug)]
 pub struct Life {
+    /// Where the client was opened.
+    home: ProcessId,
     /// Held for reading while a future of the client is polled, for writing while the client stops.
     open: RwLock<bool>,
     stopped: watch::Sender<bool>,
@@ -34,6 +42,7 @@ pub struct Life {
 impl Default for Life {
     fn default() -> Self {
         Self {
+            home: ProcessId::current(),
             open: RwLock::new(true),
             stopped: watch::Sender::new(false),
             notes: watch::Sender::new(0),
@@ -54,13 +63,31 @@ impl Life {
         self.stopped.send_replace(true);
     }
 
-    /// An error if it has ended.
+    /// Whether this is the process that opened the client.
+    pub fn is_at_home(&self) -> bool {
+        self.home.is_current()
+    }
+
+    /// An error if it has ended, or is of another process.
     pub fn check(&self) -> Result<(), Error> {
+        self.check_home()?;
         if *self.stopped.borrow() { Err(self.ended()) } else { Ok(()) }
     }
 
-    /// Keeps the client from stopping for as long as the guard lives: for one poll. An error if it has ended.
+    /// An error if this is not the process that opened the client.
+    pub fn check_home(&self) -> Result<(), Error> {
+        if self.is_at_home() {
+            return Ok(());
+        }
+        let message = "this process was forked from the one that opened the client, whose threads it does not have; nothing \
+                       was done: open a client in this process, or open it after the fork";
+        Err(Error::invalid(message))
+    }
+
+    /// Keeps the client from stopping for as long as the guard lives: for one poll. An error if it has ended, or is of
+    /// another process.
     pub(super) fn for_a_poll(&self) -> Result<RwLockReadGuard<'_, bool>, Error> {
+        self.check_home()?;
         // Not `read`: polls nest, and a second read would wait for the writer that waits for the first.
         self.open.try_read().ok().filter(|open| **open).ok_or_else(|| self.ended())
     }
@@ -124,6 +151,11 @@ impl Context {
         u64::try_from(self.config.orphan_age_min.as_millis() / 2).unwrap_or(u64::MAX)
     }
 
+    /// How a task of this client is watched over.
+    pub fn post(&self, name: &'static str) -> Post {
+        Post { name, pause_min: self.config.retry_pause_min, pause_max: self.config.retry_pause_max }
+    }
+
     /// What keeps the client running for as long as it is held; `None` once the client is gone.
     pub fn keep_alive(&self) -> Option<KeepAlive> {
         self.life.owner.get().and_then(Weak::upgrade)
@@ -131,7 +163,12 @@ impl Context {
 
     /// Leaves a note: what a dropped value cannot wait for, the runtime does, and the client lives until then. Neither
     /// blocks nor fails; a client that is shut down in good order ([`Context::notes_done`]) waits for it.
+    ///
+    /// A process that was forked leaves none: what was to be done is the business of the one that opened the client.
     pub fn note(self: &Arc<Self>, work: impl Future<Output = ()> + Send + 'static) {
+        if !self.life.is_at_home() {
+            return;
+        }
         let client = self.keep_alive();
         let note = Note::new(Arc::clone(self));
         self.runtime.spawn(async move {

@@ -3,32 +3,26 @@
 use std::sync::{Arc, Weak};
 
 use tokio::sync::watch;
-use tokio::task::AbortHandle;
 
 use crate::codec::Time;
 use crate::error::Error;
 use crate::state::State;
+use crate::supervisor::Supervised;
 
-use super::{Machine, Retry, lock};
+use super::{Machine, Retry, lock, panicked};
 
 /// Keeps a task alive that reads the log when it may have grown. The last one dropped stops the task.
 #[derive(Debug)]
 pub struct Follow {
-    task: AbortHandle,
+    _task: Supervised,
 }
 
-impl Drop for Follow {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-/// Whether following works.
+/// Whether what a process does for a shard behind its callers' backs works: following its log, its upkeep.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {
-    /// The log answers.
+    /// It works, as far as is known.
     Well,
-    /// The log does not answer: why.
+    /// It does not, and is tried again and again: why.
     Stalled(String),
 }
 
@@ -39,8 +33,17 @@ impl<T: Time> Machine<T> {
         if let Some(follow) = slot.upgrade() {
             return follow;
         }
-        let task = self.context.runtime.spawn(follow_log(Arc::downgrade(self), self.context.clone())).abort_handle();
-        let follow = Arc::new(Follow { task });
+        let (machine, context) = (Arc::downgrade(self), Arc::clone(&self.context));
+        let hearing = Weak::clone(&machine);
+        let hear = move |panic: &str| {
+            if let Some(machine) = hearing.upgrade() {
+                let stalled = Health::Stalled(panicked(panic).of_shard(machine.shard).to_string());
+                machine.health.send_if_modified(|health| std::mem::replace(health, stalled) == Health::Well);
+            }
+        };
+        let begin = move || follow_log(Weak::clone(&machine), Arc::clone(&context));
+        let task = Supervised::start(&self.context.runtime, self.context.post("following a log"), begin, hear);
+        let follow = Arc::new(Follow { _task: task });
         *slot = Arc::downgrade(&follow);
         follow
     }

@@ -37,7 +37,7 @@ pub use objects::OpenBlob;
 pub use purpose::check_purpose;
 pub use retry::Retry;
 pub use spare::Spare;
-pub use unfinished::{guarded, guarded_async, unfinished};
+pub use unfinished::{guarded, guarded_async, panicked, unfinished};
 
 use crate::codec::Time;
 use crate::error::Error;
@@ -65,6 +65,7 @@ pub struct Machine<T: Time> {
     own: Arc<AtomicU64>,
     health: watch::Sender<Health>,
     upkeep: Notify,
+    upkeep_health: Mutex<Health>,
 }
 
 /// A reply, and whether an earlier try of the same command may have taken effect unseen.
@@ -93,6 +94,7 @@ impl<T: Time> Machine<T> {
             own: Arc::default(),
             health: watch::Sender::new(Health::Well),
             upkeep: Notify::new(),
+            upkeep_health: Mutex::new(Health::Well),
         })
     }
 
@@ -130,6 +132,7 @@ impl<T: Time> Machine<T> {
         R: Send + 'static,
         F: FnMut(&State<T>, u64) -> Decision<T, R> + Send + 'static,
     {
+        self.context.life.check_home().map_err(|error| error.of_shard(self.shard))?;
         let (sender, receiver) = oneshot::channel();
         lock(&self.queue).push_back(Box::new(Request::new(decide, sender)));
         let machine = Arc::clone(self);
@@ -174,6 +177,16 @@ impl<T: Time> Machine<T> {
     /// Resolves when a commit of this process left upkeep to do (a rollup, garbage, compaction).
     pub async fn upkeep_due(&self) {
         self.upkeep.notified().await;
+    }
+
+    /// Whether this process's upkeep works.
+    pub fn upkeep_health(&self) -> Health {
+        lock(&self.upkeep_health).clone()
+    }
+
+    /// Says whether this process's upkeep works.
+    pub fn set_upkeep_health(&self, health: Health) {
+        *lock(&self.upkeep_health) = health;
     }
 
     /// Says that there is upkeep to do.

@@ -4,22 +4,22 @@
 //! others rely on. What it was in the middle of is not to be used any more; that is for who catches it.
 
 use std::any::Any;
-use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use futures::FutureExt;
 use tokio::task::JoinError;
 
 use crate::error::Error;
+use crate::supervisor::panic_text;
 
 /// Runs code of the types of a shard's rows here. `Invalid` if it panics.
 pub fn guarded<R>(run: impl FnOnce() -> Result<R, Error>) -> Result<R, Error> {
-    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|payload| Err(panicked(&*payload)))
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|payload| Err(caught(&*payload)))
 }
 
 /// The same of code that waits. Cancelling is that of `run`.
 pub async fn guarded_async<R>(run: impl Future<Output = Result<R, Error>>) -> Result<R, Error> {
-    AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|payload| Err(panicked(&*payload)))
+    AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|payload| Err(caught(&*payload)))
 }
 
 /// `Unavailable` with this message if the runtime was stopped, `Invalid` if the task panicked, which it would do again.
@@ -28,20 +28,17 @@ pub fn unfinished(error: JoinError, stopped: &'static str) -> Error {
     if !error.is_panic() {
         return Error::unavailable(stopped).because(error);
     }
-    invalid(&error).because(error)
+    panicked(&error.to_string()).because(error)
 }
 
-fn panicked(payload: &(dyn Any + Send)) -> Error {
-    let said = payload.downcast_ref::<String>().map(String::as_str);
-    match said.or(payload.downcast_ref::<&str>().copied()) {
-        Some(said) => invalid(&format_args!("a panic with message {said:?}")),
-        None => invalid(&"a panic"),
-    }
+fn caught(payload: &(dyn Any + Send)) -> Error {
+    panicked(&format!("a panic with message {:?}", panic_text(payload)))
 }
 
-fn invalid(what: &dyn fmt::Display) -> Error {
+/// `Invalid`: something panicked, which would do so again. `panic` is what it said.
+pub fn panicked(panic: &str) -> Error {
     Error::invalid(format!(
-        "{what}: correct what panics, which is the `Ord`, the arithmetic or the codec of a type of the shard's rows, or the \
+        "{panic}: correct what panics, which is the `Ord`, the arithmetic or the codec of a type of the shard's rows, or the \
          store; trying again does not help"
     ))
 }

@@ -6,14 +6,14 @@
 
 use std::sync::Arc;
 
-use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::clock::deadline_after;
 use crate::codec::Time;
 use crate::error::Error;
-use crate::machine::{KeepAlive, Machine};
+use crate::machine::{Health, KeepAlive, Machine, panicked};
 use crate::state::Decision;
+use crate::supervisor::Supervised;
 
 use super::leaks;
 
@@ -38,7 +38,7 @@ use super::leaks;
 /// ```
 #[must_use = "the shard is maintained until this is dropped"]
 pub struct Maintainer {
-    task: AbortHandle,
+    _task: Supervised,
     _client: KeepAlive,
 }
 
@@ -46,17 +46,19 @@ impl Maintainer {
     /// Begins with the state that the machine knows.
     pub fn start<T: Time>(machine: Arc<Machine<T>>, client: KeepAlive) -> Self {
         let context = Arc::clone(machine.context());
-        let watching = context.within(async move { watch(&machine).await });
-        let task = context.upkeep.spawn(async move {
-            let _ = watching.await; // until the client ends
-        });
-        Self { task: task.abort_handle(), _client: client }
-    }
-}
-
-impl Drop for Maintainer {
-    fn drop(&mut self) {
-        self.task.abort();
+        let hearing = Arc::clone(&machine);
+        let hear = move |panic: &str| {
+            hearing.set_upkeep_health(Health::Stalled(panicked(panic).of_shard(hearing.shard()).to_string()));
+        };
+        let begin = move || {
+            let machine = Arc::clone(&machine);
+            let watching = machine.context().clone().within(async move { watch(&machine).await });
+            async move {
+                let _ = watching.await; // until the client ends
+            }
+        };
+        let task = Supervised::start(&context.upkeep, context.post("maintaining a shard for others"), begin, hear);
+        Self { _task: task, _client: client }
     }
 }
 

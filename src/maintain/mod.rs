@@ -17,31 +17,48 @@ mod sweep;
 
 pub use maintainer::Maintainer;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Weak};
 
+use futures::FutureExt;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::clock::deadline_after;
 use crate::codec::{Data, Diff, Time};
 use crate::error::Error;
-use crate::machine::{Context, Machine, Retry};
+use crate::machine::{Context, Health, Machine, Retry, panicked};
+use crate::supervisor::{Supervised, panic_text};
 
 /// The task that maintains one shard. Dropping it stops the task.
 #[derive(Debug)]
 pub struct Maintenance {
-    task: AbortHandle,
-    settle: mpsc::Sender<oneshot::Sender<Result<(), Error>>>,
+    _task: Supervised,
+    settle: mpsc::Sender<Asking>,
 }
+
+/// Somebody who waits for a shard to settle.
+type Asking = oneshot::Sender<Result<(), Error>>;
 
 impl Maintenance {
     /// Starts maintaining a shard of these types.
     pub fn start<K: Data, V: Data, T: Time, D: Diff>(machine: &Arc<Machine<T>>) -> Self {
         let context = Arc::clone(machine.context());
         let (settle, asked) = mpsc::channel(SETTLES_MAX);
-        let task = context.upkeep.spawn(maintain::<K, V, T, D>(Arc::downgrade(machine), Arc::clone(&context), asked));
-        Self { task: task.abort_handle(), settle }
+        let (asked, maintained) = (Arc::new(tokio::sync::Mutex::new(asked)), Arc::downgrade(machine));
+        let hearing = Weak::clone(&maintained);
+        let hear = move |panic: &str| {
+            if let Some(machine) = hearing.upgrade() {
+                stall(&machine, &panicked(panic).of_shard(machine.shard()));
+                machine.request_upkeep(); // what it was at is still to be done
+            }
+        };
+        let (upkeep, post) = (context.upkeep.clone(), context.post("upkeep of a shard"));
+        let begin = move || {
+            let (machine, context, asked) = (Weak::clone(&maintained), Arc::clone(&context), Arc::clone(&asked));
+            async move { maintain::<K, V, T, D>(machine, context, &mut *asked.lock().await).await }
+        };
+        Self { _task: Supervised::start(&upkeep, post, begin, hear), settle }
     }
 
     /// Resolves when there is nothing left to do. An error of the upkeep is the answer here; else it is tried again.
@@ -56,16 +73,15 @@ impl Maintenance {
 /// Callers that wait for a shard to settle; more of them queue.
 const SETTLES_MAX: usize = 16;
 
-impl Drop for Maintenance {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+/// Says, where a shard is inspected, that its upkeep does not work.
+fn stall<T: Time>(machine: &Machine<T>, error: &Error) {
+    machine.set_upkeep_health(Health::Stalled(error.to_string()));
 }
 
 async fn maintain<K: Data, V: Data, T: Time, D: Diff>(
     machine: Weak<Machine<T>>,
     context: Arc<Context>,
-    mut asked: mpsc::Receiver<oneshot::Sender<Result<(), Error>>>,
+    asked: &mut mpsc::Receiver<Asking>,
 ) {
     let mut leaks_next = Instant::now();
     let mut next_sweep = Instant::now();
@@ -89,9 +105,10 @@ async fn maintain<K: Data, V: Data, T: Time, D: Diff>(
         }
         let mut retry = Retry::within(&context, std::time::Duration::MAX);
         let done = loop {
-            match upkeep::<K, V, T, D>(&held, sweeps, &mut leaks_next).await {
+            match caught(&held, upkeep::<K, V, T, D>(&held, sweeps, &mut leaks_next)).await {
                 Err(error) if waiting.is_none() => {
                     tracing::warn!(shard = %held.shard(), %error, "upkeep failed, trying again");
+                    stall(&held, &error);
                     // Whoever asked meanwhile hears of it, and need not wait until it works.
                     if let Ok(asking) = asked.try_recv() {
                         waiting = Some(asking);
@@ -102,10 +119,20 @@ async fn maintain<K: Data, V: Data, T: Time, D: Diff>(
                 done => break done,
             }
         };
+        match &done {
+            Ok(()) => held.set_upkeep_health(Health::Well),
+            Err(error) => stall(&held, error),
+        }
         if let Some(waiting) = waiting {
             let _ = waiting.send(done); // whoever asked may have gone
         }
     }
+}
+
+/// The upkeep; a panic of it is an error. It runs code of the rows' types, whose fault is one shard's alone.
+async fn caught<T: Time>(machine: &Machine<T>, upkeep: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+    let done = AssertUnwindSafe(upkeep).catch_unwind().await;
+    done.unwrap_or_else(|panic| Err(panicked(panic_text(&*panic)))).map_err(|error| error.of_shard(machine.shard()))
 }
 
 /// Does steps until there is nothing to do, of deletions only if it sweeps.

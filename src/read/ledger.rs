@@ -123,6 +123,7 @@ impl<T: Time> Ledger<T> {
 
     /// Takes parts from the newest state and leases them there, in one step.
     pub(crate) fn take<R>(&self, pick: impl FnOnce(&State<T>, &mut Leasing<'_, T>) -> R) -> Result<R, Error> {
+        self.machine.context().life.check_home().map_err(|error| error.of_shard(self.machine.shard()))?;
         let mut page = lock(&self.page);
         let state = self.machine.state();
         self.check_page(&page, &state)?;
@@ -133,6 +134,7 @@ impl<T: Time> Ledger<T> {
 
     /// An error if the reader's lease was lost, or may have been.
     pub(crate) fn check(&self) -> Result<(), Error> {
+        self.machine.context().life.check_home().map_err(|error| error.of_shard(self.machine.shard()))?;
         let page = lock(&self.page);
         self.check_page(&page, &self.machine.state())
     }
@@ -180,6 +182,9 @@ impl<T: Time> Ledger<T> {
 
     /// Gives a lease back; whether it was out.
     pub(crate) fn release(&self, number: u64) -> bool {
+        if !self.machine.context().life.is_at_home() {
+            return false; // a fork's copy of the lease: the one that counts is with the process that took it
+        }
         let mut page = lock(&self.page);
         let Some(leased) = page.leases.remove(&number) else {
             return false;
@@ -238,6 +243,7 @@ impl<T: Time> Ledger<T> {
 
     /// Removes the reader from the shard.
     pub(crate) async fn expire(&self) -> Result<(), Error> {
+        self.machine.context().life.check_home().map_err(|error| error.of_shard(self.machine.shard()))?;
         if self.retire() {
             let id = self.id;
             self.machine.apply(move |state, _now_ms| expire_reader(state, id)).await?;
@@ -247,6 +253,9 @@ impl<T: Time> Ledger<T> {
 
     /// Whether the reader is still to be removed; only once.
     fn retire(&self) -> bool {
+        if !self.machine.context().life.is_at_home() {
+            return false; // the reader is another process's
+        }
         let mut page = lock(&self.page);
         std::mem::replace(&mut page.standing, Standing::Expired) == Standing::Registered
     }

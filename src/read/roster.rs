@@ -16,6 +16,7 @@ use crate::ids::LeasedReaderId;
 use crate::machine::{Context, Machine, check_purpose, lock};
 use crate::state::CodecNames;
 use crate::state::transition::{Registration, Renewal, RenewalReply, register, renew};
+use crate::supervisor::supervise;
 
 use super::ledger::Ledger;
 
@@ -71,7 +72,9 @@ impl<T: Time> Roster<T> {
         if !members.beating {
             members.beating = true;
             let context = self.machine.context();
-            context.pulse.spawn(beat(Arc::downgrade(self), Arc::downgrade(context)));
+            let (roster, beating) = (Arc::downgrade(self), Arc::downgrade(context));
+            let begin = move || beat(Weak::clone(&roster), Weak::clone(&beating));
+            context.pulse.spawn(supervise(context.post("renewing leases"), begin, |_panic| ()));
         }
     }
 

@@ -138,7 +138,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
     /// Hands the rows collected so far over to be sorted, encoded and uploaded, once the run before is.
     pub(super) async fn seal(&mut self) -> Result<(), Error> {
         self.await_upload().await?;
-        self.begin_upload();
+        self.begin_upload()?;
         self.rows = self.context.spare_rows.take().unwrap_or_default();
         Ok(())
     }
@@ -149,11 +149,11 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
             return Ok(());
         }
         self.await_upload().await?;
-        self.begin_upload();
-        Ok(())
+        self.begin_upload()
     }
 
-    fn begin_upload(&mut self) {
+    fn begin_upload(&mut self) -> Result<(), Error> {
+        self.context.life.check().map_err(|error| error.of_shard(self.shard))?;
         self.sealed_bytes = self.sealed_bytes.saturating_add(self.rows.bytes());
         let rows = std::mem::take(&mut self.rows);
         let machine = Arc::clone(&self.machine);
@@ -161,6 +161,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
         // pieces that the thread has freed, the caller's rows, and that takes as long as sorting does.
         let upload = async move { Box::pin(upload_run(&machine, rows)).await };
         self.upload = Some(self.context.runtime.spawn(upload));
+        Ok(())
     }
 
     fn is_small(&self) -> bool {

@@ -288,6 +288,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
     where
         I: IntoIterator<Item = ((K, V), T, D)>,
     {
+        self.machine.context().life.check().map_err(|error| error.of_shard(self.machine.shard()))?;
         let mut builder = self.batch_builder(lower);
         let mut rows = rows.into_iter();
         builder.reserve(rows.size_hint().0);

@@ -164,7 +164,8 @@ fn a_map_that_panics_is_an_error_in_every_step() {
 #[test]
 fn an_iterator_of_a_map_that_panics_is_an_error() {
     let errors = panics_at(4, 2, &unwritten(), |source, scope| {
-        let items = |value, time| (0..3).map(move |item| if time == 4 && item == 2 { panic!("on purpose") } else { value });
+        let items =
+            |value, time| (0..3).map(move |item| if time == 4 && item == 2 { panic!("on purpose") } else { value });
         let MappedSource { stream, errors, button, .. } =
             source.map(move |_, value, time, _| items(value, time)).build(scope);
         Watched { rows: stream, errors, button }

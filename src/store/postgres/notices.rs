@@ -12,7 +12,6 @@ use std::time::Duration;
 use futures::{StreamExt, stream};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{AsyncMessage, Client, Config, Connection, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -21,6 +20,7 @@ use super::sessions::Sessions;
 use super::statements;
 use crate::ids::{SeqNo, ShardId};
 use crate::store::signals::Signals;
+use crate::supervisor::{Post, Supervised};
 
 /// Shards whose commits wait to be announced. More are left to be found by looking.
 const ANNOUNCEMENTS_MAX: usize = 4096;
@@ -33,7 +33,12 @@ const LISTEN_BACKOFF_MAX: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Announcer {
     pending: Arc<Pending>,
-    task: JoinHandle<()>,
+    _task: Supervised,
+}
+
+/// How these tasks are watched over.
+fn post(name: &'static str) -> Post {
+    Post { name, pause_min: LISTEN_BACKOFF_MIN, pause_max: LISTEN_BACKOFF_MAX }
 }
 
 #[derive(Debug, Default)]
@@ -45,8 +50,10 @@ struct Pending {
 impl Announcer {
     pub(super) fn start(sessions: Arc<Sessions>) -> Self {
         let pending = Arc::<Pending>::default();
-        let task = tokio::spawn(announce(Arc::clone(&pending), sessions));
-        Self { pending, task }
+        let announced = Arc::clone(&pending);
+        let begin = move || announce(Arc::clone(&announced), Arc::clone(&sessions));
+        let task = Supervised::start(&Handle::current(), post("announcing commits"), begin, |_panic| ());
+        Self { pending, _task: task }
     }
 
     /// Leaves a note that `seqno` was committed.
@@ -57,12 +64,6 @@ impl Announcer {
             *known = seqno.max(*known);
         }
         self.pending.added.notify_one();
-    }
-}
-
-impl Drop for Announcer {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 
@@ -104,7 +105,7 @@ pub(super) struct Listener {
 #[derive(Debug, Default)]
 struct Running {
     watches: usize,
-    task: Option<JoinHandle<()>>,
+    task: Option<Supervised>,
 }
 
 impl Listener {
@@ -118,7 +119,9 @@ impl Listener {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         running.watches += 1;
         if running.task.is_none() {
-            running.task = Some(self.runtime.spawn(listen(self.server.clone(), Arc::clone(&self.signals))));
+            let (server, signals) = (self.server.clone(), Arc::clone(&self.signals));
+            let begin = move || listen(server.clone(), Arc::clone(&signals));
+            running.task = Some(Supervised::start(&self.runtime, post("listening for commits"), begin, |_panic| ()));
         }
     }
 
@@ -126,19 +129,8 @@ impl Listener {
     pub(super) fn unwatch(&self) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         running.watches = running.watches.saturating_sub(1);
-        if running.watches == 0
-            && let Some(task) = running.task.take()
-        {
-            task.abort();
-        }
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        let running = self.running.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let Some(task) = running.task.take() {
-            task.abort();
+        if running.watches == 0 {
+            running.task = None; // which stops it
         }
     }
 }
