@@ -317,6 +317,42 @@ async fn a_follower_waits_until_the_directory_is_back() {
     }
 }
 
+/// No listing shows what a kill leaves under a temporary name.
+#[tokio::test]
+async fn what_kills_left_long_ago_goes_when_somebody_writes() {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    let place = Place::new();
+    let mut process = Process::start(&place.data()).await;
+    process.append(1).await;
+    process.client.shutdown().await.unwrap();
+    let folder = place.data().join(format!("shards/{}", id()));
+    fs::create_dir_all(folder.join("blob")).unwrap();
+    let now = fs::metadata(place.data().join("timely-persist")).unwrap().modified().unwrap();
+    let leave = |name: &str, age| {
+        let file = fs::File::create(folder.join(name)).unwrap();
+        file.set_modified(now - age).unwrap();
+        folder.join(name)
+    };
+    let old = [
+        leave("log/00000000000000000002#1", 2 * DAY),
+        leave("log/00000000000000000002#2", 2 * DAY),
+        leave("blob/part-1700000000000-6a8b4c5e-0000-4000-8000-000000000000.arrow#1", 2 * DAY),
+        leave("../../timely-persist#17", 2 * DAY),
+    ];
+    let young = [leave("log/00000000000000000002#3", DAY / 2), leave("../../timely-persist#18", DAY / 2)];
+    let mut process = Process::start(&place.data()).await;
+    process.append(1).await;
+    tokio::time::timeout(Duration::from_secs(60), async {
+        while old.iter().any(|path| path.exists()) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("they go");
+    young.iter().for_each(|path| assert!(path.exists(), "{}", path.display()));
+    has(&place.data(), 2, 6).await;
+}
+
 /// Mounts a file system in a namespace of its own, and runs the test of this name there.
 fn in_a_namespace(test: &str, data: &Path) -> std::process::Output {
     let mut script = String::new();

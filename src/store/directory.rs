@@ -172,10 +172,11 @@ impl Directory {
     /// Removes what kills left around `folder`, beside the write that was made at `now`: it need not wait for that.
     fn sweep(&self, folder: PathBuf, now: SystemTime) {
         let root = Arc::clone(&self.root);
-        let sweep = move || drop(staged::sweep(&root, &folder, now));
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn_blocking(sweep)), // it ends by itself, and interrupted it does no harm
-            Err(_) => sweep(),
+        let sweep = move || staged::sweep(&root, &folder, now);
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            drop(runtime.spawn_blocking(sweep)); // it ends by itself, and interrupted it does no harm
+        } else {
+            sweep();
         }
     }
 
@@ -203,10 +204,10 @@ impl Directory {
 /// Refuses a path that leaves no room for the names of objects: none of them could be written.
 fn check_length(path: &FilePath) -> Result<(), Error> {
     let longest = path.join(keys::longest().as_ref());
-    // A name of it may be too long by itself, which a folder says that is there.
+    // A name of what is to be made may be too long by itself, which the folder says that is there.
     let there = path.ancestors().find(|above| above.is_dir()).unwrap_or(path);
-    let places = std::iter::once(longest.clone()).chain(path.iter().map(|name| there.join(name)));
-    for place in places {
+    let new = path.strip_prefix(there).unwrap_or(path).iter().map(|name| there.join(name));
+    for place in std::iter::once(longest.clone()).chain(new) {
         if let Err(error) = std::fs::symlink_metadata(&place)
             && error.kind() == Io::InvalidFilename
         {

@@ -57,3 +57,40 @@ fn name_it(staged: &Path, file: &Path, mode: &PutMode) -> std::io::Result<()> {
     }
     file.parent().map_or(Ok(()), sync_folder)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the sweep does, if a clock jumps under a living writer.
+    #[test]
+    fn what_is_removed_under_its_writer_is_not_published() {
+        let temporary = tempfile::tempdir().expect("a temporary directory");
+        let file = temporary.path().join("object");
+        for mode in [PutMode::Create, PutMode::Overwrite] {
+            let (staged, name) = stage(&file).expect("a file");
+            fs::remove_file(&name).expect("the file");
+            write(staged, &"1".into()).expect("a file that has no name is a file");
+            assert_eq!(name_it(&name, &file, &mode).expect_err("no such file").kind(), ErrorKind::NotFound);
+            assert!(!file.exists());
+        }
+    }
+
+    #[test]
+    fn a_file_is_published_whole_or_not_at_all_and_leaves_nothing_beside_it() {
+        let temporary = tempfile::tempdir().expect("a temporary directory");
+        let file = temporary.path().join("object");
+        let count = || fs::read_dir(temporary.path()).expect("a folder").count();
+        // Another writer's, or what a kill left: neither is touched.
+        fs::write(temporary.path().join("object#1"), "half").expect("a file");
+        publish(&file, &"1".into(), &PutMode::Create).expect("published").expect("a time");
+        let error = publish(&file, &"2".into(), &PutMode::Create).expect_err("it exists");
+        assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+        assert_eq!(fs::read_to_string(&file).expect("a file"), "1");
+        publish(&file, &"3".into(), &PutMode::Overwrite).expect("published");
+        assert_eq!(fs::read_to_string(&file).expect("a file"), "3");
+        assert_eq!(count(), 2);
+        publish(&temporary.path().join("no/folder"), &"1".into(), &PutMode::Create).expect_err("no such folder");
+        assert_eq!(count(), 2, "no folder was made");
+    }
+}

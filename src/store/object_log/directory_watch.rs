@@ -14,8 +14,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::time::Instant;
 
 use super::seen::Seen;
+use super::wake_ups::POLL_INTERVAL_MAX;
 use crate::ids::{SeqNo, ShardId};
 use crate::store::directory::MARKER_NAME;
 use crate::store::keys;
@@ -35,6 +37,8 @@ struct Running {
     shards: HashMap<ShardId, Watched>,
     /// Why the file system does not tell of some shard.
     trouble: Option<String>,
+    /// When no watcher was to be had.
+    refused: Option<Instant>,
 }
 
 #[derive(Default)]
@@ -82,7 +86,7 @@ impl DirectoryWatch {
         if running.shards.get(&shard).is_none_or(|watched| watched.is_heard) {
             return;
         }
-        match self.try_listen(&mut running.watcher, shard) {
+        match self.try_listen(running, shard) {
             Ok(()) => {
                 running.shards.entry(shard).and_modify(|watched| watched.is_heard = true);
                 running.settle_trouble();
@@ -102,16 +106,17 @@ impl DirectoryWatch {
         }
     }
 
-    fn try_listen(&self, running: &mut Option<RecommendedWatcher>, shard: ShardId) -> notify::Result<()> {
+    fn try_listen(&self, running: &mut Running, shard: ShardId) -> notify::Result<()> {
         let folder = self.folder(shard);
         self.make(&folder, shard)?;
-        let mut watcher = match running.take().and_then(living) {
+        let watcher = match running.living_watcher() {
             Some(watcher) => watcher,
-            None => self.start()?,
+            None if running.refused.is_some_and(|refused| refused.elapsed() < POLL_INTERVAL_MAX) => {
+                return Err(notify::Error::generic(running.trouble.as_deref().unwrap_or(NO_WATCHER)));
+            }
+            None => self.start().inspect_err(|_| running.refused = Some(Instant::now()))?,
         };
-        let listening = watcher.watch(&folder, RecursiveMode::NonRecursive);
-        *running = Some(watcher);
-        listening
+        running.watcher.insert(watcher).watch(&folder, RecursiveMode::NonRecursive)
     }
 
     /// Only what exists can be listened to, and a shard that was never written to has no folder yet. One that was seen
@@ -140,7 +145,7 @@ impl DirectoryWatch {
         let _ = thread.join(); // it does nothing
         let (signals, seen) = (Arc::clone(&self.signals), Arc::clone(&self.seen));
         let watcher = notify::recommended_watcher(move |event| on_event(&signals, &seen, event))?;
-        living(watcher).ok_or_else(|| notify::Error::generic("its thread could not be started"))
+        living(watcher).ok_or_else(|| notify::Error::generic(NO_WATCHER))
     }
 
     /// Takes back one [`DirectoryWatch::watch`].
@@ -152,10 +157,7 @@ impl DirectoryWatch {
             return;
         }
         let was_heard = watched.remove().is_heard;
-        let watcher = running.watcher.take().and_then(living);
-        if !running.shards.is_empty() {
-            running.watcher = watcher;
-        }
+        running.watcher = running.living_watcher().filter(|_| !running.shards.is_empty());
         if let Some(watcher) = &mut running.watcher
             && was_heard
         {
@@ -174,7 +176,20 @@ impl DirectoryWatch {
     }
 }
 
+/// What there is to say where the system says nothing.
+const NO_WATCHER: &str = "no watcher could be started";
+
 impl Running {
+    /// Takes the watcher. Of one whose thread is gone nothing is heard any more.
+    fn living_watcher(&mut self) -> Option<RecommendedWatcher> {
+        let watcher = self.watcher.take()?;
+        let watcher = living(watcher);
+        if watcher.is_none() {
+            self.shards.values_mut().for_each(|watched| watched.is_heard = false);
+        }
+        watcher
+    }
+
     fn settle_trouble(&mut self) {
         if self.trouble.is_some() && self.shards.values().all(|watched| watched.is_heard) {
             self.trouble = None;
