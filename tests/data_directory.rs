@@ -121,7 +121,12 @@ impl Process {
             self.try_append().await.expect_err("an append that nobody will read"),
             self.writer.fetch_upper().await.expect_err("the upper of another directory"),
             shard(&self.client).inspect().await.expect_err("the state of another directory"),
-            self.client.shard::<String, u64, u64, i64>(ShardId::new()).open_writer("test").await.err().expect("no shard"),
+            self.client
+                .shard::<String, u64, u64, i64>(ShardId::new())
+                .open_writer("test")
+                .await
+                .err()
+                .expect("no shard"),
         ] {
             assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
             assert!(format!("{error:?}").contains(SAYS), "{error:?}");

@@ -94,16 +94,10 @@ fn a_process_without_maps_to_be_had_reads_parts() {
     std::fs::write(&path, &written).unwrap();
     let (files, file) = (Files::default(), std::fs::File::open(&path).unwrap());
     let mut maps: Vec<Box<dyn std::any::Any>> = Vec::new();
-    // Neighbours that differ are not merged into one.
-    loop {
-        match memmap2::MmapMut::map_anon(4096) {
-            Ok(map) if maps.len().is_multiple_of(2) => maps.push(Box::new(map)),
-            Ok(map) => match map.make_read_only() {
-                Ok(map) => maps.push(Box::new(map)),
-                Err(_) => break,
-            },
-            Err(_) => break,
-        }
+    // Neighbours that differ are not merged into one, nor with one that can be written to.
+    while let Ok(map) = memmap2::MmapMut::map_anon(4096) {
+        let map = if maps.len().is_multiple_of(2) { map.make_read_only() } else { map.make_exec() };
+        maps.push(Box::new(map.unwrap()));
         assert!(maps.len() < 10_000_000, "no limit is reached");
     }
     memmap2::MmapMut::map_anon(2 << 20).expect_err("no map is to be had");

@@ -212,8 +212,9 @@ fn check_length(path: &FilePath) -> Result<(), Error> {
             && error.kind() == Io::InvalidFilename
         {
             let bytes = longest.as_os_str().len();
-            let message =
-                format!("this path is too long for the system ({bytes} bytes, with the names of the files in it): {error}");
+            let message = format!(
+                "this path is too long for the system ({bytes} bytes, with the names of the files in it): {error}"
+            );
             return Err(Error::invalid(message).because(error));
         }
     }

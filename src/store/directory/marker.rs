@@ -116,6 +116,8 @@ fn write(directory: &Path) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use object_store::ObjectStoreExt;
+
     use super::*;
     use crate::error::ErrorKind;
     use crate::store::directory::Directory;
@@ -134,6 +136,29 @@ mod tests {
         fs::create_dir(&empty).expect("a folder");
         fs::write(empty.join("timely-persist#17"), "timely-per").expect("a file");
         Directory::open(&empty).expect("ours");
+    }
+
+    /// Each knows the directory by the marker's file: one that replaced another's would put that one out.
+    #[test]
+    fn who_opens_a_new_directory_at_once_finds_one_marker() {
+        let temporary = tempfile::tempdir().expect("a temporary directory");
+        for round in 0..20 {
+            let path = temporary.path().join(round.to_string());
+            let start = std::sync::Barrier::new(4);
+            let open = || {
+                start.wait();
+                Directory::open(&path).expect("ours")
+            };
+            let opened: Vec<Directory> = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..4).map(|_| scope.spawn(open)).collect();
+                threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+            });
+            for (index, directory) in opened.iter().enumerate() {
+                let at = format!("object {index}").as_str().into();
+                futures::executor::block_on(directory.put(&at, "1".into())).expect("it is the one that was opened");
+            }
+            assert_eq!(fs::read_dir(&path).expect("a folder").count(), 5, "nothing beside the marker and the objects");
+        }
     }
 
     #[test]

@@ -123,7 +123,7 @@ mod tests {
         let (shard, now) = (ShardId::from_u128(1), SystemTime::UNIX_EPOCH + 1000 * STAGED_AGE_MIN);
         let file = |path: object_store::path::Path, behind: &str| named(&root, &format!("{path}{behind}"));
         let entry = keys::log_entry(shard, SeqNo(7));
-        let part = keys::blob(shard, &crate::ids::blob_name("part", 1, 2)) ;
+        let part = keys::blob(shard, &crate::ids::blob_name("part", 1, 2));
         let left = [
             file(entry.clone(), "#1"),
             file(entry.clone(), "#23"),
