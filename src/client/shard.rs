@@ -68,6 +68,9 @@ pub struct ShardInfo<T> {
     pub following: Health,
     /// Whether this process's upkeep works: compaction, rollups, deletions. [`Shard::settle`] has the error itself.
     pub upkeep: Health,
+    /// Why this process hears late (within a second or so) of what others write, where it should hear at once: the system
+    /// is short of something. `None` where all is well.
+    pub late: Option<String>,
 }
 
 /// Who keeps a shard's since or objects where they are.
@@ -217,6 +220,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
             finalized: state.finalized,
             following: local.machine.health().borrow().clone(),
             upkeep: local.machine.upkeep_health(),
+            late: self.client.context().consensus.late(),
         })
     }
 

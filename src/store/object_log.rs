@@ -78,7 +78,8 @@ impl ObjectLog {
     /// its objects in.
     ///
     /// While a watch exists the file system is asked to tell of new files (one thread for all watches); afterwards
-    /// nothing stays. Where it cannot tell, an event is logged and only commits of this process wake.
+    /// nothing stays. Where it cannot tell, an event is logged, watches wake by themselves as those of
+    /// [`ObjectLog::polling`] do, and it is asked again each time; [`Consensus::late`] says why.
     pub fn watching_directory(mut self, directory: impl Into<PathBuf>) -> Self {
         let directory = directory.into();
         self.root = Some(directory.clone());
@@ -157,6 +158,10 @@ impl Consensus for ObjectLog {
 
     fn watch(&self, shard: ShardId) -> Box<dyn LogWatch> {
         wake_ups::watch(&self.wake_ups, shard)
+    }
+
+    fn late(&self) -> Option<String> {
+        self.wake_ups.trouble()
     }
 }
 
