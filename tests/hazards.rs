@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// Hazards, numbered from 1.
-const HAZARDS: usize = 42;
+/// The hazards by number. What lies between is of parts that are still to come.
+const HAZARDS: [std::ops::RangeInclusive<usize>; 2] = [1..=55, 70..=71];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
@@ -62,7 +62,7 @@ fn every_hazard_has_tests_and_they_exist() {
     let text = std::fs::read_to_string(root().join("tests/hazards.md")).unwrap();
     let (rows, tests): (Vec<_>, _) = (text.lines().filter_map(row).collect(), tests());
     let numbers: Vec<usize> = rows.iter().map(|(number, _)| *number).collect();
-    assert_eq!(numbers, (1..=HAZARDS).collect::<Vec<_>>());
+    assert_eq!(numbers, HAZARDS.into_iter().flatten().collect::<Vec<_>>());
     for (number, names) in &rows {
         assert!(!names.is_empty(), "hazard {number} has no test");
         for name in names {
@@ -73,8 +73,8 @@ fn every_hazard_has_tests_and_they_exist() {
     let number = |name: &String| name.strip_suffix(".txt")?.split_once('-')?.0.parse::<usize>().ok();
     let numbered = tests.iter().filter_map(|name| Some((number(name)?, name)));
     for (number, name) in numbered {
-        let (_, names) = &rows[number - 1];
-        assert!(names.contains(&name.as_str()), "{name} is not listed with hazard {number}");
+        let listed = rows.iter().any(|(row, names)| *row == number && names.contains(&name.as_str()));
+        assert!(listed, "{name} is not listed with hazard {number}");
     }
 }
 

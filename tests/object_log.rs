@@ -374,3 +374,28 @@ async fn boundary_markers_do_not_pile_up() {
     assert_eq!(markers.len(), 2);
     assert_eq!(stage.store.list(Some(&keys::log_folder(stage.shard))).count().await, 1);
 }
+
+/// A process that is behind hears of an entry, and one before it is lost: it does not take that position for free.
+#[tokio::test]
+async fn a_position_below_one_that_a_wake_up_has_told_is_not_free() {
+    let temporary = tempfile::tempdir().unwrap();
+    let (one, behind, shard) = (process(temporary.path()), process(temporary.path()), ShardId::new());
+    fill(&one, shard, 3).await;
+    assert_filled(&scan(&behind, shard, 1).await, 1..=3);
+    let mut watch = behind.watch(shard);
+    fill_from(&one, shard, 4, 6).await;
+    while conformance::woken(watch.changed()).await != Some(SeqNo(6)) {}
+    let lost = temporary.path().join(keys::log_entry(shard, SeqNo(4)).as_ref());
+    std::fs::remove_file(&lost).unwrap();
+    let damaged = behind.scan(shard, SeqNo(4), 100).await.unwrap_err();
+    assert!(damaged.damaged && damaged.message.contains("log entry 4 is missing"), "{damaged}");
+    let damaged = behind.compare_and_set(shard, SeqNo(3), entry("into the hole")).await.unwrap_err();
+    assert!(damaged.damaged && damaged.message.contains("log entry 4 is missing"), "{damaged}");
+    assert!(!lost.exists(), "nothing was written");
+}
+
+async fn fill_from(log: &Log, shard: ShardId, from: u64, to: u64) {
+    for seqno in from..=to {
+        assert_eq!(commit(log, shard, seqno - 1, entry(seqno)).await, CompareAndSet::Committed);
+    }
+}

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
 use crate::codec::Time;
 use crate::error::Error;
@@ -15,7 +15,7 @@ use crate::ids::{SeqNo, Token};
 use crate::state::{Entry, RollupRef, State};
 use crate::store::{LogEntry, LogError};
 
-use super::{Machine, Retry};
+use super::{Machine, Retry, lock};
 
 impl<T: Time> Machine<T> {
     /// Reads the log to its head.
@@ -204,6 +204,9 @@ impl<T: Time> Machine<T> {
     fn install(&self, state: State<T>) {
         let newer = self.state.send_if_modified(|known| {
             let newer = state.seqno > known.seqno;
+            if state.wall_ms > known.wall_ms {
+                *lock(&self.time_seen) = Instant::now();
+            }
             if newer {
                 *known = Arc::new(state);
             }

@@ -25,6 +25,7 @@ mod write_entry;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
@@ -58,6 +59,8 @@ pub struct Machine<T: Time> {
     /// What this process has seen of readers and writers, and when by its monotonic clock.
     sightings: Mutex<Sightings>,
     begun: Instant,
+    /// When the shard's time came to be what it is, as far as this process has seen.
+    time_seen: Mutex<Instant>,
     /// Whether it was said that the shard's time is ahead of this process's clock.
     told_ahead: AtomicBool,
     follow: Mutex<Weak<Follow>>,
@@ -89,6 +92,7 @@ impl<T: Time> Machine<T> {
             committer: tokio::sync::Mutex::new(()),
             sightings: Mutex::default(),
             begun: Instant::now(),
+            time_seen: Mutex::new(Instant::now()),
             told_ahead: AtomicBool::new(false),
             follow: Mutex::new(Weak::new()),
             own: Arc::default(),
@@ -163,6 +167,11 @@ impl<T: Time> Machine<T> {
     fn blob_name(&self, kind: &str) -> String {
         let made_ms = self.context.clock.wall_ms().max(self.state.borrow().wall_ms);
         blob_name(kind, made_ms, self.context.entropy.bits())
+    }
+
+    /// How long nobody has moved the shard's time, as far as this process has seen. No I/O.
+    pub fn time_stood_still(&self) -> Duration {
+        lock(&self.time_seen).elapsed()
     }
 
     /// Whether a reader or a writer's record has lapsed that the next commit will remove. No I/O.

@@ -5,8 +5,8 @@
 //! A commit refers to new objects only if they are at most half as old in the shard's time of its own entry, which does
 //! not run backwards along the log. So a commit before that state is known to it, and one behind it is refused. A process
 //! that runs by a larger limit, which the sweep has not heard of, opened later, and names what it makes by the shard's
-//! time or a later one: nothing of that is old. No process's wall clock is part of the argument. Where nobody commits,
-//! the sweep does, to have the shard's time written down.
+//! time or a later one: nothing of that is old. No process's wall clock is part of the argument. Where nobody has committed
+//! for the whole of that age, by this process's own monotonic clock, the sweep does, to have the time written down.
 //!
 //! The state is the listed head's, so that a lost log entry is not taken for the end (what lies behind it is needed). For
 //! the same reason nothing is deleted while there is a rollup of a state that is not of this log: its newest entries are
@@ -100,9 +100,13 @@ async fn begin<T: Time>(machine: &Arc<Machine<T>>, found: &Suspects) -> Result<u
     let mut state = machine.confirm().await?;
     refuse_beside_a_foreign_rollup(machine, &state, found.rollup.as_deref()).await?;
     let age_ms = millis(context.config.orphan_age_min);
-    if found.old.iter().any(|name| !is_stale(name, state.wall_ms, age_ms)) {
+    let is_young = |state: &State<T>| !found.old.iter().any(|name| is_stale(name, state.wall_ms, age_ms));
+    if is_young(&state) && machine.time_stood_still() >= context.config.orphan_age_min {
         machine.apply(|state, _now_ms| record_time(state)).await?;
         state = machine.state();
+    }
+    if is_young(&state) {
+        return Ok(0); // by this process's clock alone they are old
     }
     context.lost_before_ms(state.wall_ms).await.map_err(|error| error.of_shard(machine.shard()))
 }

@@ -223,7 +223,11 @@ fn on_event(signals: &Signals, seen: &Seen, event: notify::Result<notify::Event>
             let entries = event.paths.iter().filter_map(|path| entry_of_path(path));
             // What this process wrote or read itself is no news.
             let news = entries.filter(|(shard, seqno)| *seqno > seen.newest(*shard));
-            news.for_each(|(shard, seqno)| signals.wake(shard, seqno));
+            news.for_each(|(shard, seqno)| {
+                // Committed, or below a boundary, where another was: what is missing before it was lost.
+                seen.saw(shard, seqno);
+                signals.wake(shard, seqno);
+            });
         }
         Ok(_) => {}
         Err(error) => {
