@@ -8,7 +8,7 @@ use timely_persist::{Appended, CriticalReaderId, ErrorKind};
 
 use crate::actors::{SimTime, Strings};
 use crate::times::is_in_snapshot;
-use crate::world::World;
+use crate::world::{ORPHAN_AGES, World};
 
 /// Leak sweeps until every object is gone that a crash has left: each comes with a rollup, after its interval.
 const LEAK_SWEEPS_MAX: usize = 40;
@@ -71,7 +71,7 @@ impl<T: SimTime> World<T> {
     }
 
     async fn sweep_leaks(&self, observer: &Strings<T>) {
-        tokio::time::sleep(self.config.orphan_age_min + Duration::from_secs(120)).await;
+        tokio::time::sleep(ORPHAN_AGES[ORPHAN_AGES.len() - 1] + Duration::from_secs(120)).await;
         let mut writer = observer.open_writer("end").await.unwrap();
         let mut random = self.stream("end");
         for _ in 0..LEAK_SWEEPS_MAX {

@@ -7,7 +7,7 @@ use crate::judge::Lie;
 use crate::random::Random;
 
 /// What may happen in a run, and can be left out of one: faults first, then what actors do.
-pub const KINDS: [&str; 15] = [
+pub const KINDS: [&str; 16] = [
     "before",
     "after",
     "late",
@@ -16,6 +16,7 @@ pub const KINDS: [&str; 15] = [
     "skew",
     "table",
     "lose",
+    "limits",
     "compete",
     "identical",
     "stage",

@@ -24,6 +24,9 @@ use crate::sim_store::{Crashed, OUTAGE, Rates, SimStore, Trouble, Way};
 
 pub const SHARD: u128 = 1;
 
+/// When objects are taken for lost: as soon as the slowest upload and commit allow, and later. Clocks differ by more.
+pub const ORPHAN_AGES: [Duration; 3] = [Duration::from_secs(80), Duration::from_secs(160), Duration::from_secs(640)];
+
 /// How often the observer looks for who has lapsed, each half a lease after the last.
 const LOOKS: usize = 6;
 
@@ -116,8 +119,7 @@ fn config(random: &mut Random) -> Config {
     config.commit_deadline = Duration::from_secs(*random.pick(&[5, 5, 5, 30]));
     config.store_deadline = Duration::from_secs(10);
     config.watch_fallback = Duration::from_secs(1);
-    // As short as the slowest upload and commit allow; clocks differ by more.
-    config.orphan_age_min = Duration::from_secs(80);
+    config.orphan_age_min = ORPHAN_AGES[0];
     config.leak_sweep_interval = Duration::from_secs(20);
     config
 }
@@ -145,7 +147,15 @@ impl<T: SimTime> World<T> {
         }
     }
 
-    pub async fn client(&self, way: Way, ahead_ms: Arc<AtomicU64>, mut random: Random, maintain: bool) -> Strings<T> {
+    /// A process, with the store's limits as they are, or with another age at which objects are taken for lost.
+    pub async fn client(
+        &self,
+        way: Way,
+        ahead_ms: Arc<AtomicU64>,
+        mut random: Random,
+        maintain: bool,
+        orphan_age_min: Option<Duration>,
+    ) -> Strings<T> {
         let store: Arc<dyn ObjectStore> = Arc::new(SimStore::new(Arc::clone(&self.store), way.clone()));
         let log: Arc<dyn Consensus> = match &self.table {
             Some(table) => Arc::new(SimLog::new(Arc::clone(table), self.judge.clone(), way)),
@@ -155,9 +165,11 @@ impl<T: SimTime> World<T> {
         let entropy = Arc::new(SimEntropy(Mutex::new(Random::new(random.word()))));
         let mut config = self.config.clone();
         config.maintain = maintain;
+        config.orphan_age_min = orphan_age_min.unwrap_or(config.orphan_age_min);
         loop {
             let builder = Client::builder(Arc::clone(&store)).consensus(Arc::clone(&log)).config(config.clone());
             let builder = builder.clock(clock.clone()).entropy(entropy.clone());
+            let builder = if orphan_age_min.is_some() { builder.change_limits() } else { builder.adopt_limits() };
             match builder.runtime(tokio::runtime::Handle::current()).open().await {
                 Ok(client) => return client.shard(ShardId::from_u128(SHARD)),
                 // It asks the store for its limits. Whoever starts a process starts it again.
@@ -170,7 +182,7 @@ impl<T: SimTime> World<T> {
     pub async fn observer(&self) -> Strings<T> {
         let mut random = self.setting.stream("observer", 0);
         let way = Way::new(Random::new(random.word()), Trouble::default(), Crashed::default());
-        self.client(way, Arc::clone(&self.observer_ahead_ms), random, true).await
+        self.client(way, Arc::clone(&self.observer_ahead_ms), random, true, None).await
     }
 
     pub fn stream(&self, name: &str) -> Random {
@@ -205,7 +217,13 @@ impl<T: SimTime> World<T> {
         let way = Way::new(Random::new(random.word()), trouble.clone(), crashed.clone());
         let ahead_ms = Arc::new(AtomicU64::new(self.ahead(&mut random)));
         let maintains = random.percent(80);
-        let shard = self.client(way, Arc::clone(&ahead_ms), Random::new(random.word()), maintains).await;
+        let changes = random.percent(20) && self.setting.has("limits");
+        let orphan_age_min = *random.pick(&ORPHAN_AGES);
+        if changes {
+            self.tell(format_args!("from here on objects are lost after {orphan_age_min:?}"));
+        }
+        let (clock, words) = (Arc::clone(&ahead_ms), Random::new(random.word()));
+        let shard = self.client(way, clock, words, maintains, changes.then_some(orphan_age_min)).await;
         let mut actors = JoinSet::new();
         let count = 2 + random.below(3);
         for number in 0..count {
@@ -318,7 +336,7 @@ impl<T: SimTime> World<T> {
         self.memory.delete(&place).await.unwrap();
         let before = self.names().await;
         let way = Way::new(Random::new(random.word()), Trouble::default(), Crashed::default());
-        let fresh = self.client(way, Arc::clone(&self.observer_ahead_ms), random, true).await;
+        let fresh = self.client(way, Arc::clone(&self.observer_ahead_ms), random, true, None).await;
         let refused = [
             fresh.inspect().await.map(drop),
             fresh.open_writer("late").await.map(drop),
