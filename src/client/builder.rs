@@ -1,6 +1,7 @@
 //! Opening a client.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use object_store::ObjectStore;
@@ -35,6 +36,8 @@ enum Storage {
     Given(Arc<dyn ObjectStore>),
     /// In the one that this URL names.
     Named(String),
+    /// In the local directory at this path.
+    Directory(PathBuf),
 }
 
 impl Client {
@@ -49,6 +52,9 @@ impl Client {
     /// With `?consensus=postgres://user:password@host/database` behind any of them the logs are kept in PostgreSQL. A
     /// `&`, `#` or `%` in that parameter is written `%26`, `%23`, `%25`.
     ///
+    /// What would be left out of a URL, or mean something else, is `Invalid`: control characters, spaces around it, a `%`
+    /// or `\\` in a `file:` URL that is no escape. [`Client::in_directory`] takes a path as it is.
+    ///
     /// `Invalid` for a URL of another kind, a directory that holds something else, a bucket that is missing or that the
     /// credentials do not open, before anything is written; `UnsafeStore` for a bucket that lets two writers win;
     /// `Unavailable` where the store does not answer. No credentials are in an error. Cancelling leaves nothing, or an
@@ -61,6 +67,20 @@ impl Client {
     /// Nothing is looked at before [`ClientBuilder::open`].
     pub fn at(url: impl Into<String>) -> ClientBuilder {
         ClientBuilder::new(Storage::Named(url.into()))
+    }
+
+    /// A client of the local directory at `path`, made if it is missing, as [`Client::open`] takes it in a `file:` URL. The
+    /// path is taken as it is: no character in it has a meaning of its own, and it need not be UTF-8.
+    ///
+    /// ```
+    /// # use timely_persist::Client;
+    /// # async fn example(path: &std::path::Path) -> Result<(), timely_persist::Error> {
+    /// let client = Client::in_directory(path.join("100% of it")).open().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn in_directory(path: impl Into<PathBuf>) -> ClientBuilder {
+        ClientBuilder::new(Storage::Directory(path.into()))
     }
 
     /// A client on any object store. Its log lies in the store too, unless [`ClientBuilder::consensus`] says otherwise.
@@ -135,15 +155,19 @@ impl ClientBuilder {
         self
     }
 
-    /// Opens the client. No I/O, unless the store is named by a URL, the logs are in a database or
+    /// Opens the client. No I/O, unless the store is named by a URL or a path, the logs are in a database or
     /// there is a cache on disk.
     ///
     /// Errors as [`Client::open`] and [`ClientBuilder::database`] have them; `Unavailable` if no threads could be
     /// started; `Invalid` for a cache directory that cannot be used.
     pub async fn open(self) -> Result<Client, Error> {
         let (store, named_log, remote) = match self.store {
-            Storage::Given(_) if !self.options.is_empty() => {
+            Storage::Given(_) | Storage::Directory(_) if !self.options.is_empty() => {
                 return Err(Error::invalid("options are for a bucket that is named by a URL"));
+            }
+            Storage::Directory(path) => {
+                let Place { store, log, remote } = url::directory(&path)?;
+                (store, Some(log), remote)
             }
             Storage::Given(store) => (store, None, false),
             Storage::Named(url) => {

@@ -1,7 +1,7 @@
 //! Which store a URL names. Credentials come from the environment, as `object_store` reads it, or from the caller's
 //! options, and are never repeated in an error.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use object_store::ObjectStore;
@@ -41,6 +41,7 @@ impl std::fmt::Debug for LogPlace {
 
 /// The place that `text` names, reached with these options. Makes a local directory if that is missing; no other I/O.
 pub(super) fn parse(text: &str, options: &[(String, String)], config: &Config) -> Result<Place, Error> {
+    check_text(text)?;
     let url = Url::parse(text).map_err(|error| Error::invalid("this is no URL of a store").because(error))?;
     if url.fragment().is_some() {
         return Err(Error::invalid("a '#' in a store's URL is written %23"));
@@ -54,7 +55,7 @@ pub(super) fn parse(text: &str, options: &[(String, String)], config: &Config) -
             let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
             Place { log: LogPlace::Here(Arc::new(ObjectLog::new(Arc::clone(&store)))), store, remote: false }
         }
-        "file" if text.contains(":/") => directory(&url)?,
+        "file" if text.contains(":/") => directory_of(text, &url)?,
         "file" => return Err(Error::invalid("write file:///path/to/directory, an absolute path")),
         _ => in_bucket(&url, options, config)?,
     };
@@ -78,10 +79,41 @@ fn database(url: &Url) -> Result<Option<String>, Error> {
     Ok(database)
 }
 
-fn directory(url: &Url) -> Result<Place, Error> {
+/// Refuses what the parser would leave out without a word: another place would be meant.
+fn check_text(text: &str) -> Result<(), Error> {
+    let control = text.char_indices().find(|(_, character)| character.is_ascii_control());
+    let (last, edge) = (text.len().saturating_sub(1), |at| text.get(at..=at) == Some(" "));
+    let space = [0, last].into_iter().find(|at| edge(*at)).map(|at| (at, ' '));
+    let Some((at, character)) = control.or(space) else { return Ok(()) };
+    // Credentials may be around it: only the character is said, and where it stands.
+    Err(Error::invalid(format!(
+        "a store's URL has {character:?} at byte {at}: take it out, or write %{:02X} where it is meant",
+        u32::from(character)
+    )))
+}
+
+/// The directory of a `file:` URL, whose path is written with `%` and two hexadecimal digits where it has other characters
+/// than a URL may have.
+fn directory_of(text: &str, url: &Url) -> Result<Place, Error> {
+    let misread =
+        |what: &str| Error::invalid(format!("{what} in a file URL; Client::in_directory takes a path as it is"));
+    let path = text.split('?').next().unwrap_or_default();
+    let is_digit = |digit: Option<&u8>| digit.is_some_and(u8::is_ascii_hexdigit);
+    let bytes = path.as_bytes();
+    let escapes = (0..bytes.len()).filter(|at| bytes[*at] == b'%');
+    if escapes.into_iter().any(|at| !is_digit(bytes.get(at + 1)) || !is_digit(bytes.get(at + 2))) {
+        return Err(misread("a '%' is written %25"));
+    }
+    if path.contains('\\') {
+        return Err(misread("a '\\' is written %5C"));
+    }
     let local = matches!(url.host_str(), None | Some("localhost"));
     let path: Option<PathBuf> = url.to_file_path().ok().filter(|_| local);
-    let path = path.ok_or_else(|| Error::invalid("write file:///path/to/directory, an absolute path"))?;
+    directory(&path.ok_or_else(|| Error::invalid("write file:///path/to/directory, an absolute path"))?)
+}
+
+/// The local directory at `path`, made if it is missing.
+pub(super) fn directory(path: &Path) -> Result<Place, Error> {
     let directory = Directory::open(path)?;
     let root = directory.root().to_owned();
     let store: Arc<dyn ObjectStore> = Arc::new(directory);
