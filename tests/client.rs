@@ -128,6 +128,86 @@ fn a_directory_is_made_for_no_url_that_is_wrong() {
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
+/// What the parser would leave out of a URL, or read as something else, would name another directory.
+#[test]
+fn a_url_that_would_be_read_as_another_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = |name: &str| format!("file://{}/{name}", dir.path().display());
+    for name in ["a\tb", "a\nb", "a\rb", "a ", "a\0", "a\x1f", "100%", "a%2", "a%zz", "%%41", "a\\b", "a%00"] {
+        let error = futures::executor::block_on(Client::open(&url(name))).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{name:?}: {error}");
+    }
+    let spaced = format!(" {}", url("a"));
+    let error = futures::executor::block_on(Client::open(&spaced)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    // Decoded as in every URL, and one that need not be.
+    for (name, path) in [("a%20b", "a b"), ("100%25", "100%"), ("c d", "c d"), ("%41", "A")] {
+        futures::executor::block_on(Client::open(&url(name))).unwrap();
+        assert!(dir.path().join(path).join("timely-persist").is_file(), "{name}");
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_path_is_taken_as_it_is_and_wakes_those_who_wait() {
+    use std::os::unix::ffi::OsStrExt;
+    let dir = tempfile::tempdir().unwrap();
+    let names: [&[u8]; 9] =
+        [b"plain", b"a%20b", b"100%", b"a\tb\nc", b" a ", b"a\\b", b"a#1", b"a?b=c", b"not \xff utf-8"];
+    for name in names {
+        let path = dir.path().join(std::ffi::OsStr::from_bytes(name));
+        let (one, other) =
+            (Client::in_directory(&path).open().await.unwrap(), Client::in_directory(&path).open().await.unwrap());
+        let mut listen = shard(&other).open_reader("test").await.unwrap().listen(at(0)).await.unwrap();
+        let mut writer = shard(&one).open_writer("test").await.unwrap();
+        let start = tokio::time::Instant::now();
+        for time in 0..20 {
+            let appended = writer.compare_and_append(rows(time), at(time), at(time + 1)).await.unwrap();
+            assert_eq!(appended, Appended::Committed);
+            while *listen.frontier() != at(time + 1) {
+                listen.next().await.unwrap();
+            }
+        }
+        // Twenty looks by themselves, without being woken, are two minutes and a half at least.
+        assert!(start.elapsed() < std::time::Duration::from_secs(100), "{name:?}");
+        assert!(path.join("timely-persist").is_file(), "{name:?}");
+    }
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), names.len());
+    let error = Client::in_directory(dir.path()).option("aws_region", "x").open().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+    let error = Client::in_directory(dir.path().join("a\0b")).open().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+}
+
+/// Objects of it could not be written: that is said at once, and not after the deadline of each.
+#[test]
+fn a_path_that_is_too_long_is_refused_at_open() {
+    let dir = tempfile::tempdir().unwrap();
+    // As long as one may be with these bytes behind it, in names that are not too long by themselves.
+    let path = |behind: usize| {
+        let mut path = dir.path().to_owned();
+        while path.as_os_str().len() + behind < 4095 {
+            let room = 4095 - behind - path.as_os_str().len() - 1;
+            path.push("x".repeat(room.clamp(1, 200)));
+        }
+        path
+    };
+    for path in [path(0), path(20), path(100), dir.path().join("x".repeat(300)), dir.path().join("x".repeat(5000))] {
+        let error = futures::executor::block_on(Client::in_directory(&path).open()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+        assert!(error.to_string().contains("too long"), "{error}");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+    // One that has room serves: with a part that is an object.
+    futures::executor::block_on(async {
+        let client = Client::in_directory(path(200)).open().await.unwrap();
+        let mut writer = shard(&client).open_writer("test").await.unwrap();
+        let rows = (0..10_000).map(|row| ((format!("key {row}"), row), 0, 1)).collect::<Vec<_>>();
+        assert_eq!(writer.compare_and_append(rows, at(0), at(1)).await.unwrap(), Appended::Committed);
+    });
+}
+
 /// What fails after the client's threads were started stops them, also on a thread of another runtime.
 #[tokio::test]
 async fn a_database_that_does_not_answer_is_an_error_inside_a_runtime() {

@@ -118,13 +118,14 @@ impl<T: Time> Machine<T> {
     where
         F: Future<Output = Result<R, LogError>>,
     {
+        let mut error = None; // the last that was told: a request that the deadline cuts off says nothing
         loop {
             let deadline = retry.request_deadline(self.context.config.log_request_deadline);
-            let error = match timeout_at(deadline, question()).await {
+            match timeout_at(deadline, question()).await {
                 Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(error)) => Some(error),
-                Err(_elapsed) => None,
-            };
+                Ok(Err(told)) => error = Some(told),
+                Err(_elapsed) => {}
+            }
             if !retry.pause().await {
                 let unavailable = Error::unavailable("the log could not be read");
                 return Err(match error {

@@ -175,13 +175,14 @@ impl Context {
     {
         let limit = self.config.store_deadline;
         let mut retry = Retry::within(self, limit);
+        let mut failed = None; // the last that was told: a request that the deadline cuts off says nothing
         loop {
-            let failed = match timeout_at(retry.request_deadline(limit), request()).await {
+            match timeout_at(retry.request_deadline(limit), request()).await {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(error)) if is_final(&error) => return Err(Tried::Failed(error)),
-                Ok(Err(error)) => Some(error),
-                Err(_elapsed) => None,
-            };
+                Ok(Err(error)) => failed = Some(error),
+                Err(_elapsed) => {}
+            }
             if !retry.pause().await {
                 return Err(failed.map_or(Tried::NoAnswer, Tried::Failed));
             }

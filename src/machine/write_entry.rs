@@ -37,22 +37,20 @@ impl<T: Time> Machine<T> {
     ) -> Result<Written, Error> {
         let request_limit = self.context.config.log_request_deadline;
         let mut unsettled = false;
+        let mut error = None; // the last that was told: a request that the deadline cuts off says nothing
         loop {
             let deadline = retry.request_deadline(request_limit);
             let request = self.context.consensus.compare_and_set(self.shard, expected, bytes.clone());
-            let error = match tokio::time::timeout_at(deadline, request).await {
+            match tokio::time::timeout_at(deadline, request).await {
                 Ok(Ok(CompareAndSet::Committed)) => return Ok(Written::Committed),
                 Ok(Ok(CompareAndSet::Conflict)) if !unsettled => return Ok(Written::Conflict { unseen: false }),
-                Ok(Ok(CompareAndSet::Conflict)) => None,
-                Ok(Err(error)) => {
-                    unsettled |= error.may_have_happened;
-                    Some(error)
+                Ok(Ok(CompareAndSet::Conflict)) => {}
+                Ok(Err(told)) => {
+                    unsettled |= told.may_have_happened;
+                    error = Some(told);
                 }
-                Err(_elapsed) => {
-                    unsettled = true;
-                    None
-                }
-            };
+                Err(_elapsed) => unsettled = true,
+            }
             if unsettled {
                 match self.read_back(expected.next(), &bytes, retry).await {
                     Ok(ReadBack::Ours) => return Ok(Written::Committed),

@@ -5,7 +5,7 @@
 
 use object_store::path::Path;
 
-use crate::ids::{SeqNo, ShardId, Token};
+use crate::ids::{SeqNo, ShardId, Token, blob_made_ms, blob_name};
 
 /// The folder of a shard's log entries, one object each.
 pub fn log_folder(shard: ShardId) -> Path {
@@ -45,7 +45,7 @@ pub fn qualification_folder() -> Path {
 /// What the last successful qualification of the store of this name found. Objects may be reached by several names, and
 /// may be copied to another store, where nothing is known yet.
 pub fn verdict(store: &str) -> Path {
-    qualification_folder().join(format!("verdict-{:016x}", xxhash_rust::xxh3::xxh3_64(store.as_bytes())))
+    qualification_folder().join(format!("{VERDICT}{:016x}", xxhash_rust::xxh3::xxh3_64(store.as_bytes())))
 }
 
 /// The folder that one qualification makes its objects in, and removes them from.
@@ -53,11 +53,26 @@ pub fn qualification_attempt(attempt: Token) -> Path {
     qualification_folder().join(attempt.to_string())
 }
 
+/// Whether an object may have this last part of a name: any of the above, but for what a qualification removes.
+pub fn is_of_an_object(name: &str) -> bool {
+    let is_blob = ["part-", "rollup-"].iter().any(|kind| name.starts_with(kind)) && blob_made_ms(name).is_some();
+    parse_seqno(name).is_some() || is_blob || name.starts_with(VERDICT)
+}
+
+/// A name as long as the longest of the above, with what a directory adds to it while it is written.
+pub fn longest() -> Path {
+    let name = blob_name("rollup", u64::MAX, 0);
+    blob(ShardId::from_u128(0), &format!("{name}.arrow#{}", u64::MAX))
+}
+
 /// The position that a log entry's or boundary's file name stands for.
 pub fn parse_seqno(name: &str) -> Option<SeqNo> {
     let digits = name.len() == DIGITS && name.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| name.parse().ok().map(SeqNo)).flatten()
 }
+
+/// What the name of a verdict begins with.
+const VERDICT: &str = "verdict-";
 
 /// Enough for every `u64`.
 const DIGITS: usize = 20;

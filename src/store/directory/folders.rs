@@ -1,11 +1,18 @@
-//! Which folders of a directory are known to be on disk, and which are in doubt.
+//! Which folders of a directory this process has seen, which are known to be on disk, and which are in doubt.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::identity::{Gone, Identity};
+
 /// Folders known to be durable that are remembered: three per shard. Forgetting them costs syncing them once more.
 pub const SYNCED_FOLDERS_MAX: usize = 65_536;
+
+/// Folders that are remembered to be the same ones when they are looked at again. Of one that is forgotten it is not
+/// noticed that it alone was removed; that the directory was, is.
+pub const SEEN_FOLDERS_MAX: usize = 65_536;
 
 /// The folders below a root.
 #[derive(Debug)]
@@ -16,6 +23,8 @@ pub(super) struct Folders {
 
 #[derive(Debug, Default)]
 struct Known {
+    /// What stood there when it was looked at first. Nobody removes a folder of a data directory.
+    seen: HashMap<PathBuf, Identity>,
     /// On disk, with all names that lead to them.
     synced: HashSet<PathBuf>,
     /// A sync failed: what was published there may vanish, so nothing is read from there until one succeeds.
@@ -39,13 +48,57 @@ impl Folders {
         !self.known().doubtful.is_empty()
     }
 
+    /// Fails where a folder that was seen is gone, or is another one. One that was never there is fine.
+    pub(super) fn look(&self, folder: &Path) -> Result<(), Gone> {
+        let found = std::fs::metadata(folder).map(|metadata| Identity::of(&metadata));
+        let mut known = self.known();
+        match (known.seen.get(folder), found) {
+            (None, Err(_)) => Ok(()), // whoever goes on to use it hears of it
+            (None, Ok(found)) => {
+                if known.seen.len() >= SEEN_FOLDERS_MAX {
+                    known.seen.clear();
+                }
+                known.seen.insert(folder.to_owned(), found);
+                Ok(())
+            }
+            (Some(seen), Ok(found)) if seen.is(&found) => Ok(()),
+            (Some(_), Ok(_)) => Err(Gone::replaced(folder)),
+            (Some(_), Err(error)) => Err(Gone::refused(folder, error)),
+        }
+    }
+
+    /// Makes a folder that was never there, and those above it that were not, but not the root; one after the other, so
+    /// that nothing is made where something is gone. [`Folders::sync_up_from`] makes their names durable.
+    pub(super) fn make(&self, folder: &Path) -> object_store::Result<()> {
+        let mut missing: Vec<&Path> =
+            folder.ancestors().take_while(|above| *above != self.root && !self.was_seen(above)).collect();
+        while let Some(folder) = missing.pop() {
+            match std::fs::create_dir(folder) {
+                Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                    let error = std::io::Error::new(error.kind(), format!("making {}: {error}", folder.display()));
+                    return Err(object_store::Error::Generic { store: "Directory", source: error.into() });
+                }
+                _ => self.look(folder)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn was_seen(&self, folder: &Path) -> bool {
+        self.known().seen.contains_key(folder)
+    }
+
     /// Syncs a folder and those above it that are not known to be on disk, up to the root.
     pub(super) fn sync_up_from(&self, folder: &Path) -> object_store::Result<()> {
         let levels = if self.is_synced(folder) { 1 } else { usize::MAX };
         let mut above = folder.ancestors().take_while(|above| above.starts_with(&self.root)).take(levels);
+        let mut is_there = true;
         let synced = above.try_for_each(|above| match sync_folder(above) {
-            // A put that failed before it created its folder.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            // A put that failed before it made its folder; or all is gone, and may come back.
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                is_there = false;
+                Ok(())
+            }
             synced => synced,
         });
         let mut known = self.known();
@@ -54,7 +107,9 @@ impl Folders {
                 if known.synced.len() >= SYNCED_FOLDERS_MAX {
                     known.synced.clear();
                 }
-                known.synced.insert(folder.to_owned());
+                if is_there {
+                    known.synced.insert(folder.to_owned());
+                }
                 known.doubtful.remove(folder);
                 Ok(())
             }

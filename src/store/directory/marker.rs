@@ -2,11 +2,14 @@
 //!
 //! It is looked for before anything is written, and is there, durably, before anything else is.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind as Io, Write};
+use std::fs::{self, File};
+use std::io::ErrorKind as Io;
 use std::path::Path;
 
+use object_store::PutMode;
+
 use super::folders::sync_folder;
+use super::publish::publish;
 use super::refused;
 use crate::error::Error;
 
@@ -23,22 +26,21 @@ const PREAMBLE: &str = "timely-persist data directory, format ";
 /// Longest marker that is looked at: many times what any version writes.
 const MARKER_BYTES_MAX: u64 = 1024;
 
-/// Makes sure that `path` is a directory of ours, making it one if there is nothing yet.
+/// Makes sure that `path`, an absolute one, is a directory of ours, making it one if there is nothing yet.
 pub(super) fn claim(path: &Path) -> Result<(), Error> {
-    let path = std::path::absolute(path).map_err(|error| refused("cannot name the data directory", error))?;
-    if is_ours(&path)? {
+    if is_ours(path)? {
         return Ok(());
     }
-    match foreign_entry(&path)? {
+    match foreign_entry(path)? {
         // Another process may have made it ours since the first look.
-        Some(name) if !is_ours(&path)? => Err(Error::invalid(format!(
+        Some(name) if !is_ours(path)? => Err(Error::invalid(format!(
             "this directory has files already ({name:?} for one) and is no timely-persist data directory; name an \
              empty or a new one"
         ))),
         Some(_) => Ok(()),
         None => {
-            create_folder(&path).map_err(|error| refused("cannot create the data directory", error))?;
-            write(&path).map_err(|error| refused("cannot write to the data directory", error))
+            create_folder(path).map_err(|error| refused("cannot create the data directory", error))?;
+            write(path).map_err(|error| refused("cannot write to the data directory", error))
         }
     }
 }
@@ -102,19 +104,20 @@ fn create_folder(path: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Writes the marker, whole or not at all. Two processes that do so at once write the same.
+/// Writes the marker, whole or not at all, unless another process was faster: what it wrote says the same, and is what
+/// it knows the directory by.
 fn write(directory: &Path) -> std::io::Result<()> {
-    let staged = directory.join(format!("{MARKER_NAME}#{}", std::process::id()));
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&staged)?;
-    file.write_all(format!("{PREAMBLE}{FORMAT_VERSION}\n").as_bytes())?;
-    file.sync_all()?;
-    drop(file);
-    fs::rename(&staged, directory.join(MARKER_NAME))?;
-    sync_folder(directory)
+    let text = format!("{PREAMBLE}{FORMAT_VERSION}\n");
+    match publish(&directory.join(MARKER_NAME), &text.into(), &PutMode::Create) {
+        Err(error) if error.kind() != Io::AlreadyExists => Err(error),
+        _ => sync_folder(directory),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use object_store::ObjectStoreExt;
+
     use super::*;
     use crate::error::ErrorKind;
     use crate::store::directory::Directory;
@@ -133,6 +136,29 @@ mod tests {
         fs::create_dir(&empty).expect("a folder");
         fs::write(empty.join("timely-persist#17"), "timely-per").expect("a file");
         Directory::open(&empty).expect("ours");
+    }
+
+    /// Each knows the directory by the marker's file: one that replaced another's would put that one out.
+    #[test]
+    fn who_opens_a_new_directory_at_once_finds_one_marker() {
+        let temporary = tempfile::tempdir().expect("a temporary directory");
+        for round in 0..20 {
+            let path = temporary.path().join(round.to_string());
+            let start = std::sync::Barrier::new(4);
+            let open = || {
+                start.wait();
+                Directory::open(&path).expect("ours")
+            };
+            let opened: Vec<Directory> = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..4).map(|_| scope.spawn(open)).collect();
+                threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+            });
+            for (index, directory) in opened.iter().enumerate() {
+                let at = format!("object {index}").as_str().into();
+                futures::executor::block_on(directory.put(&at, "1".into())).expect("it is the one that was opened");
+            }
+            assert_eq!(fs::read_dir(&path).expect("a folder").count(), 5, "nothing beside the marker and the objects");
+        }
     }
 
     #[test]
