@@ -477,6 +477,24 @@ async fn rows_of_a_batch_outside_the_append_are_left_out() {
 
 // ---- uppers
 
+/// Nothing is beyond the empty frontier: who waits for that waits for the end.
+#[tokio::test(start_paused = true)]
+async fn waiting_past_an_empty_frontier_ends_with_the_shard() {
+    let stage = Stage::new();
+    let process = stage.process(quiet()).await;
+    let (mut one, mut other) = (process.writer().await, process.writer().await);
+    one.advance_upper(&at(7)).await.unwrap();
+    let waiting = tokio::spawn(async move {
+        other.wait_for_upper_past(&Antichain::new()).await.unwrap();
+        other.upper().clone()
+    });
+    quiesce().await;
+    assert!(!waiting.is_finished());
+    one.advance_upper(&Antichain::new()).await.unwrap();
+    assert_eq!(within(waiting).await.unwrap(), Antichain::new());
+    within(tokio::spawn(async move { one.wait_for_upper_past(&Antichain::new()).await.unwrap() })).await.unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_upper_is_advanced_and_awaited() {
     let stage = Stage::new();

@@ -191,11 +191,12 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
         Ok(self.upper.clone())
     }
 
-    /// Waits until the upper is beyond `frontier`. Cancelling leaves nothing.
+    /// Waits until the upper is beyond `frontier`, or empty: nothing is beyond an empty `frontier`, which waits for the
+    /// end. Cancelling leaves nothing.
     pub async fn wait_for_upper_past(&mut self, frontier: &Antichain<T>) -> Result<(), Error> {
         let find = |state: &crate::state::State<T>| {
             let upper = state.upper();
-            PartialOrder::less_than(frontier, &upper).then_some(upper)
+            (upper.is_empty() || PartialOrder::less_than(frontier, &upper)).then_some(upper)
         };
         let context = Arc::clone(self.machine.context());
         self.upper = context.within(self.machine.wait_for(find)).await?;
