@@ -64,6 +64,9 @@ pub struct ShardInfo<T> {
     pub rollup: SeqNo,
     /// Whether the shard was finalized.
     pub finalized: bool,
+    /// Why this process hears late (within a second or so) of what others write, where it should hear at once: the system
+    /// is short of something. `None` where all is well.
+    pub late: Option<String>,
 }
 
 /// Who keeps a shard's since or objects where they are.
@@ -208,6 +211,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
             garbage: state.totals.garbage,
             rollup: state.rollup.as_ref().map_or(SeqNo::ZERO, |rollup| rollup.seqno),
             finalized: state.finalized,
+            late: self.client.context().consensus.late(),
         })
     }
 

@@ -120,6 +120,12 @@ pub trait Consensus: fmt::Debug + Send + Sync {
     /// A wake-up for changes of the shard's log. It may come for nothing and may be lost: whoever waits also looks by
     /// itself from time to time. It costs nothing while nobody waits.
     fn watch(&self, shard: ShardId) -> Box<dyn LogWatch>;
+
+    /// Why watches wake later now than they would if all was well: something that the system is short of. `None` where
+    /// they do as well as this log can.
+    fn late(&self) -> Option<String> {
+        None
+    }
 }
 
 /// Tells that a log may have grown.
@@ -156,5 +162,9 @@ impl<C: Consensus + ?Sized> Consensus for Arc<C> {
 
     fn watch(&self, shard: ShardId) -> Box<dyn LogWatch> {
         (**self).watch(shard)
+    }
+
+    fn late(&self) -> Option<String> {
+        (**self).late()
     }
 }

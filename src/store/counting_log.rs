@@ -101,6 +101,10 @@ impl Consensus for CountingLog {
         self.count(|counts| counts.watches += 1);
         self.log.watch(shard)
     }
+
+    fn late(&self) -> Option<String> {
+        self.log.late()
+    }
 }
 
 impl LogCounts {

@@ -88,4 +88,8 @@ impl Consensus for FaultyLog {
     fn watch(&self, shard: ShardId) -> Box<dyn LogWatch> {
         self.log.watch(shard)
     }
+
+    fn late(&self) -> Option<String> {
+        self.log.late()
+    }
 }

@@ -5,12 +5,15 @@
 //! back here when the last owner of its bytes is gone, and the next read takes it; and where the system has large pages,
 //! it is asked for those.
 //!
+//! A system that gives no more maps has memory of the ordinary kind: slower, not kept, and said once.
+//!
 //! Always: bytes that were given out are not touched again; at most [`KEPT_BYTES_MAX`] bytes wait here unused. No file is
 //! mapped into memory: one that shrinks under its reader would end the process.
 
 use std::fs::File;
 use std::io::{Error, ErrorKind, Read, Seek, SeekFrom};
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::Bytes;
@@ -67,7 +70,11 @@ impl Files {
 
 /// Buffers that wait for the next read.
 #[derive(Debug, Default)]
-struct Buffers(Mutex<Vec<MmapMut>>);
+struct Buffers {
+    kept: Mutex<Vec<MmapMut>>,
+    /// Whether it was said that there are no maps to be had.
+    said: AtomicBool,
+}
 
 impl Buffers {
     fn read(self: &Arc<Self>, mut file: &File, range: Range<u64>) -> std::io::Result<Bytes> {
@@ -82,14 +89,27 @@ impl Buffers {
                 false => Err(Error::new(ErrorKind::UnexpectedEof, format!("{} bytes of {len}", buffer.len()))),
             };
         }
-        let mut buffer = self.take(len)?;
-        file.read_exact(&mut buffer[..len])?;
-        Ok(Bytes::from_owner(Lent { buffer: Some(buffer), len, home: Arc::downgrade(self) }))
+        match self.take(len) {
+            Ok(mut buffer) => {
+                file.read_exact(&mut buffer[..len])?;
+                Ok(Bytes::from_owner(Lent { buffer: Some(buffer), len, home: Arc::downgrade(self) }))
+            }
+            Err(error) => {
+                if !self.said.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(%error, "the system gives no maps for reading files: reading into plain memory");
+                }
+                let mut buffer = Vec::new();
+                buffer.try_reserve_exact(len).map_err(|_| Error::from(ErrorKind::OutOfMemory))?;
+                buffer.resize(len, 0);
+                file.read_exact(&mut buffer)?;
+                Ok(Bytes::from(buffer))
+            }
+        }
     }
 
     /// The smallest buffer that is large enough, or a new one.
     fn take(&self, len: usize) -> std::io::Result<MmapMut> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let fitting = kept.iter().enumerate().filter(|(_, buffer)| buffer.len() >= len);
         if let Some((index, _)) = fitting.min_by_key(|(_, buffer)| buffer.len()) {
             return Ok(kept.swap_remove(index));
@@ -108,7 +128,7 @@ impl Buffers {
         if buffer.len() > KEPT_BYTES_MAX {
             return;
         }
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let mut bytes: usize = kept.iter().map(|buffer| buffer.len()).sum();
         while bytes + buffer.len() > KEPT_BYTES_MAX {
             let smaller = kept.iter().enumerate().filter(|(_, other)| other.len() < buffer.len());
@@ -153,7 +173,7 @@ mod tests {
 
     /// The lengths of the buffers that wait.
     fn lengths(buffers: &Buffers) -> Vec<usize> {
-        buffers.0.lock().expect("no test panics with it").iter().map(|buffer| buffer.len()).collect()
+        buffers.kept.lock().expect("no test panics with it").iter().map(|buffer| buffer.len()).collect()
     }
 
     #[test]

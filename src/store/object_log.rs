@@ -74,7 +74,8 @@ impl ObjectLog {
     /// its objects in.
     ///
     /// While a watch exists the file system is asked to tell of new files (one thread for all watches); afterwards
-    /// nothing stays. Where it cannot tell, an event is logged and only commits of this process wake.
+    /// nothing stays. Where it cannot tell, an event is logged, watches wake by themselves as those of
+    /// [`ObjectLog::polling`] do, and it is asked again each time; [`Consensus::late`] says why.
     pub fn watching_directory(mut self, directory: impl Into<PathBuf>) -> Self {
         self.wake_ups = Arc::new(WakeUps::of_directory(directory.into(), Arc::clone(&self.seen)));
         self
@@ -137,6 +138,10 @@ impl Consensus for ObjectLog {
 
     fn watch(&self, shard: ShardId) -> Box<dyn LogWatch> {
         wake_ups::watch(&self.wake_ups, shard)
+    }
+
+    fn late(&self) -> Option<String> {
+        self.wake_ups.trouble()
     }
 }
 

@@ -1,7 +1,7 @@
 //! What wakes those who wait for a log in an object store to grow.
 //!
 //! Commits of this process always do. Those of other processes do where the directory tells of them, or where a timer
-//! stands in for what a bucket cannot tell.
+//! stands in for what a bucket cannot tell, or a directory does not: then it is asked again each time.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -49,6 +49,16 @@ impl WakeUps {
         Self { polls: true, ..Self::in_process(seen) }
     }
 
+    /// Why watches hear late of what other processes write, where they need not.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.directory.as_ref().and_then(DirectoryWatch::trouble)
+    }
+
+    /// The directory, where it does not tell of a shard as it should.
+    fn deaf_to(&self, shard: ShardId) -> Option<&DirectoryWatch> {
+        self.directory.as_ref().filter(|directory| !directory.hears(shard))
+    }
+
     /// Wakes the watches of a shard: this process has committed `seqno`.
     pub(super) fn wake(&self, shard: ShardId, seqno: SeqNo) {
         self.signals.wake(shard, seqno);
@@ -82,7 +92,8 @@ struct ShardWatch {
 impl LogWatch for ShardWatch {
     fn changed(&mut self) -> BoxFuture<'_, Option<SeqNo>> {
         async {
-            if !self.wake_ups.polls {
+            let deaf = self.wake_ups.deaf_to(self.shard);
+            if !self.wake_ups.polls && deaf.is_none() {
                 return self.subscription.changed().await;
             }
             let newest_seen = self.wake_ups.seen.newest(self.shard);
@@ -91,6 +102,9 @@ impl LogWatch for ShardWatch {
             }
             let told = tokio::time::timeout(self.poll_interval, self.subscription.changed()).await;
             told.unwrap_or_else(|_elapsed| {
+                if let Some(directory) = deaf {
+                    directory.ask_again(self.shard);
+                }
                 self.poll_interval = (self.poll_interval * 2).min(POLL_INTERVAL_MAX);
                 None
             })
