@@ -6,7 +6,7 @@
 //!
 //! The directory may go away under a running process: unmounted, moved, removed, replaced by an older copy, a link to it
 //! switched. So before each write and after each operation it is looked whether the marker is the file it was at open,
-//! and the folder the one that was seen first ([`Presence`], [`Folders`]): two or three `stat`, no I/O. No folder that
+//! and the folder the one that was seen first (`identity.rs`, `folders.rs`): two or three `stat`, no I/O. No folder that
 //! stood once is made again. While something else is there everything fails; when the directory is back all goes on. A
 //! copy that is put into the same files and folders (`rsync`) is not told from the original.
 //!
@@ -185,6 +185,7 @@ impl Directory {
         if !self.folders.any_doubtful() || !self.folders.is_doubtful(folder) {
             return Ok(());
         }
+        self.look(folder)?; // what is not there leaves the doubt about what was
         let (folders, folder) = (Arc::clone(&self.folders), folder.to_owned());
         blocking(move || folders.sync_up_from(&folder)).await
     }

@@ -92,9 +92,13 @@ impl Folders {
     pub(super) fn sync_up_from(&self, folder: &Path) -> object_store::Result<()> {
         let levels = if self.is_synced(folder) { 1 } else { usize::MAX };
         let mut above = folder.ancestors().take_while(|above| above.starts_with(&self.root)).take(levels);
+        let mut is_there = true;
         let synced = above.try_for_each(|above| match sync_folder(above) {
-            // A put that failed before it created its folder.
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            // A put that failed before it made its folder; or all is gone, and may come back.
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                is_there = false;
+                Ok(())
+            }
             synced => synced,
         });
         let mut known = self.known();
@@ -103,7 +107,9 @@ impl Folders {
                 if known.synced.len() >= SYNCED_FOLDERS_MAX {
                     known.synced.clear();
                 }
-                known.synced.insert(folder.to_owned());
+                if is_there {
+                    known.synced.insert(folder.to_owned());
+                }
                 known.doubtful.remove(folder);
                 Ok(())
             }
