@@ -7,5 +7,6 @@ mod contents;
 mod errors;
 mod frontiers;
 mod idle;
+mod names;
 mod partial;
 mod support;
