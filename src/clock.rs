@@ -59,3 +59,18 @@ impl Entropy for SystemEntropy {
         uuid::Uuid::new_v4().as_u128()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_that_no_clock_can_tell_is_far_away() {
+        let now = Instant::now();
+        assert_eq!(deadline_after(Duration::from_secs(7)), now + Duration::from_secs(7));
+        for far in [FAR, Duration::from_secs(u64::MAX / 2), Duration::MAX] {
+            assert!(deadline_after(far) >= now + FAR);
+            tokio::time::timeout_at(deadline_after(far), std::future::ready(())).await.expect("far away");
+        }
+    }
+}

@@ -17,7 +17,7 @@ use servers::{ACCESS_KEY, ACCOUNT, ACCOUNT_KEY, Kind, SECRET, Server};
 use timely::progress::Antichain;
 use timely_persist::store::probe::{ROUNDS, Verdict, probe};
 use timely_persist::store::{CountingStore, keys, qualify};
-use timely_persist::{Appended, Client, ClientBuilder, Error, ErrorKind, ListenEvent, Shard, ShardId};
+use timely_persist::{Appended, Client, ClientBuilder, Config, Error, ErrorKind, ListenEvent, Shard, ShardId};
 
 type Row = ((String, u64), u64, i64);
 
@@ -111,6 +111,33 @@ async fn the_probe_passes_careful_servers_once_and_leaves_its_verdict() {
         let first = counted.counts();
         qualify(&counted).await.unwrap();
         assert_eq!((counted.counts() - first).operations(), 1, "the verdict is read, nothing is raced");
+    }
+}
+
+/// Limits that all processes must have alike are kept by a bucket too, and changed there by numbered objects.
+#[tokio::test]
+async fn a_bucket_keeps_the_limits_of_its_processes() {
+    for kind in [Kind::Moto, Kind::Azurite] {
+        let server = Server::start(kind).await;
+        let hours = |hours: u64| {
+            let mut config = Config::default();
+            config.orphan_age_min = std::time::Duration::from_secs(hours * 3600);
+            server.client().config(config)
+        };
+        let (one, other) = tokio::join!(hours(5).open(), hours(6).open());
+        assert!(one.is_ok() != other.is_ok(), "{kind:?}: one of them was first");
+        let (client, loser, won) = match one {
+            Ok(client) => (client, other.unwrap_err(), 5),
+            Err(loser) => (other.unwrap(), loser, 6),
+        };
+        says(&loser, ErrorKind::Invalid, "orphan_age_min");
+        let adopted = hours(7).adopt_limits().open().await.unwrap();
+        assert_eq!(adopted.config().store_limits(), client.config().store_limits(), "{kind:?}");
+        hours(8).change_limits().open().await.unwrap();
+        says(&refused(hours(won)).await, ErrorKind::Invalid, "orphan_age_min is 28800s in this store");
+        hours(8).open().await.unwrap();
+        let limits = names(&*server.store()).await.into_iter().filter(|name| name.contains("/limits/"));
+        assert_eq!(limits.count(), 2, "{kind:?}");
     }
 }
 

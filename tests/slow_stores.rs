@@ -201,6 +201,16 @@ async fn a_compaction_takes_a_round_trip_to_read_one_to_store_and_one_to_delete(
     assert_eq!(shard.inspect().await.unwrap().parts, 1);
 }
 
+/// A client asks for the store's limits: what stands there and whether it is the newest, at once. The first writes them.
+#[tokio::test(start_paused = true)]
+async fn opening_a_client_takes_one_round_trip_and_the_first_two() {
+    let slow: Arc<dyn ObjectStore> = Arc::new(slow(Arc::new(InMemory::new())));
+    for expected in [2, 1, 1] {
+        let (_client, taken) = rounds(client(Arc::clone(&slow), quiet())).await;
+        assert_eq!(taken, expected);
+    }
+}
+
 /// Opening a shard that others wrote, in a process that knows nothing of it, and reading all of it.
 #[tokio::test(start_paused = true)]
 async fn opening_a_shard_takes_as_few_round_trips_as_there_are_questions() {

@@ -58,7 +58,8 @@ impl Client {
     /// or `\\` in a `file:` URL that is no escape. [`Client::in_directory`] takes a path as it is.
     ///
     /// `Invalid` for a URL of another kind, a directory that holds something else, a bucket that is missing or that the
-    /// credentials do not open, before anything is written; `UnsafeStore` for a bucket that lets two writers win;
+    /// credentials do not open, before anything is written, and for a store that keeps other limits than the default ones
+    /// ([`ClientBuilder::config`]); `UnsafeStore` for a bucket that lets two writers win;
     /// `Unavailable` where the store does not answer. No credentials are in an error. Cancelling leaves nothing, or an
     /// empty directory.
     pub async fn open(url: &str) -> Result<Client, Error> {

@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
+use timely_persist::config::PIECES_MAX;
 use timely_persist::{Appended, Client, Config, ErrorKind, ListenEvent, Shard, ShardId};
 
-use crate::ranges;
+use crate::ranges::{self, Set};
 use crate::stage::at;
 
 /// Many times what any of it takes on a busy machine: what takes longer hangs.
 const HANGS: Duration = Duration::from_secs(120);
 
 /// Enough that a part, a run, or an upload for each would be seen.
-const ROWS: u64 = 2_000;
+const ROWS: u64 = 1_000;
 
 /// Mixtures that are tried.
 const MIXES: usize = 8;
@@ -68,8 +69,28 @@ fn both_ends_of_every_range_work() {
         for (what, set) in limit.allowed {
             let mut config = Config::default();
             set(&mut config);
-            in_time(&what, config, what.starts_with("part_bytes") || what.starts_with("run_bytes"));
+            in_time(&what, config, ["part_bytes_max = 1", "run_bytes_max = 1"].contains(&what.as_str()));
         }
+    }
+}
+
+/// A part or a run for each row is a request for each, one after the other on a disk: that was seen as a hang.
+#[tokio::test]
+async fn tiny_limits_do_not_make_an_object_of_each_row() {
+    const MANY: u64 = 20_000;
+    let tiny: [Set; 2] = [Box::new(|config| config.part_bytes_max = 1), Box::new(|config| config.run_bytes_max = 1)];
+    for set in tiny {
+        let mut config = Config::default();
+        (config.inline_part_bytes_max, config.compact) = (0, false);
+        set(&mut config);
+        let client = Client::at("memory:").config(config).open().await.unwrap();
+        let shard: Shard<u64, u64, u64, i64> = client.shard(ShardId::from_u128(1));
+        let mut writer = shard.open_writer("tiny").await.unwrap();
+        let rows = (0..MANY).map(|row| ((row, row), 0, 1));
+        assert_eq!(writer.compare_and_append(rows, at(0), at(1)).await.unwrap(), Appended::Committed);
+        let parts = shard.inspect().await.unwrap().parts;
+        // A thousand, or a thousand for each doubling of what was written before.
+        assert!(parts <= 5 * PIECES_MAX as u64, "{parts} parts of {MANY} rows");
     }
 }
 

@@ -8,6 +8,7 @@ mod contents;
 mod errors;
 mod frontiers;
 mod idle;
+mod names;
 mod panics;
 mod partial;
 mod support;
