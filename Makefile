@@ -6,9 +6,9 @@
 # Warnings are errors here, not in a plain `cargo build`: a new compiler's lint must not stop a user.
 lint docs: export RUSTDOCFLAGS = -D warnings
 
-# Everything that must hold before a change lands. The test runner comes last, so that its summary is the last line. Before
-# it, two minutes of the attack (see `soak`). The simulator runs seeds that nobody has seen before for so long, beside the
-# other tests.
+# Everything that must hold before a change lands. The test runner comes last, so that its summary is the last line.
+# Before it, two minutes of the attack (see `soak`). The simulator runs seeds that nobody has seen before for so long,
+# beside the other tests.
 test: export SIM_FRESH_SECONDS ?= 120
 test: setup lint docs
 	cargo test --workspace --all-features --doc
@@ -31,10 +31,10 @@ lint: setup
 docs: setup
 	cargo doc --workspace --all-features --no-deps
 
-# The attack: writers, followers and maintainers, real processes, are killed, stopped and put on clocks that are days apart,
-# their servers killed and cut, while a checker compares what is stored with what writers wrote down beside the store.
-# make soak MINUTES=20 STORE=directory|postgres|s3|all attacks each of the stores for so long, and fails at the first
-# violation, with the store kept and the seed printed. More in examples/soak/main.rs; SOAK_FLAGS="--clock-days 0 --seed 7".
+# The attack: writers, followers and maintainers, real processes, are killed, stopped and put on clocks that are days
+# apart, their servers killed and cut, while a checker compares what is stored with what writers wrote down beside the
+# store. make soak MINUTES=20 STORE=directory|postgres|s3|all attacks each of the stores for so long, and fails at the
+# first violation, with the store kept and the seed printed. SOAK_FLAGS: see examples/soak/main.rs.
 SOAK = $(or $(CARGO_TARGET_DIR),target)/debug/examples/soak
 MINUTES ?= 2
 STORE ?= all

@@ -18,6 +18,7 @@ use std::time::Duration;
 use timely::progress::Antichain;
 use timely_persist::store::Directory;
 use timely_persist::{Appended, Client, Config, Pin, Shard, ShardId};
+use tokio::sync::Mutex;
 
 type Numbers = Shard<u64, (), u64, i64>;
 
@@ -41,6 +42,8 @@ fn eager() -> Config {
 struct Busy {
     shard: Numbers,
     stop: Arc<AtomicBool>,
+    /// Held for each append, and by whoever wants the writer to wait.
+    turn: Arc<Mutex<()>>,
     writing: tokio::task::JoinHandle<()>,
 }
 
@@ -50,10 +53,12 @@ impl Busy {
         let stop = Arc::new(AtomicBool::new(false));
         let (mut writer, mut since) =
             (shard.open_writer("busy").await.unwrap(), shard.open_reader("busy").await.unwrap());
-        let stopped = Arc::clone(&stop);
+        let (stopped, turn) = (Arc::clone(&stop), Arc::new(Mutex::new(())));
+        let turns = Arc::clone(&turn);
         let writing = tokio::spawn(async move {
             let mut time = 0u64;
             while !stopped.load(Ordering::SeqCst) {
+                let _turn = turns.lock().await;
                 let gone = time.checked_sub(ALIVE).map(|gone| ((gone, ()), time, -1));
                 let rows = [((time, ()), time, 1)].into_iter().chain(gone);
                 assert_eq!(writer.compare_and_append(rows, at(time), at(time + 1)).await.unwrap(), Appended::Committed);
@@ -61,7 +66,7 @@ impl Busy {
                 time += 1;
             }
         });
-        let busy = Self { shard, stop, writing };
+        let busy = Self { shard, stop, turn, writing };
         busy.go_on(30).await;
         busy
     }
@@ -74,9 +79,10 @@ impl Busy {
     async fn go_on(&self, commits: u64) {
         let reached = self.upper().await + commits;
         let waiting = async {
-            while self.upper().await < reached {
-                tokio::task::yield_now().await;
-            }
+            let mut watcher = self.shard.open_writer("watcher").await.unwrap();
+            watcher.wait_for_upper_past(&at(reached - 1)).await.unwrap();
+            // On a busy machine, upkeep would not catch up with a writer that goes on.
+            let _turn = self.turn.lock().await;
             self.shard.settle().await.unwrap();
         };
         tokio::time::timeout(Duration::from_secs(120), waiting).await.expect("the writer to go on");

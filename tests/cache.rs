@@ -222,7 +222,7 @@ async fn processes_share_a_directory_each_with_a_slot_of_its_own() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(30), waited).await.expect("a slot stays locked");
+    tokio::time::timeout(std::time::Duration::from_secs(120), waited).await.expect("a slot stays locked");
 }
 
 #[tokio::test]

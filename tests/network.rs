@@ -203,7 +203,7 @@ async fn a_server_that_never_answers_is_unavailable_at_the_deadline_of_a_commit(
 async fn fetch_part(stage: &Stage, id: u128, times: usize, twist: Twist) -> (Result<Vec<Row>, Error>, usize) {
     let mut config = config();
     config.inline_part_bytes_max = 0;
-    config.bucket_request_deadline = Duration::from_secs(2); // no request that gets through takes so long
+    config.bucket_request_deadline = Duration::from_secs(4); // no request that gets through takes so long
     let client = stage.client(config).await;
     let mut writer = shard(&client, id).open_writer("test").await.unwrap();
     assert_eq!(writer.compare_and_append(rows(0), at(0), at(1)).await.unwrap(), Appended::Committed);

@@ -59,7 +59,7 @@ async fn until_count(session: &Client, query: &str, count: i64) {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), reached).await.expect(query);
+    tokio::time::timeout(Duration::from_secs(120), reached).await.expect(query);
 }
 
 const WAITING: &str = "SELECT count(*) FROM pg_locks WHERE NOT granted";

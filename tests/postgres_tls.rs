@@ -87,7 +87,7 @@ async fn a_connection_is_encrypted_as_asked_and_the_server_trusted_as_asked() {
                 assert_eq!(sessions(&server).await, expected, "{host} {parameters}");
                 drop(log);
                 let gone = async { while sessions(&server).await != (0, 0) {} };
-                tokio::time::timeout(Duration::from_secs(30), gone).await.expect("sessions end with their log");
+                tokio::time::timeout(Duration::from_secs(120), gone).await.expect("sessions end with their log");
             }
             (Err(error), Err(part)) => {
                 assert_eq!(error.kind(), ErrorKind::Invalid, "{host} {parameters}: {error:?}");
@@ -106,7 +106,7 @@ async fn commits_and_their_announcements_are_encrypted() {
     let (one, two, shard) =
         (PostgresLog::open(&url).await.unwrap(), PostgresLog::open(&url).await.unwrap(), ShardId::new());
     let mut watch = two.watch(shard);
-    let deadline = Duration::from_secs(30);
+    let deadline = Duration::from_secs(120);
     assert_eq!(tokio::time::timeout(deadline, watch.changed()).await.unwrap(), None, "it listens now");
     let committed = one.compare_and_set(shard, SeqNo(0), Bytes::from_static(b"entry")).await.unwrap();
     assert_eq!(committed, CompareAndSet::Committed);

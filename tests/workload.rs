@@ -47,7 +47,7 @@ const SNAPSHOTS: usize = 6;
 const LISTENS: usize = 3;
 
 /// A workload that takes longer has stopped somewhere: before the test runner says so, which does not know where.
-const LIMIT: Duration = Duration::from_secs(240);
+const LIMIT: Duration = Duration::from_secs(480);
 
 fn config(inline_part_bytes_max: usize) -> Config {
     let mut config = Config::default();

@@ -1,7 +1,7 @@
 //! A process that checks all shards once: what a fresh client reads there, against the journals and the notes.
 //!
-//! Writers may go on meanwhile. What was acknowledged before the check began must be there; what is there must have been
-//! tried before the check was done.
+//! Writers may go on meanwhile. What was acknowledged before the check began must be there; what is there must have
+//! been tried before the check was done.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -39,7 +39,7 @@ pub async fn check(stage: Stage) {
                 Ok(read) => break read,
                 Err(error) => say::judge(&error, &format!("checking shard {shard}")),
             }
-            if stage.is_over() {
+            if stage.is_over() || say::is_violated() {
                 return;
             }
             if Instant::now() > end {

@@ -1,7 +1,7 @@
 //! What a writer wrote down beside the store: each append before it was tried, and what the library said to it.
 //!
-//! Always: a line is whole when it ends in ` .`; what is behind the last whole line was never acted on. A line is on disk
-//! before the next step, so after any kill the journal knows of every append that can be in the store.
+//! Always: a line is whole when it ends in ` .`; what is behind the last whole line was never acted on. A line is on
+//! disk before the next step, so after any kill the journal knows of every append that can be in the store.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};

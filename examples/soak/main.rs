@@ -2,17 +2,17 @@
 //! random moments, and a checker that believes only what the writers wrote down.
 //!
 //! ```text
-//! make soak MINUTES=20 STORE=all                                   # a directory, PostgreSQL, and S3, one after the other
-//! cargo run --example soak -- run --store directory --minutes 5 --clock-days 0    # on right clocks
-//! cargo run --example soak -- check DIRECTORY                      # look again at what a run has kept
+//! make soak MINUTES=20 STORE=all          # a directory, PostgreSQL, and S3, one after the other
+//! make soak STORE=s3 SOAK_FLAGS="--clock-days 0 --seed 7"
+//! cargo run --example soak -- check DIRECTORY    # look again at what a run on a directory has kept
 //! ```
 //!
 //! `run` starts the other roles as processes of their own (`attack`, `process`). A `writer` notes in a `journal` beside
 //! the store what it is about to append and what was acknowledged; its rows follow from its number and the append's
-//! (`rows`). A `follower` reads and listens, looks at each row, and notes what it saw (`notes`). A `maintainer` compacts
-//! and sweeps. `check` compares what a fresh client reads with the journals and the notes (`truth`): what was acknowledged
-//! is there once, what was refused is not, what is unknown is there once or not at all, nothing else is there, and all
-//! readers saw the same. The run ends with exit code 1 at the first violation, and keeps the store.
+//! (`rows`). A `follower` reads and listens, looks at each row, and notes what it saw (`notes`). A `maintainer`
+//! compacts and sweeps. `check` compares what a fresh client reads with the journals and the notes (`truth`): what was
+//! acknowledged is there once, what was refused is not, what is unknown is there once or not at all, nothing else is
+//! there, and all readers saw the same. The run ends with exit code 1 at the first violation, and keeps the store.
 //!
 //! All processes have the same limits (`place::config`), set so that upkeep is always busy. Other roles end when their
 //! standard input does, and when `run` dies.

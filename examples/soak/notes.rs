@@ -1,7 +1,7 @@
 //! What readers wrote down: what they saw of a shard, in one word.
 //!
-//! A reader that has seen all up to a frontier notes the digest of it. Any two that stood at the same frontier must have
-//! seen the same, and it must be what the journals say; `truth` compares.
+//! A reader that has seen all up to a frontier notes the digest of it. Any two that stood at the same frontier must
+//! have seen the same, and it must be what the journals say; `truth` compares.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;

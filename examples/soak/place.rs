@@ -61,8 +61,8 @@ impl Part {
 
 /// The limits of all processes: small, so that everything that upkeep does happens all the time.
 ///
-/// Between two orphan ages there must be time for a decision that is stopped (`attack::STOP_MAX`) just before its commit,
-/// and for the commit: half the age is more than the sum of both. Everything else is as short as it can be.
+/// Between two orphan ages there must be time for a decision that is stopped (`attack::STOP_MAX`) just before its
+/// commit, and for the commit: half the age is more than the sum of both. Everything else is as short as it can be.
 pub fn config() -> Config {
     const KIB: usize = 1 << 10;
     let mut config = Config::default();

@@ -1,7 +1,7 @@
 //! What writers write: rows that follow from the writer, the number of its append, its time and the row's index.
 //!
-//! Always: whoever sees a row alone can tell whether it was ever written as it is, and to which append and time it belongs.
-//! Row 0 of an append is its *marker*: it is never retracted, so the append stays visible for ever.
+//! Always: whoever sees a row alone can tell whether it was ever written as it is, and to which append and time it
+//! belongs. Row 0 of an append is its *marker*: it is never retracted, so the append stays visible for ever.
 
 use timely_persist::Shard;
 use xxhash_rust::xxh3::xxh3_64_with_seed;

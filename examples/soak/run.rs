@@ -133,26 +133,27 @@ fn attack(order: &Order, store: Store, runtime: &Runtime, interrupted: &AtomicBo
         round.alone("checker")?;
     }
     println!("soak: {name}, {}", round.summary(done));
-    for (what, count) in with(&tally, |said| said.counts.clone()) {
-        println!("  {count} {what}");
-    }
-    let found = with(&tally, |said| said.violations.clone());
-    for violation in &found {
-        println!("VIOLATION {violation}");
-    }
-    let no_append = with(&tally, |said| !said.counts.contains_key("appends acknowledged"));
-    if no_append && !is_over {
-        println!("VIOLATION nothing was ever acknowledged");
-    }
-    if found.is_empty() && !order.keep {
+    let found = report(&tally, is_over);
+    if found == 0 && !order.keep {
         guard.done(stand, directory);
     } else {
         stand.keep(directory.path(), runtime);
-        let kept = directory.keep();
-        println!("kept: {} (seed {seed})", kept.display());
+        println!("kept: {} (seed {seed})", directory.keep().display());
         guard.done(stand, ());
     }
-    Ok(found.len() + usize::from(no_append && !is_over))
+    Ok(found)
+}
+
+/// Prints what was said; how many violations there were. An attack that was not cut short has got something done.
+fn report(tally: &Tally, cut_short: bool) -> usize {
+    with(tally, |said| {
+        said.counts.iter().for_each(|(what, count)| println!("  {count} {what}"));
+        if !cut_short && !said.counts.contains_key("appends acknowledged") {
+            said.violations.push("nothing was ever acknowledged".to_owned());
+        }
+        said.violations.iter().for_each(|violation| println!("VIOLATION {violation}"));
+        said.violations.len()
+    })
 }
 
 fn violations(tally: &Tally) -> usize {
@@ -248,13 +249,12 @@ impl Round<'_> {
             let [acknowledged, unknown, refused] =
                 ["acknowledged", "unknown", "refused"].map(|what| count(&format!("appends {what}")));
             let reads = count("snapshots") + count("listens");
+            let minutes = self.begun.elapsed().as_secs_f64() / 60.;
+            let (troubles, checks, violations) = (self.troubles, count("checks"), said.violations.len());
             format!(
-                "minutes {:.1}, kills {kills}, stops {stops}, clock steps {steps}, server troubles {}, appends \
-                 acknowledged {acknowledged} (unknown {unknown}, refused {refused}), reads {reads}, checks {}, violations {}",
-                self.begun.elapsed().as_secs_f64() / 60.,
-                self.troubles,
-                count("checks"),
-                said.violations.len(),
+                "minutes {minutes:.1}, kills {kills}, stops {stops}, clock steps {steps}, server troubles {troubles}, \
+                 appends acknowledged {acknowledged} (unknown {unknown}, refused {refused}), reads {reads}, \
+                 checks {checks}, violations {violations}"
             )
         })
     }

@@ -1,8 +1,8 @@
 //! What must be in a shard, from the journals alone, held against what a reader found there. Pure.
 //!
-//! Always: an acknowledged append is there once; a refused one is not there; an unknown one is there once or not at all,
-//! as a whole; what one took away is gone; nothing else is there. What is there stays there, with its time: what readers
-//! noted at any moment adds up to the same appends.
+//! Always: an acknowledged append is there once; a refused one is not there; an unknown one is there once or not at
+//! all, as a whole; what one took away is gone; nothing else is there. What is there stays there, with its time: what
+//! readers noted at any moment adds up to the same appends.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 

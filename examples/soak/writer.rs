@@ -1,8 +1,8 @@
 //! A process that appends, and writes down what it tried and what it was told.
 //!
 //! Small appends that stay in the log, larger ones with objects, batches that are staged first and committed later, and
-//! appends that take away what an acknowledged one brought. An append of unknown outcome is tried again as it was, a few
-//! times; then nobody knows.
+//! appends that take away what an acknowledged one brought. An append of unknown outcome is tried again as it was, a
+//! few times; then nobody knows.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -98,7 +98,9 @@ pub async fn last(stage: Stage) {
         for rows in [3, 40] {
             let appended = writer.append_at_last(shard, Size { rows, padding: 400 });
             if tokio::time::timeout(LAST_LIMIT, appended).await.is_err() {
-                say::violation(&format!("after the attack shard {shard} takes no {rows} rows for {LAST_LIMIT:?}"));
+                return say::violation(&format!(
+                    "after the attack shard {shard} takes no {rows} rows for {LAST_LIMIT:?}"
+                ));
             }
         }
         match tokio::time::timeout(LAST_LIMIT, writer.stage.shard(shard).settle()).await {

@@ -169,7 +169,7 @@ fn leases_come_home_part_by_part() {
                     tokio::time::sleep(Duration::from_millis(2)).await;
                 }
             };
-            if tokio::time::timeout(Duration::from_secs(20), done).await.is_err() {
+            if tokio::time::timeout(LIMIT, done).await.is_err() {
                 panic!("{:?}\n{:?}", maintained.inspect().await.unwrap(), maintained.holds().await.unwrap());
             }
         });

@@ -57,8 +57,7 @@ impl Stage {
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }
             };
-            let limit = Duration::from_secs(20);
-            tokio::time::timeout(limit, ended).await.unwrap_or_else(|_| panic!("{} tasks, {}", alive(), self.tasks));
+            tokio::time::timeout(LIMIT, ended).await.unwrap_or_else(|_| panic!("{} tasks, {}", alive(), self.tasks));
         });
     }
 }

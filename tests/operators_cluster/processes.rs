@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// A process that says nothing for so long, on a machine with other things to do, has stopped somewhere.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// Lines that wait to be read. More than any process says.
 const LINES_MAX: usize = 100_000;

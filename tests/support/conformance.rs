@@ -347,7 +347,7 @@ pub async fn entries_of_any_size(log: &Log) {
 
 /// A wake-up that must come. The time only turns a test that would hang into one that fails.
 pub async fn woken(changed: impl Future<Output = Option<SeqNo>>) -> Option<SeqNo> {
-    tokio::time::timeout(std::time::Duration::from_secs(30), changed).await.expect("a wake-up")
+    tokio::time::timeout(std::time::Duration::from_secs(120), changed).await.expect("a wake-up")
 }
 
 pub async fn a_commit_wakes_watches(log: &Log) {

@@ -133,7 +133,7 @@ impl Proxy {
 async fn reached(counter: &watch::Sender<usize>, goal: usize) {
     let mut counter = counter.subscribe();
     let reached = counter.wait_for(|count| *count >= goal);
-    tokio::time::timeout(Duration::from_secs(60), reached).await.expect("more requests").unwrap();
+    tokio::time::timeout(Duration::from_secs(120), reached).await.expect("more requests").unwrap();
 }
 
 async fn accept(listener: TcpListener, shared: Shared) {
