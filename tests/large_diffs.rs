@@ -62,7 +62,8 @@ async fn an_append_whose_diffs_add_up_to_too_much_is_refused() {
         let info = shard.inspect().await.unwrap();
         assert_eq!((info.upper, info.parts), (at(0), 0));
         // What is too large only on the way is not.
-        append(&mut writer, 0, vec![row(7, 0, MAX), row(7, 0, MAX), row(7, 0, MIN), row(7, 0, MIN), row(7, 0, 5)]).await;
+        append(&mut writer, 0, vec![row(7, 0, MAX), row(7, 0, MAX), row(7, 0, MIN), row(7, 0, MIN), row(7, 0, 5)])
+            .await;
         let reader = shard.open_reader("test").await.unwrap();
         assert_eq!(reader.snapshot_and_fetch(at(0)).await.unwrap(), [row(7, 0, 3)]);
         client.shutdown().await.unwrap();

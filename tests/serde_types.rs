@@ -129,7 +129,8 @@ async fn a_variant_behind_a_skipped_one_is_not_stored_as_another() {
     let client = client(&store, Config::default()).await;
     let shard = client.shard::<Serde<Skipping>, (), u64, i64>(ShardId::new());
     let mut writer = shard.open_writer("test").await.unwrap();
-    for (value, cause) in [(Skipping::First(5), "Second(5)"), (Skipping::Second(5), "bytes remaining"), (Skipping::Third, "variant")]
+    for (value, cause) in
+        [(Skipping::First(5), "Second(5)"), (Skipping::Second(5), "bytes remaining"), (Skipping::Third, "variant")]
     {
         let row = ((Serde(value.clone()), ()), 0, 1);
         let error = writer.compare_and_append([row], at(0), at(1)).await.unwrap_err();

@@ -121,7 +121,10 @@ impl<K: Data, V: Data, T: Time, D: Diff> PartBuilder<K, V, T, D> {
                 Some(sum) => rows.push((row, sum)),
                 None => {
                     let (key, value, time) = (key(row), value(row), time(row));
-                    return Err(too_large::<D>(format_args!("({key:?}, {value:?}) at {time:?}"), "nothing was written"));
+                    return Err(too_large::<D>(
+                        format_args!("({key:?}, {value:?}) at {time:?}"),
+                        "nothing was written",
+                    ));
                 }
             }
         }

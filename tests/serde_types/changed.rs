@@ -205,10 +205,8 @@ async fn a_part_and_a_batch_of_another_shape_are_refused() {
 }
 
 /// The log of a shard that was made before names had shapes: a row `Row { a: 1, b: 2 }` at 0, and a reader.
-const BY_NAME: [&[u8]; 2] = [
-    include_bytes!("../golden/serde_by_name_v1/1.bin"),
-    include_bytes!("../golden/serde_by_name_v1/2.bin"),
-];
+const BY_NAME: [&[u8]; 2] =
+    [include_bytes!("../golden/serde_by_name_v1/1.bin"), include_bytes!("../golden/serde_by_name_v1/2.bin")];
 const BY_NAME_SHARD: &str = "s00000000-0000-0000-0000-0000000000aa";
 
 /// It stays readable, and writable, by the name alone, for every type of that name.

@@ -335,10 +335,7 @@ impl<'a> Asked<'a> {
     }
 
     /// Something that lies one deeper.
-    fn deeper<R>(
-        self,
-        read: impl FnOnce(&mut Tracer, &mut Format, u64) -> Result<R, Refusal>,
-    ) -> Result<R, Refusal> {
+    fn deeper<R>(self, read: impl FnOnce(&mut Tracer, &mut Format, u64) -> Result<R, Refusal>) -> Result<R, Refusal> {
         self.tracer.ask()?;
         if self.tracer.depth == DEPTH_MAX {
             return self.tracer.give_up("its values lie too deep in one another");
@@ -710,11 +707,7 @@ impl<'de> VariantAccess<'de> for Chosen<'_> {
         visitor.visit_seq(Fields { tracer: self.tracer, variant: self.variant, given: 0, len })
     }
 
-    fn struct_variant<V: Visitor<'de>>(
-        self,
-        fields: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, Refusal> {
+    fn struct_variant<V: Visitor<'de>>(self, fields: &'static [&'static str], visitor: V) -> Result<V::Value, Refusal> {
         let (len, variant) = (fields.len(), self.variant);
         self.tracer.settle(variant, Style::Struct, len, fields)?;
         let value = visitor.visit_seq(Fields { tracer: self.tracer, variant, given: 0, len })?;

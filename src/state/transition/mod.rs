@@ -30,7 +30,9 @@ pub fn settle_codecs<T: Time>(state: &State<T>, names: &Arc<CodecNames>) -> Resu
             None => Ok(Some(Change::Codecs(Arc::clone(names)))),
             Some(reason) => refuse(
                 ErrorKind::Invalid,
-                format!("{reason}: store another form of the value, such as its text or its numbers, or implement Codec"),
+                format!(
+                    "{reason}: store another form of the value, such as its text or its numbers, or implement Codec"
+                ),
             ),
         },
         Some(known) => match known.difference(names) {
