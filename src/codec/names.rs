@@ -5,6 +5,8 @@
 
 use std::collections::{HashSet, VecDeque};
 
+use super::serde::SHAPE_BYTES_MAX;
+
 /// Begins a shape that could not be found out, and what follows is why.
 pub(super) const UNTRACED: char = '!';
 
@@ -30,12 +32,17 @@ pub fn difference(known: &str, here: &str) -> Option<String> {
             Some(reason) => {
                 Some(format!("{} is remembered with its shape, and that of the type here {reason}", shown(&name)))
             }
-            None if known.starts_with(DIGEST) || here.starts_with(DIGEST) => {
+            None if is_opaque(known) || is_opaque(here) => {
                 (known != here).then(|| format!("{} is of another shape, which is too large to say how", shown(&name)))
             }
             None => Shape::new(known).difference(&Shape::new(here)).map(|what| format!("in {}, {what}", shown(&name))),
         }
     })
+}
+
+/// Whether a shape tells nothing: it is a digest, or longer than any that was ever remembered.
+fn is_opaque(shape: &str) -> bool {
+    shape.starts_with(DIGEST) || shape.len() > SHAPE_BYTES_MAX
 }
 
 /// Why nothing should be stored under this name: it has a type whose shape could not be found out.
@@ -308,4 +315,81 @@ fn below(path: &str, name: &str) -> String {
 
 fn place(path: &str) -> String {
     if path.is_empty() { "the value".to_owned() } else { format!("field `{path}`") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_name_without_a_shape_is_compared_as_it_is() {
+        assert_eq!(difference("serde(Row)", "serde(Row){@0;{a:u32}}"), None);
+        assert_eq!(difference("(serde(A),serde(B<(u8, C)>))", "(serde(A){u8},serde(B<(u8, C)>){!is odd})"), None);
+        assert!(difference("serde(Row)", "serde(Other){@0;{a:u32}}").is_some());
+        assert!(difference("option(serde(Row))", "serde(Row){u8}").is_some());
+        assert_eq!(difference("u64", "i64").unwrap(), "u64 as stored, i64 here");
+        // Braces of others' are no shapes.
+        assert!(difference("mine{1}", "mine{2}").is_some());
+    }
+
+    #[test]
+    fn a_type_without_a_shape_is_refused_where_shapes_are_known() {
+        let odd = "(u8,serde(Row){!cannot be found out: it is odd})";
+        assert!(untraced(odd).unwrap().contains("it is odd"));
+        assert_eq!(untraced("(u8,serde(Row){u8})"), None);
+        assert!(difference("(u8,serde(Row){u8})", odd).unwrap().contains("it is odd"));
+        assert_eq!(difference("(u8,serde(Row))", odd), None);
+    }
+
+    #[test]
+    fn formats_of_every_kind_are_told_apart() {
+        let what =
+            |known: &str, here: &str| difference(&format!("serde(R){{{known}}}"), &format!("serde(R){{{here}}}"));
+        for (known, here) in [
+            ("u8", "u16"),
+            ("?u8", "u8"),
+            ("[u8]", "[u16]"),
+            ("[u8>u8]", "[u8]"),
+            ("[u8>u8]", "[u8>u16]"),
+            ("(u8 u16)", "(u16 u8)"),
+            ("(u8*2)", "(u8*3)"),
+            ("(u8*2)", "(u8 u16)"),
+            ("((u8*2)*2)", "((u8*2) (u8*3))"),
+            ("@0;(u8)", "u8"),
+            ("@0;()", "@0;(u8)"),
+            ("@0;(u8)", "@0;{a:u8}"),
+            ("@0;{a:u8}", "@0;|a(u8)"),
+            ("@0;|A|B", "@0;|A|B(u8)"),
+            ("@0;|A|B", "@0;|B|A"),
+            ("@0;|A{a:@0,b:u8}|B", "@0;|A{a:@0,b:i8}|B"),
+            ("@0;{a:@1};{b:u8}", "@0;{a:@1};{b:@1}"),
+            ("#00", "#01"),
+            ("#00", "u8"),
+        ] {
+            assert!(what(known, here).is_some(), "{known} {here}");
+            assert!(what(here, known).is_some(), "{here} {known}");
+            assert_eq!(what(known, known), None);
+        }
+        // What nobody could find out is not held against anybody.
+        assert_eq!(what("@0;|A([_])|B?", "@0;|A([u8])|B(u16)"), None);
+    }
+
+    proptest! {
+        /// Names come from storage.
+        #[test]
+        fn any_names_are_compared(known in "[@0-2;|AB(){}\\[\\]<>?*,:_# é]{0,40}", here in "[@0-2;|AB(){}\\[\\]>?*,:_#! é]{0,40}") {
+            let names = [known, here].map(|shape| format!("serde(R){{{shape}}}"));
+            let _ = (difference(&names[0], &names[1]), untraced(&names[1]), difference(&names[0][3..], &names[1]));
+        }
+    }
+
+    #[test]
+    fn a_long_name_is_no_deep_recursion() {
+        let nested =
+            |depth: usize, inner: &str| format!("serde(R){{{}{inner}{}}}", "[".repeat(depth), "]".repeat(depth));
+        for depth in [0, 1, 100, SHAPE_BYTES_MAX / 2 - 8, 1 << 20] {
+            assert!(difference(&nested(depth, "u8"), &nested(depth, "u16")).is_some());
+        }
+    }
 }

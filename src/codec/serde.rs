@@ -9,6 +9,7 @@
 //! Not here: a guard against types whose values take no bytes (`Vec<()>`) or recurse without end; their bytes are
 //! believed once the checksum above is right.
 
+mod parts;
 mod samples;
 mod shape;
 mod trace;

@@ -64,10 +64,16 @@ impl<K: Data, V: Data, T: Time, D: Diff> Cursor<K, V, T, D> {
         }
         let before = rows.len();
         let error = match self.context.within(guarded_async(self.merge.next())).await {
-            Ok(Some(piece)) => match guarded(|| Ok(rows.extend(piece.rows()))) {
-                Ok(()) => return Ok(true),
-                Err(error) => error,
-            },
+            Ok(Some(piece)) => {
+                let copied = guarded(|| {
+                    rows.extend(piece.rows());
+                    Ok(true)
+                });
+                match copied {
+                    Ok(more) => return Ok(more),
+                    Err(error) => error,
+                }
+            }
             Ok(None) => {
                 self.end();
                 return Ok(false);

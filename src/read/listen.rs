@@ -218,7 +218,10 @@ impl<K: Data, V: Data, T: Time, D: Diff> Listen<K, V, T, D> {
                         let mut fetching = FetchAhead::new(fetcher.clone(), parts);
                         let mut rows = Vec::new();
                         while let Some(part) = fetching.next().await? {
-                            let copied = guarded(|| Ok(rows.extend(part.rows())));
+                            let copied = guarded(|| {
+                                rows.extend(part.rows());
+                                Ok(())
+                            });
                             copied.map_err(|error| error.of_shard(self.handle.shard_id()))?;
                         }
                         ListenEvent::Updates(rows)

@@ -3,6 +3,7 @@
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::TryStreamExt;
@@ -194,6 +195,9 @@ async fn readers_that_stop_between_two_pieces_hold_nobody_up() {
     client.shutdown().await.unwrap();
 }
 
+/// Whether it is so: not while rows are written, which are read back.
+static MEANINGLESS: AtomicBool = AtomicBool::new(false);
+
 /// A number that cannot be decoded if it is in the middle.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 struct Fragile(u64);
@@ -201,7 +205,8 @@ struct Fragile(u64);
 impl<'de> Deserialize<'de> for Fragile {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let number = u64::deserialize(deserializer)?;
-        assert!(number != ROWS / 2, "this number has no meaning");
+        let meaningless = MEANINGLESS.load(Ordering::SeqCst) && number == ROWS / 2;
+        assert!(!meaningless, "this number has no meaning");
         Ok(Self(number))
     }
 }
@@ -210,6 +215,7 @@ impl<'de> Deserialize<'de> for Fragile {
 async fn a_codec_that_panics_is_not_to_be_tried_again() {
     let Filled { client, shard, fetcher, part, .. } =
         filled(Arc::new(InMemory::new()), |number| Serde(Fragile(number))).await;
+    MEANINGLESS.store(true, Ordering::SeqCst);
     let mut pieces = fetcher.fetch_pieces(&part);
     assert!(!next(&mut pieces).await.unwrap().is_empty());
     let error = loop {

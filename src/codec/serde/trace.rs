@@ -11,13 +11,10 @@ use std::any::type_name;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
-use serde::de::value::U32Deserializer;
-use serde::de::{
-    DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, MapAccess, SeqAccess, VariantAccess,
-    Visitor,
-};
+use serde::de::{DeserializeOwned, Deserializer, Visitor};
 
 use super::super::bounded;
+use super::parts::{Chosen, Elements, Entries, Fields, Tuple};
 use super::samples::{BYTES, CHARS, FLOATS, INTEGERS, LENGTHS, TEXTS, ZEROS};
 use super::shape::{Format, Identity, Named, Status, Style, Variant, text};
 
@@ -56,7 +53,7 @@ pub(super) fn trace<T: DeserializeOwned>() -> Result<String, String> {
 
 /// Why a value was not made.
 #[derive(Debug)]
-pub(super) struct Refusal(String);
+pub(super) struct Refusal(pub(super) String);
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -73,16 +70,16 @@ impl serde::de::Error for Refusal {
 }
 
 #[derive(Debug, Default)]
-struct Tracer {
-    named: Vec<Named>,
+pub(super) struct Tracer {
+    pub(super) named: Vec<Named>,
     indices: HashMap<Identity, usize>,
     questions: usize,
     depth: usize,
     /// Why no answer helps, also if the type took the refusal for an answer.
     hopeless: Option<String>,
     /// Whether this run found out anything, and whether it is that an enum has fewer variants than names.
-    progressed: bool,
-    recounted: bool,
+    pub(super) progressed: bool,
+    pub(super) recounted: bool,
     /// The questions of this run that have several answers, in order, and how many.
     open: Vec<(u64, usize)>,
     /// Which answer a question gets, if not the first.
@@ -104,7 +101,7 @@ impl Tracer {
     }
 
     /// Gives up for good.
-    fn give_up<R>(&mut self, reason: impl Into<String>) -> Result<R, Refusal> {
+    pub(super) fn give_up<R>(&mut self, reason: impl Into<String>) -> Result<R, Refusal> {
         let reason = reason.into();
         self.hopeless.get_or_insert_with(|| reason.clone());
         Err(Refusal(reason))
@@ -172,7 +169,7 @@ impl Tracer {
         }
     }
 
-    fn unsteady<R>(&mut self) -> Result<R, Refusal> {
+    pub(super) fn unsteady<R>(&mut self) -> Result<R, Refusal> {
         self.give_up("what it asks for depends on what it was given before")
     }
 
@@ -227,7 +224,7 @@ impl Tracer {
     }
 
     /// Says what fields a variant has.
-    fn settle(
+    pub(super) fn settle(
         &mut self,
         (index, variant): (usize, usize),
         style: Style,
@@ -274,7 +271,7 @@ impl Tracer {
     }
 
     /// Has a field of a variant read.
-    fn field<R>(
+    pub(super) fn field<R>(
         &mut self,
         (index, variant): (usize, usize),
         field: usize,
@@ -295,15 +292,15 @@ impl Tracer {
 }
 
 /// A place within a place.
-fn within(place: u64, index: usize) -> u64 {
+pub(super) fn within(place: u64, index: usize) -> u64 {
     (place ^ index as u64).wrapping_mul(0x0100_0000_01b3).wrapping_add(1)
 }
 
 /// One question.
-struct Asked<'a> {
-    tracer: &'a mut Tracer,
-    format: &'a mut Format,
-    place: u64,
+pub(super) struct Asked<'a> {
+    pub(super) tracer: &'a mut Tracer,
+    pub(super) format: &'a mut Format,
+    pub(super) place: u64,
 }
 
 impl<'a> Asked<'a> {
@@ -551,167 +548,10 @@ impl<'de> Deserializer<'de> for Asked<'_> {
 
 impl Tracer {
     /// Forgets fields that were not asked for: serde gives more names than there are fields.
-    fn trim(&mut self, (index, variant): (usize, usize)) {
+    pub(super) fn trim(&mut self, (index, variant): (usize, usize)) {
         let fields = &mut self.named[index].variants[variant].fields;
         while fields.last() == Some(&Format::Unknown) {
             fields.pop();
         }
-    }
-}
-
-/// The fields of a struct or a variant, one after the other.
-struct Fields<'a> {
-    tracer: &'a mut Tracer,
-    variant: (usize, usize),
-    given: usize,
-    len: usize,
-}
-
-impl<'de> SeqAccess<'de> for Fields<'_> {
-    type Error = Refusal;
-
-    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Refusal> {
-        if self.given == self.len {
-            return Ok(None);
-        }
-        self.given += 1;
-        let read = |asked: Asked<'_>| seed.deserialize(asked);
-        self.tracer.field(self.variant, self.given - 1, read).map(Some)
-    }
-
-    fn size_hint(&self) -> Option<usize> {
-        Some(self.len - self.given)
-    }
-}
-
-/// The elements of a tuple.
-struct Tuple<'a> {
-    tracer: &'a mut Tracer,
-    formats: std::slice::IterMut<'a, Format>,
-    place: u64,
-    given: usize,
-}
-
-impl<'de> SeqAccess<'de> for Tuple<'_> {
-    type Error = Refusal;
-
-    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Refusal> {
-        let Some(format) = self.formats.next() else { return Ok(None) };
-        let place = within(self.place, self.given);
-        self.given += 1;
-        seed.deserialize(Asked { tracer: self.tracer, format, place }).map(Some)
-    }
-
-    fn size_hint(&self) -> Option<usize> {
-        Some(self.formats.len())
-    }
-}
-
-/// The elements of a sequence.
-struct Elements<'a> {
-    tracer: &'a mut Tracer,
-    format: &'a mut Format,
-    place: u64,
-    left: usize,
-}
-
-impl<'de> SeqAccess<'de> for Elements<'_> {
-    type Error = Refusal;
-
-    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Refusal> {
-        if self.left == 0 {
-            return Ok(None);
-        }
-        self.left -= 1;
-        let place = within(self.place, 0);
-        seed.deserialize(Asked { tracer: self.tracer, format: self.format, place }).map(Some)
-    }
-
-    fn size_hint(&self) -> Option<usize> {
-        Some(self.left)
-    }
-}
-
-/// The entries of a map.
-struct Entries<'a> {
-    tracer: &'a mut Tracer,
-    pair: &'a mut [Format; 2],
-    place: u64,
-    left: usize,
-}
-
-impl<'de> MapAccess<'de> for Entries<'_> {
-    type Error = Refusal;
-
-    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Refusal> {
-        if self.left == 0 {
-            return Ok(None);
-        }
-        self.left -= 1;
-        let place = within(self.place, 0);
-        seed.deserialize(Asked { tracer: self.tracer, format: &mut self.pair[0], place }).map(Some)
-    }
-
-    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Refusal> {
-        let place = within(self.place, 1);
-        seed.deserialize(Asked { tracer: self.tracer, format: &mut self.pair[1], place })
-    }
-
-    fn size_hint(&self) -> Option<usize> {
-        Some(self.left)
-    }
-}
-
-/// A variant of an enum, told by its number, as bincode does.
-struct Chosen<'a> {
-    tracer: &'a mut Tracer,
-    variant: (usize, usize),
-}
-
-impl<'de> EnumAccess<'de> for Chosen<'_> {
-    type Error = Refusal;
-    type Variant = Self;
-
-    fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Self), Refusal> {
-        let (index, variant) = self.variant;
-        let number: U32Deserializer<Refusal> = u32::try_from(variant).unwrap_or(u32::MAX).into_deserializer();
-        match seed.deserialize(number) {
-            Ok(value) => Ok((value, self)),
-            Err(Refusal(reason)) if variant == 0 => {
-                self.tracer.give_up(format!("an enum in it does not tell its variants by their numbers: {reason}"))
-            }
-            Err(refusal) => {
-                // With aliases there are more names than variants.
-                self.tracer.named[index].variants.truncate(variant);
-                (self.tracer.progressed, self.tracer.recounted) = (true, true);
-                Err(refusal)
-            }
-        }
-    }
-}
-
-impl<'de> VariantAccess<'de> for Chosen<'_> {
-    type Error = Refusal;
-
-    fn unit_variant(self) -> Result<(), Refusal> {
-        self.tracer.settle(self.variant, Style::Unit, 0, &[])
-    }
-
-    fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Refusal> {
-        self.tracer.settle(self.variant, Style::Tuple, 1, &[])?;
-        self.tracer.field(self.variant, 0, |asked| seed.deserialize(asked))
-    }
-
-    fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, Refusal> {
-        self.tracer.settle(self.variant, Style::Tuple, len, &[])?;
-        visitor.visit_seq(Fields { tracer: self.tracer, variant: self.variant, given: 0, len })
-    }
-
-    fn struct_variant<V: Visitor<'de>>(self, fields: &'static [&'static str], visitor: V) -> Result<V::Value, Refusal> {
-        let (len, variant) = (fields.len(), self.variant);
-        self.tracer.settle(variant, Style::Struct, len, fields)?;
-        let value = visitor.visit_seq(Fields { tracer: self.tracer, variant, given: 0, len })?;
-        self.tracer.trim(variant);
-        Ok(value)
     }
 }
