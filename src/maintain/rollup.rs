@@ -25,6 +25,9 @@ pub(super) async fn write<T: Time>(machine: &Arc<Machine<T>>) -> Result<(), Erro
     truncate(machine).await
 }
 
+/// Nobody need do anything while the store answers again before long.
+const BY_ITSELF: &str = "upkeep tries it again by itself";
+
 /// Removes the log entries that the newest rollup covers. Nobody needs them: whoever is behind reads the rollup.
 pub(super) async fn truncate<T: Time>(machine: &Arc<Machine<T>>) -> Result<(), Error> {
     let Some(covered) = machine.state().rollup.as_ref().map(|rollup| rollup.seqno) else {
@@ -34,7 +37,7 @@ pub(super) async fn truncate<T: Time>(machine: &Arc<Machine<T>>) -> Result<(), E
     let limit = machine.context().config.store_deadline;
     match tokio::time::timeout(limit, truncation).await {
         Ok(Ok(_count)) => Ok(()),
-        Ok(Err(error)) => Err(Error::unavailable("the log could not be truncated").because(error)),
-        Err(_elapsed) => Err(Error::unavailable("truncating the log took too long")),
+        Ok(Err(error)) => Err(Error::unavailable("the log could not be truncated").advise(BY_ITSELF).because(error)),
+        Err(_elapsed) => Err(Error::unavailable("truncating the log took too long").advise(BY_ITSELF)),
     }
 }

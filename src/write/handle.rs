@@ -6,7 +6,7 @@ use timely::PartialOrder;
 use timely::progress::Antichain;
 
 use crate::codec::{Data, Diff, Time};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::ids::{ShardId, Token, WriterId};
 use crate::machine::{KeepAlive, Machine};
 use crate::state::transition::{self, Append, AppendReply};
@@ -160,7 +160,12 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
     ///
     /// `Corrupt` if these are no such bytes, `Invalid` if they are of another shard, `CodecMismatch` if of other types.
     pub fn batch_from_bytes(&self, bytes: &bytes::Bytes) -> Result<Batch<T>, Error> {
-        let (shard, codecs, lower, upper, runs) = wire::decode_staged(bytes)?;
+        let (shard, codecs, lower, upper, runs) = wire::decode_staged(bytes).map_err(|error| match error.kind() {
+            ErrorKind::Corrupt => {
+                error.advise("these are not the bytes of a staged batch: send them again as they were made")
+            }
+            _ => error,
+        })?;
         let batch = Batch::new(Arc::clone(self.machine.context()), shard, Arc::new(codecs), lower, upper, runs);
         self.check_foreign(batch)
     }
@@ -283,7 +288,9 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
 
     fn other_types(&self, batch: &Batch<T>) -> Error {
         let message = format!("the batch has rows of {}, the handle of {}", batch.codecs, self.codecs);
-        Error::new(crate::error::ErrorKind::CodecMismatch, message).of_shard(self.machine.shard())
+        Error::new(ErrorKind::CodecMismatch, message)
+            .advise("stage the batch with the handle's types")
+            .of_shard(self.machine.shard())
     }
 
     async fn stage<I>(&self, rows: I, lower: Antichain<T>, upper: Antichain<T>) -> Result<Batch<T>, Error>
