@@ -248,7 +248,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
         let within = at_or_before(expected, &batch.lower) && at_or_before(&batch.upper, new);
         let covers = at_or_before(&batch.lower, expected) && at_or_before(new, &batch.upper);
         if batch.shard != self.machine.shard() {
-            let message = format!("the batch is of {}", batch.shard);
+            let message = format!("the batch is of {}; append it there", batch.shard);
             return Err(Error::invalid(message).of_shard(self.machine.shard()));
         }
         if batch.codecs != self.codecs {
@@ -271,7 +271,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
 
     fn check_foreign(&self, mut batch: Batch<T>) -> Result<Batch<T>, Error> {
         let refusal = if batch.shard != self.machine.shard() {
-            Some(Error::invalid(format!("the batch is of {}", batch.shard)))
+            Some(Error::invalid(format!("the batch is of {}; append it there", batch.shard)))
         } else if batch.codecs != self.codecs {
             Some(self.other_types(&batch))
         } else {
