@@ -1,6 +1,8 @@
 //! The one error type: what happened, to which shard and object, and what the caller should do about it.
 //!
-//! [`Error::kind`] is for programs, `Display` for people. An expected outcome (an upper mismatch, say) is never an
+//! [`Error::kind`] is for programs, `Display` for people: where (shard, object), what, and the next step that can help.
+//! Each kind has such a step; an error that knows a better one brings its own ([`Error::advise`]). `docs/errors.md` lists
+//! the messages. An expected outcome (an upper mismatch, say) is never an
 //! error: it is a variant of the operation's own result.
 
 use std::borrow::Cow;
@@ -19,6 +21,8 @@ pub struct Error(Box<Details>);
 struct Details {
     kind: ErrorKind,
     message: Cow<'static, str>,
+    /// What to do next, where that is not what its kind says.
+    advice: Option<Cow<'static, str>>,
     shard: Option<ShardId>,
     object: Option<String>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
@@ -106,7 +110,7 @@ impl fmt::Debug for EncodedFrontier {
 impl Error {
     /// An error of this kind, described by `message`.
     pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self(Box::new(Details { kind, message: message.into(), shard: None, object: None, source: None }))
+        Self(Box::new(Details { kind, message: message.into(), advice: None, shard: None, object: None, source: None }))
     }
 
     /// A caller's mistake, described by `message`.
@@ -146,6 +150,19 @@ impl Error {
         self
     }
 
+    /// The same error, with the next step that can help, in place of what its kind says. The first advice given stays.
+    pub fn advise(mut self, advice: impl Into<Cow<'static, str>>) -> Self {
+        self.0.advice.get_or_insert_with(|| advice.into());
+        self
+    }
+
+    /// The same for another who waits for the same thing, without what caused it: causes do not clone.
+    pub(crate) fn repeated(&self) -> Self {
+        let Details { kind, message, advice, shard, object, source: _ } = &*self.0;
+        let (kind, message, advice, object) = (kind.clone(), message.clone(), advice.clone(), object.clone());
+        Self(Box::new(Details { kind, message, advice, shard: *shard, object, source: None }))
+    }
+
     /// The same error, keeping what caused it.
     pub fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.0.source = Some(source.into());
@@ -177,18 +194,23 @@ impl fmt::Display for Error {
             write!(f, "object {object}: ")?;
         }
         f.write_str(&self.0.message)?;
+        if let Some(advice) = &self.0.advice {
+            return write!(f, "; {advice}");
+        }
         match &self.0.kind {
             ErrorKind::Invalid => Ok(()),
             ErrorKind::Since { earliest } if earliest.is_empty() => f.write_str(UNREADABLE),
             ErrorKind::Since { earliest } => write!(f, "; the earliest readable as_of is {earliest}"),
-            ErrorKind::Unavailable => f.write_str("; storage did not answer, try again later"),
+            ErrorKind::Unavailable => f.write_str("; try again later, and look at the store if that does not help"),
             ErrorKind::LeaseExpired { earliest } if earliest.is_empty() => {
                 write!(f, "; the lease has expired{UNREADABLE}")
             }
             ErrorKind::LeaseExpired { earliest } => {
                 write!(f, "; the lease has expired, open a reader again (earliest as_of {earliest})")
             }
-            ErrorKind::Corrupt => f.write_str("; the data in storage is damaged, restore it from a backup"),
+            ErrorKind::Corrupt => {
+                f.write_str("; storage does not have what was written there, restore it from a backup")
+            }
             ErrorKind::CodecMismatch => f.write_str("; open the shard with the types it was written with"),
             ErrorKind::Finalized => f.write_str("; the shard was finalized and is empty for ever"),
             ErrorKind::UnsafeStore => f.write_str("; this store cannot keep a shard safely, use another"),
@@ -231,5 +253,26 @@ mod tests {
         for nothing in said(vec![]) {
             assert!(nothing.contains("no time can be read any more") && !nothing.contains("[]"), "{nothing}");
         }
+    }
+
+    // Hazard 54: what a kind says in general sent people the wrong way where the error knew better.
+    #[test]
+    fn an_error_says_its_own_advice_and_not_that_of_its_kind() {
+        let plain = Error::corrupt("it is gone").of_object("part-1");
+        assert_eq!(
+            plain.to_string(),
+            "object part-1: it is gone; storage does not have what was written there, restore it from a backup"
+        );
+        let advised = Error::corrupt("it is gone").advise("look behind the shelf").advise("buy another");
+        assert_eq!(advised.to_string(), "it is gone; look behind the shelf");
+        assert_eq!(Error::invalid("no such thing").to_string(), "no such thing");
+    }
+
+    #[test]
+    fn whoever_waits_for_the_same_thing_reads_the_same() {
+        let error = Error::unavailable("the log did not answer").of_shard(ShardId::from_u128(1)).advise("wait");
+        let repeated = error.repeated();
+        assert_eq!((repeated.kind(), repeated.shard()), (error.kind(), error.shard()));
+        assert_eq!(repeated.to_string(), error.to_string());
     }
 }

@@ -19,15 +19,15 @@ use tokens::{Token, tokens};
 ///
 /// A new arrow comes with its reason in the commit message, and stands in `ARCHITECTURE.md` too, line for line.
 const LAYERS: &str = "\
-client    write read maintain fetch machine state store part config error supervisor codec ids clock
-write                maintain fetch machine state store part config error supervisor codec ids clock
+client    write read maintain fetch machine state store part config error            codec ids clock
+write                maintain fetch machine state store part config error            codec ids clock
 read                 maintain fetch machine state store part config error supervisor codec ids clock
 maintain                      fetch machine state store part config error supervisor codec ids clock
-fetch                               machine state store part config error supervisor codec ids clock
+fetch                               machine state store part config error            codec ids clock
 machine                                     state store part config error supervisor codec ids clock
-state                                                   part config error supervisor codec ids clock
+state                                                   part config error            codec ids clock
 store                                                   part config error supervisor codec ids clock
-part                                                         config error supervisor codec ids clock
+part                                                         config error            codec ids clock
 config                                                                                     ids clock
 error                                                                                codec ids
 supervisor                                                                                 ids

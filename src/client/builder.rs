@@ -266,7 +266,7 @@ async fn on<R: Send + 'static>(
 ) -> Result<R, Error> {
     let mut opening = JoinSet::new();
     opening.spawn_on(work, runtime);
-    let stopped = || Error::unavailable("opening the client was stopped");
+    let stopped = || Error::unavailable("opening the client was stopped").advise("open it again");
     let opened = opening.join_next().await.ok_or_else(stopped)?;
     opened.map_err(|error| stopped().because(error))?
 }
@@ -289,7 +289,9 @@ async fn open_cache(runtime: &Handle, config: &Config) -> Result<Option<ObjectCa
     }
     let config = config.clone();
     let opening = runtime.spawn_blocking(move || ObjectCache::open(&config));
-    opening.await.map_err(|error| Error::unavailable("opening the cache was stopped").because(error))?
+    opening.await.map_err(|error| {
+        Error::unavailable("opening the cache was stopped").advise("open the client again").because(error)
+    })?
 }
 
 /// Names a store that was given, and no URL: that may have credentials in it.

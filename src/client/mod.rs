@@ -85,7 +85,7 @@ impl Client {
         stopping.map_err(|error| {
             let message = "the client was stopped, but the system gave no thread that waits for its tasks: what was under way \
                            may still happen";
-            Error::unavailable(message).because(error)
+            Error::unavailable(message).advise(threads::MORE_THREADS).because(error)
         })?;
         let _ = receiver.await;
         Ok(())
@@ -122,7 +122,9 @@ impl Client {
         if let Some(known) = shards.get(&shard) {
             return Arc::clone(known).downcast::<Local<T>>().map_err(|_| {
                 let message = "this process has it open with another type of time".to_owned();
-                Error::new(ErrorKind::CodecMismatch, message).of_shard(shard)
+                Error::new(ErrorKind::CodecMismatch, message)
+                    .advise("use one type of time for a shard in a process")
+                    .of_shard(shard)
             });
         }
         let machine = Machine::new(shard, Arc::clone(self.context()));

@@ -15,6 +15,13 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::machine::lock;
 
+/// What helps where there are no more threads.
+pub(super) const MORE_THREADS: &str = "raise the limit of threads of this user or container (`ulimit -u`, `pids.max`) or its \
+                                       memory, or lower `Config::runtime_threads`";
+
+/// What helps where a runtime cannot be set up: each needs some files of the system.
+const MORE_FILES: &str = "raise the limit of open files of this process (`ulimit -n`)";
+
 /// How long the threads of a runtime wait for each other. It passes only if one of them cannot be had although it could
 /// a moment ago; the open holds up its caller for so long, and fails.
 const START_LIMIT: Duration = Duration::from_secs(2);
@@ -81,17 +88,15 @@ fn find_room(threads: usize) -> Result<(), Error> {
         let _ = thread.join(); // it does nothing that could fail
     }
     refusal.map_or(Ok(()), |error| {
-        let message = format!(
-            "the client needs {threads} threads and the system gives {found}: raise the limit of processes of this user or \
-             container (`ulimit -u`, `pids.max`) or its memory, or lower `Config::runtime_threads`"
-        );
-        Err(Error::unavailable(message).because(error))
+        let message = format!("the client needs {threads} threads and the system gives {found}");
+        Err(Error::unavailable(message).advise(MORE_THREADS).because(error))
     })
 }
 
 /// A runtime with so many threads, and one more for work that blocks.
 fn start(threads: usize, name: &'static str, blocking_threads_max: usize) -> Result<Runtime, Error> {
-    let refused = || Error::unavailable("the system gave the client fewer threads than a moment ago: open it again");
+    let refused =
+        || Error::unavailable("the system gave the client fewer threads than a moment ago").advise(MORE_THREADS);
     let gate = Arc::new(Gate::default());
     let passed = Arc::clone(&gate);
     let build = || {
@@ -107,7 +112,9 @@ fn start(threads: usize, name: &'static str, blocking_threads_max: usize) -> Res
     // It panics where a thread is refused, and waits for those that it has.
     let built = catch_unwind(AssertUnwindSafe(build)).map_err(|_| refused())?;
     let runtime = built.map_err(|error| {
-        Error::unavailable(format!("the client's threads could not be set up: {error}")).because(error)
+        Error::unavailable(format!("the client's threads could not be set up: {error}"))
+            .advise(MORE_FILES)
+            .because(error)
     })?;
     // As above: the handle of the task is of no use, the thread that it was given stays.
     let blocking = || drop(runtime.spawn_blocking(|| ()));

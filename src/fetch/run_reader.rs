@@ -178,7 +178,9 @@ impl<T: Time> RunReader<T> {
     async fn next_span(&mut self) -> Result<Option<Span<T>>, Error> {
         loop {
             if self.stopped {
-                return Err(Error::unavailable("reading a run was stopped").of_shard(self.shard));
+                return Err(Error::unavailable("reading a run was stopped")
+                    .advise("open a client again")
+                    .of_shard(self.shard));
             }
             if let Some(part) = &mut self.part {
                 let span = part.next().await?;

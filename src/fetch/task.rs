@@ -22,7 +22,7 @@ impl<R: Send + 'static> Task<R> {
     /// Its result; `Unavailable` if the runtime was stopped, or the result was given before; `Invalid` if the work
     /// panicked, which it would do again. Cancelling loses nothing.
     pub async fn join(&mut self) -> Result<R, Error> {
-        let joined = self.0.as_mut().ok_or_else(|| Error::unavailable(STOPPED))?.await;
+        let joined = self.0.as_mut().ok_or_else(|| Error::unavailable(STOPPED).advise("open a client again"))?.await;
         self.0 = None;
         joined.map_err(|error| unfinished(error, STOPPED))
     }

@@ -80,7 +80,8 @@ impl<T: Time> Machine<T> {
             match answer.try_recv() {
                 Ok(answer) => return answer,
                 Err(oneshot::error::TryRecvError::Closed) => {
-                    return Err(Error::unavailable("the commit was abandoned, it may have happened"));
+                    return Err(Error::unavailable("the commit was abandoned, it may have happened")
+                        .advise("the same call with the same arguments settles it"));
                 }
                 Err(oneshot::error::TryRecvError::Empty) => self.lead().await,
             }
@@ -168,7 +169,9 @@ impl<T: Time> Machine<T> {
             for change in decided {
                 // Our own facts on our own state: a misfit is a mistake in a transition, not in storage.
                 draft.apply_change(&change).map_err(|misfit| {
-                    Error::invalid(format!("refused to write a fact that does not fit ({misfit}): {change:?}"))
+                    Error::invalid(format!("refused to write a fact that does not fit ({misfit}): {change:?}")).advise(
+                        "nothing was written; this is a mistake of the library: please report it with this text",
+                    )
                 })?;
                 changes.push(change);
             }
@@ -202,19 +205,19 @@ impl<T: Time> Machine<T> {
 
 /// The error of a commit whose every try met another's entry.
 fn overtaken(doubtful: bool) -> Error {
-    Error::unavailable(match doubtful {
+    let message = match doubtful {
         true => "other commits came first until the deadline; it may have happened",
-        false => {
-            "other commits came first until the deadline; it did not happen: try again, with fewer writers at once"
-        }
-    })
+        false => "other commits came first until the deadline; it did not happen",
+    };
+    Error::unavailable(message)
+        .advise("try again with the same arguments; if several write to the shard, let fewer of them do so at once")
 }
 
 fn fail_all<T: Time>(group: Group<T>, error: Error) {
-    let (kind, text) = (error.kind(), error.to_string());
+    let repeated = error.repeated();
     let mut first = Some(error);
     for pending in group {
-        // Errors do not clone: the first waiter gets the cause, the others its words.
-        pending.fail(first.take().unwrap_or_else(|| Error::new(kind.clone(), text.clone())));
+        // The first waiter gets the cause, the others the words.
+        pending.fail(first.take().unwrap_or_else(|| repeated.repeated()));
     }
 }

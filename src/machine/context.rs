@@ -80,8 +80,8 @@ impl Life {
             return Ok(());
         }
         let message = "this process was forked from the one that opened the client, whose threads it does not have; nothing \
-                       was done: open a client in this process, or open it after the fork";
-        Err(Error::invalid(message))
+                       was done";
+        Err(Error::invalid(message).advise("open a client in this process"))
     }
 
     /// Keeps the client from stopping for as long as the guard lives: for one poll. An error if it has ended, or is of
@@ -101,7 +101,9 @@ impl Life {
     }
 
     pub(super) fn ended(&self) -> Error {
-        Error::unavailable("the client was shut down, it may have happened")
+        let advice =
+            "open a client again; what was under way is settled by asking for it again with the same arguments";
+        Error::unavailable("the client was shut down, it may have happened").advise(advice)
     }
 }
 

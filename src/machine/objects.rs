@@ -206,10 +206,14 @@ pub(super) enum Tried {
 
 impl Tried {
     fn into_error(self, what: &'static str, shard: ShardId, path: &Path) -> Error {
-        let error = Error::unavailable(what).of_shard(shard).of_object(path.to_string());
+        let named = |error: Error| error.of_shard(shard).of_object(path.to_string());
         match self {
-            Tried::Failed(cause) => error.because(cause),
-            Tried::NoAnswer => error,
+            Tried::Failed(cause) if is_final(&cause) => {
+                let error = named(Error::unavailable(format!("{what}: the store refuses it")));
+                error.advise("see what the credentials, or the directory's owner and rights, allow").because(cause)
+            }
+            Tried::Failed(cause) => named(Error::unavailable(what)).because(cause),
+            Tried::NoAnswer => named(Error::unavailable(format!("{what}: the store did not answer in time"))),
         }
     }
 }

@@ -26,7 +26,7 @@ pub async fn guarded_async<R>(run: impl Future<Output = Result<R, Error>>) -> Re
 /// Never `Unavailable` for that: whoever is told so tries again, for ever.
 pub fn unfinished(error: JoinError, stopped: &'static str) -> Error {
     if !error.is_panic() {
-        return Error::unavailable(stopped).because(error);
+        return Error::unavailable(stopped).advise("open a client again: this one was shut down").because(error);
     }
     panicked(&error.to_string()).because(error)
 }
@@ -37,8 +37,8 @@ fn caught(payload: &(dyn Any + Send)) -> Error {
 
 /// `Invalid`: something panicked, which would do so again. `panic` is what it said.
 pub fn panicked(panic: &str) -> Error {
-    Error::invalid(format!(
-        "{panic}: correct what panics, which is the `Ord`, the arithmetic or the codec of a type of the shard's rows, or the \
-         store; trying again does not help"
-    ))
+    Error::invalid(format!("code that the library calls panicked: {panic}")).advise(
+        "correct what panics, which is the `Ord`, the arithmetic or the codec of a type of the shard's rows, or the store; \
+         trying again does not help",
+    )
 }

@@ -65,7 +65,8 @@ impl<T: Time> Machine<T> {
                 }
             }
             if !retry.pause().await {
-                let unavailable = Error::unavailable("the log did not answer; the commit may have happened");
+                let unavailable = Error::unavailable("the log did not answer; the commit may have happened")
+                    .advise("the same call with the same arguments settles it, once the log answers");
                 return Err(match error {
                     Some(error) => unavailable.because(error),
                     None => unavailable,

@@ -63,7 +63,7 @@ impl Maintenance {
 
     /// Resolves when there is nothing left to do. An error of the upkeep is the answer here; else it is tried again.
     pub async fn settle(&self) -> Result<(), Error> {
-        let stopped = || Error::unavailable("the client was shut down");
+        let stopped = || Error::unavailable("the client was shut down").advise("open a client again");
         let (sender, receiver) = oneshot::channel();
         self.settle.send(sender).await.map_err(|_| stopped())?;
         receiver.await.map_err(|_| stopped())?

@@ -27,6 +27,9 @@ pub(super) async fn write<T: Time>(machine: &Arc<Machine<T>>) -> Result<bool, Er
     Ok(applied.reply)
 }
 
+/// Nobody need do anything while the store answers again before long.
+const BY_ITSELF: &str = "upkeep tries it again by itself";
+
 /// Removes the log entries that the newest rollup covers. Nobody needs them: whoever is behind reads the rollup.
 async fn truncate<T: Time>(machine: &Arc<Machine<T>>) -> Result<(), Error> {
     let Some(covered) = machine.state().rollup.as_ref().map(|rollup| rollup.seqno) else {
@@ -37,7 +40,7 @@ async fn truncate<T: Time>(machine: &Arc<Machine<T>>) -> Result<(), Error> {
     match tokio::time::timeout(limit, truncation).await {
         Ok(Ok(_count)) => Ok(()),
         Ok(Err(error)) if error.damaged => Err(damaged(error).of_shard(machine.shard())),
-        Ok(Err(error)) => Err(Error::unavailable("the log could not be truncated").because(error)),
-        Err(_elapsed) => Err(Error::unavailable("truncating the log took too long")),
+        Ok(Err(error)) => Err(Error::unavailable("the log could not be truncated").advise(BY_ITSELF).because(error)),
+        Err(_elapsed) => Err(Error::unavailable("truncating the log took too long").advise(BY_ITSELF)),
     }
 }

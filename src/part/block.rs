@@ -12,7 +12,7 @@ use arrow_schema::Schema;
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::chunk::Chunk;
+use super::chunk::{Chunk, OTHER_TYPE};
 use super::layout::buffer_widths;
 use super::tail::BlockInfo;
 use super::writer;
@@ -49,7 +49,7 @@ pub(super) fn decode<K: Data, V: Data, T: Time, D: Diff>(
         let types =
             |schema: &Schema| schema.fields().iter().map(|field| field.to_string()).collect::<Vec<_>>().join(", ");
         let message = format!("a part of columns ({}) instead of ({})", types(schema), types(&expected));
-        return Err(Error::corrupt(message));
+        return Err(Error::corrupt(message).advise(OTHER_TYPE));
     }
     let buffer = Buffer::from(bytes);
     let (message, body) = split(block, &buffer).ok_or_else(|| Error::corrupt("a block that holds no message"))?;
@@ -72,7 +72,7 @@ pub(super) fn decode<K: Data, V: Data, T: Time, D: Diff>(
 }
 
 fn malformed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-    Error::corrupt("a part with a block that does not decode").because(error)
+    Error::corrupt("a part with a block that does not decode").advise(OTHER_TYPE).because(error)
 }
 
 /// The message and the body of a block.

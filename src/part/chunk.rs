@@ -14,6 +14,10 @@ use arrow_buffer::Buffer;
 use crate::codec::{Builder, Codec, Codec64, Column, Data, DecodeError, Diff, EncodeError, Time};
 use crate::error::Error;
 
+/// What helps where the bytes are those that were written, by their checksum, and do not read back all the same.
+pub(super) const OTHER_TYPE: &str = "if a type of the program was changed, use it as it was when the shard was written; \
+                                     otherwise restore the part from a backup";
+
 /// A run of consecutive rows of a part.
 pub struct Chunk<K: Codec, V: Codec, T, D> {
     columns: Arc<Columns<K, V>>,
@@ -88,8 +92,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> Chunk<K, V, T, D> {
         let (keys, values) = (keys.finish().map_err(failed)?, values.finish().map_err(failed)?);
         let memory_bytes = self.columns.memory_bytes * rows.len() / self.len().max(1);
         let columns = Columns::<K, V> {
-            keys: K::Column::try_new(&keys, None).map_err(|error| Error::corrupt(error.0))?,
-            values: V::Column::try_new(&values, None).map_err(|error| Error::corrupt(error.0))?,
+            keys: K::Column::try_new(&keys, None).map_err(|error| Error::corrupt(error.0).advise(OTHER_TYPE))?,
+            values: V::Column::try_new(&values, None).map_err(|error| Error::corrupt(error.0).advise(OTHER_TYPE))?,
             times,
             diffs,
             memory_bytes,

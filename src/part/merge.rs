@@ -134,7 +134,9 @@ fn compare_rows<K: Data, V: Data, T: Time, D: Diff>(
 }
 
 fn out_of_order(input: usize) -> Error {
-    Error::corrupt(format!("rows out of order in input {input} of a merge"))
+    let advice = "if the `Ord` of a type of the program was changed, use it as it was when the shard was written; otherwise \
+                  restore the part from a backup";
+    Error::corrupt(format!("rows out of order in input {input} of a merge")).advise(advice)
 }
 
 impl<K: Data, V: Data, T: Time, D: Diff> Merge<K, V, T, D> {

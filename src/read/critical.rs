@@ -91,7 +91,8 @@ impl<T: Time> SinceHandle<T> {
             }
             CriticalReply::Missing => {
                 let message = format!("critical reader {} was expired", self.id);
-                Err(Error::invalid(message).of_shard(self.machine.shard()))
+                let advice = "open it again with `open_critical_since`: the shard may have moved on meanwhile";
+                Err(Error::invalid(message).advise(advice).of_shard(self.machine.shard()))
             }
         }
     }

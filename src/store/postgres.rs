@@ -149,7 +149,10 @@ impl PostgresLog {
                     statements::LAYOUT_VERSION
                 )));
             }
-            None => return Err(Error::corrupt("the tables in PostgreSQL do not say which layout they have")),
+            None => {
+                return Err(Error::corrupt("the tables in PostgreSQL do not say which layout they have")
+                    .advise("restore the table timely_persist.layout from a backup, or name another database"));
+            }
         }
         let signals = Arc::<Signals>::default();
         Ok(Self {

@@ -118,7 +118,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
         let size = K::size(key.as_ref()).unwrap_or(0).saturating_add(V::size(value.as_ref()).unwrap_or(0));
         let most = self.context.config.row_bytes_max;
         if size > most {
-            return Err(Error::invalid(format!("a row of {size} bytes; the most is {most}")));
+            return Err(Error::invalid(format!("a row of {size} bytes; `Config::row_bytes_max` is {most}")));
         }
         let before = self.rows.bytes();
         self.rows.push(key.as_ref(), value.as_ref(), time, diff)?;

@@ -6,7 +6,7 @@ use timely::PartialOrder;
 use timely::progress::Antichain;
 
 use crate::codec::{Data, Diff, Time};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::ids::{ShardId, Token, WriterId};
 use crate::machine::{KeepAlive, Machine};
 use crate::state::transition::{self, Append, AppendReply};
@@ -160,7 +160,12 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
     ///
     /// `Corrupt` if these are no such bytes, `Invalid` if they are of another shard, `CodecMismatch` if of other types.
     pub fn batch_from_bytes(&self, bytes: &bytes::Bytes) -> Result<Batch<T>, Error> {
-        let (shard, codecs, lower, upper, runs) = wire::decode_staged(bytes)?;
+        let (shard, codecs, lower, upper, runs) = wire::decode_staged(bytes).map_err(|error| match error.kind() {
+            ErrorKind::Corrupt => {
+                error.advise("these are not the bytes of a staged batch: send them again as they were made")
+            }
+            _ => error,
+        })?;
         let batch = Batch::new(Arc::clone(self.machine.context()), shard, Arc::new(codecs), lower, upper, runs);
         self.check_foreign(batch)
     }
@@ -244,7 +249,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
         let within = at_or_before(expected, &batch.lower) && at_or_before(&batch.upper, new);
         let covers = at_or_before(&batch.lower, expected) && at_or_before(new, &batch.upper);
         if batch.shard != self.machine.shard() {
-            let message = format!("the batch is of {}", batch.shard);
+            let message = format!("the batch is of {}; append it there", batch.shard);
             return Err(Error::invalid(message).of_shard(self.machine.shard()));
         }
         if let Some(difference) = batch.codecs.difference(&self.codecs) {
@@ -267,7 +272,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
 
     fn check_foreign(&self, mut batch: Batch<T>) -> Result<Batch<T>, Error> {
         let refusal = if batch.shard != self.machine.shard() {
-            Some(Error::invalid(format!("the batch is of {}", batch.shard)))
+            Some(Error::invalid(format!("the batch is of {}; append it there", batch.shard)))
         } else {
             batch.codecs.difference(&self.codecs).map(|difference| self.other_types(&difference))
         };
@@ -282,7 +287,9 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
 
     fn other_types(&self, difference: &str) -> Error {
         let message = format!("the batch has rows of other types than the handle: the {difference}");
-        Error::new(crate::error::ErrorKind::CodecMismatch, message).of_shard(self.machine.shard())
+        Error::new(ErrorKind::CodecMismatch, message)
+            .advise("stage the batch with the handle's types")
+            .of_shard(self.machine.shard())
     }
 
     async fn stage<I>(&self, rows: I, lower: Antichain<T>, upper: Antichain<T>) -> Result<Batch<T>, Error>

@@ -72,6 +72,7 @@ impl DiskCache {
         };
         let (folder, lock) = take_slot(directory).map_err(unusable)?.ok_or_else(|| {
             Error::invalid(format!("{CACHE_SLOTS_MAX} processes use the cache directory {}", directory.display()))
+                .advise("name another for the next ones")
         })?;
         let by_object = Arc::<Entries>::default();
         let (place, known) = (folder.clone(), Arc::clone(&by_object));

@@ -61,7 +61,8 @@ fn is_ours(directory: &Path) -> Result<bool, Error> {
             "this data directory was written by a later version (format {version}; this version reads up to \
              {FORMAT_VERSION}); use that version, or another directory"
         ))),
-        None => Err(Error::corrupt(format!("the file {MARKER_NAME:?} in it does not say which format it has"))),
+        None => Err(Error::corrupt(format!("the file {MARKER_NAME:?} in it does not say which format it has"))
+            .advise("restore that file from a backup, or copy it from a directory that the same version made")),
     }
 }
 
