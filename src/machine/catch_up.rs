@@ -76,12 +76,14 @@ impl<T: Time> Machine<T> {
         let head = self.ask(retry, || self.context.consensus.head(self.shard)).await?;
         let head = head.map_or(SeqNo::ZERO, |head| head.seqno);
         if head < read {
-            return Err(Error::corrupt(format!(
-                "the log went back: it ends at entry {} now, and this process has read it up to entry {}. It was \
-                 replaced by an older copy, or its server by one that lagged: stop all processes that know the newer \
-                 one, and start them again on what is there now",
+            let message = format!(
+                "the log went back: it ends at entry {} now, and this process has read it up to entry {}",
                 head.0, read.0
-            )));
+            );
+            return Err(Error::corrupt(message).advise(
+                "it was replaced by an older copy, or its server by one that lagged: bring the newer one back, or stop all \
+                 processes that know it and start them again on what is there now",
+            ));
         }
         self.catch_up_to(head, retry).await
     }
@@ -255,7 +257,7 @@ fn missing(missing: SeqNo, known: SeqNo) -> Error {
 
 /// The error of a log that is not what was written there.
 pub fn damaged(error: LogError) -> Error {
-    Error::corrupt(format!("{error}: put back what was lost; nothing is written or deleted before"))
+    Error::corrupt(error.to_string()).advise("put back what was lost; nothing is written or deleted before")
 }
 
 fn decode<T: Time>(entry: &LogEntry) -> Result<Entry<T>, Error> {

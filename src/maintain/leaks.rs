@@ -155,14 +155,17 @@ async fn refuse_beside_a_foreign_rollup<T: Time>(
         return Ok(());
     }
     let lost = rolled_up.seqno.0;
-    Err(Error::corrupt(format!(
-        "log entry {lost} is missing: there is a rollup of it, and the log, which ends at {}, does not have it. Put back \
-         what was lost; nothing is deleted before. If the shard was restored from an older backup on purpose, delete the \
-         rollup",
+    let message = format!(
+        "log entry {lost} is missing: there is a rollup of it, and the log, which ends at {}, does not have it",
         state.seqno.0
-    ))
-    .of_shard(machine.shard())
-    .of_object(name))
+    );
+    Err(Error::corrupt(message)
+        .advise(
+            "put back what was lost; nothing is deleted before. If the shard was restored from an older backup on purpose, \
+             delete the rollup",
+        )
+        .of_shard(machine.shard())
+        .of_object(name))
 }
 
 fn millis(duration: std::time::Duration) -> u64 {

@@ -98,9 +98,10 @@ fn stale<T: Time>(state: &State<T>, now_ms: u64, part: &Part<T>, age_max_ms: u64
     let name = part.blob().unwrap_or_default();
     let age = Duration::from_millis(now_ms.saturating_sub(blob_made_ms(name).unwrap_or(0)));
     let message = format!(
-        "the batch was staged {age:?} ago in the shard's time, at most {:?} are allowed, and its objects may be gone: \
-         append its rows again. If it was staged just now, a process whose clock is ahead has moved the shard's time",
+        "the batch was staged {age:?} ago in the shard's time, at most {:?} are allowed, and its objects may be gone",
         Duration::from_millis(age_max_ms)
     );
-    Error::invalid(message).of_shard(state.shard).of_object(name.to_owned())
+    Error::invalid(message).of_shard(state.shard).of_object(name.to_owned()).advise(
+        "append its rows again; if it was staged just now, a process whose clock is ahead has moved the shard's time",
+    )
 }
