@@ -26,8 +26,8 @@ pub struct Pace {
 /// Of the moments at which one that is hit seldom would be hit, one in so many counts.
 const SELDOM_ONE_IN: usize = 12;
 
-/// A hit waits at most so long for the processes to say something.
-const PROGRESS_LIMIT: Duration = Duration::from_secs(2);
+/// A hit, of a process or of a server, waits at most so long for something to get done.
+pub const PROGRESS_LIMIT: Duration = Duration::from_secs(3);
 
 /// Seconds of a day.
 const DAY: i64 = 24 * 60 * 60;
@@ -58,7 +58,7 @@ pub struct Attack {
     random: Random,
     pace: Pace,
     next_hit: Instant,
-    /// How much had been said at the last hit.
+    /// How much had got done at the last hit.
     progress: u64,
     pub done: Done,
 }
@@ -101,7 +101,7 @@ impl Attack {
             }
         }
         // On a slow machine, those that came again get something done before the next are hit.
-        let progress = with(&starter.tally, |said| said.counts.values().sum());
+        let progress = with(&starter.tally, |said| said.progress());
         if self.next_hit <= now && (progress > self.progress || self.next_hit + PROGRESS_LIMIT <= now) {
             self.progress = progress;
             let index = self.random.below(self.seats.len());

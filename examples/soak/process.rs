@@ -20,6 +20,16 @@ pub struct Said {
     pub violations: Vec<String>,
 }
 
+/// What counts as something that got done.
+const PROGRESS: [&str; 4] = ["appends acknowledged", "listens", "snapshots", "steps heard"];
+
+impl Said {
+    /// How much got done until now.
+    pub fn progress(&self) -> u64 {
+        PROGRESS.iter().filter_map(|what| self.counts.get(*what)).sum()
+    }
+}
+
 pub type Tally = Arc<Mutex<Said>>;
 
 /// What all processes said until now, or a change of it.

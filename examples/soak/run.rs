@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use tokio::runtime::Runtime;
 
-use crate::attack::{Attack, Done};
+use crate::attack::{Attack, Done, PROGRESS_LIMIT};
 use crate::process::{Process, Starter, Tally, faketime, forget_the_dead, with};
 use crate::random::Random;
 use crate::stand::{Stand, Store};
@@ -180,11 +180,14 @@ impl Round<'_> {
         let mut attack = Attack::start(self.starter, Random::new(random.word()), pace)?;
         let (mut next_check, mut next_told) = (Instant::now() + CHECK_PAUSE / 4, Instant::now() + TOLD_EVERY);
         let mut next_trouble = Instant::now() + self.stand.trouble_interval();
+        let mut troubled_at = 0;
         let mut checker: Option<(Process, Instant)> = None;
         while Instant::now() < end && !self.is_over() {
             attack.step(self.starter)?;
             let now = Instant::now();
-            if next_trouble <= now {
+            let progress = with(&self.starter.tally, |said| said.progress());
+            if next_trouble <= now && (progress > troubled_at || next_trouble + PROGRESS_LIMIT <= now) {
+                troubled_at = progress;
                 self.troubles += u64::from(self.stand.trouble(&mut random).is_some());
                 let most = 2 * self.stand.trouble_interval().as_millis() as usize;
                 next_trouble =
