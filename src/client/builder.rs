@@ -185,6 +185,8 @@ impl ClientBuilder {
 
     /// With all work, heartbeats too, on a runtime of the caller's, which outlives the client: for simulations. Without
     /// it the client makes a runtime of its own, threads that compact, and a thread that only renews leases.
+    ///
+    /// That it has threads for what blocks is then the caller's business: `tokio` panics where the system gives none.
     pub fn runtime(mut self, runtime: Handle) -> Self {
         self.runtime = Some(runtime);
         self
