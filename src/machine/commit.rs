@@ -169,9 +169,8 @@ impl<T: Time> Machine<T> {
             for change in decided {
                 // Our own facts on our own state: a misfit is a mistake in a transition, not in storage.
                 draft.apply_change(&change).map_err(|misfit| {
-                    Error::invalid(format!("refused to write a fact that does not fit ({misfit}): {change:?}")).advise(
-                        "nothing was written; this is a mistake of the library: please report it with this text",
-                    )
+                    let message = format!("refused to write a fact that does not fit ({misfit}): {change:?}");
+                    Error::invalid(message).advise(REPORT)
                 })?;
                 changes.push(change);
             }
@@ -189,19 +188,21 @@ impl<T: Time> Machine<T> {
         match changes.iter().find_map(|change| draft.check_change(change).err()) {
             None => Ok(changes),
             Some(misfit) => {
-                Err(Error::invalid(format!("refused to write an entry that breaks an invariant ({misfit})")))
+                let message = format!("refused to write an entry that breaks an invariant ({misfit})");
+                Err(Error::invalid(message).advise(REPORT))
             }
         }
     }
-}
 
-impl<T: Time> Machine<T> {
     /// Who has lapsed in this state.
     pub(super) fn look(&self, sightings: &mut Sightings, state: &State<T>) -> Vec<Change<T>> {
         let retention = Duration::from_millis(self.context.writer_retention_ms());
         sightings.look(state, self.begun.elapsed(), self.context.clock.wall_ms(), retention, &self.context.config)
     }
 }
+
+/// What to do about a contradiction of our own.
+const REPORT: &str = "nothing was written; this is a mistake of the library: please report it with this text";
 
 /// The error of a commit whose every try met another's entry.
 fn overtaken(doubtful: bool) -> Error {
