@@ -16,13 +16,17 @@
 //! `-n`, `-p`, `-w` and `-h` are timely's: processes, the number of this one, workers of each, and a file with a line
 //! `host:port` for each process. Each process prints `key count sum` for the keys that it owns, for `sum` as of the shard's
 //! upper when it started, when the frontier of each of its workers moved, and how many rows each fetched. `fill` prints when
-//! each append was begun and done. Moments are microseconds of the Unix epoch. A process that is killed takes the others
-//! with it, as always in timely; start all of them again, and they begin where the shard is.
+//! each append was begun and done. Moments are microseconds of the Unix epoch. All processes must be started for the same:
+//! nobody should append while `sum` starts, else each process finds another upper, and the source says so and shows
+//! nothing. A process that is killed takes the others with it, as always in timely; start all of them again, and they begin
+//! where the shard is.
 #![allow(clippy::disallowed_methods)] // a program, which paces itself and tells the time
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::io::{self, Write};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -30,6 +34,7 @@ use timely::dataflow::operators::{Inspect, Probe};
 use timely::progress::Antichain;
 use timely_persist::{Appended, Client, Error, Shard, ShardId};
 use timely_persist_operators::PersistSource;
+use url::Url;
 
 type Amounts = Shard<String, u64, u64, i64>;
 
@@ -56,10 +61,28 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
-            eprintln!("{message}");
+            note(message);
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints a line to standard output; `false` if nobody reads it any more (`cluster … | head -1`): then the program ends as
+/// soon as it can.
+fn print(line: impl Display) -> bool {
+    match writeln!(io::stdout(), "{line}") {
+        Ok(()) => true,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => false,
+        Err(error) => {
+            note(format_args!("cannot write to standard output: {error}"));
+            std::process::exit(1)
+        }
+    }
+}
+
+/// Says something to the user, if anybody hears it.
+fn note(line: impl Display) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 fn wait<F: Future>(future: F) -> F::Output {
@@ -78,7 +101,12 @@ fn now() -> u128 {
 fn open(place: &str) -> Result<Amounts, String> {
     let url = match place.contains("://") {
         true => place.to_owned(),
-        false => format!("file://{}", std::path::absolute(place).map_err(|error| error.to_string())?.display()),
+        false => {
+            let path = std::path::absolute(place).map_err(|error| format!("cannot find {place:?}: {error}"))?;
+            // Not by its plain text: what is special in a URL may be in a name, a `%` for example.
+            let url = Url::from_file_path(&path).map_err(|()| format!("{place:?} cannot be written as a URL"))?;
+            url.into()
+        }
     };
     let client = match std::env::var("CLUSTER_DATABASE") {
         Ok(database) => Client::at(url).database(database),
@@ -109,11 +137,13 @@ async fn append(shard: &Amounts, appends: u64, rows: u64, pause: Duration) -> Re
         else {
             return Err(Error::invalid("somebody else appends"));
         };
-        println!("appended {rows} rows at {time}, {begun} to {}", now());
+        if !print(format_args!("appended {rows} rows at {time}, {begun} to {}", now())) {
+            break;
+        }
         std::thread::sleep(next.saturating_duration_since(Instant::now()));
     }
     writer.expire().await?;
-    println!("the upper is {}", shard.inspect().await?.upper.first().unwrap_or(&u64::MAX));
+    print(format_args!("the upper is {}", shard.inspect().await?.upper.first().unwrap_or(&u64::MAX)));
     shard.client().shutdown().await
 }
 
@@ -147,6 +177,8 @@ fn run(shard: &Amounts, as_of: Option<u64>, upper: u64, timely_arguments: &[Stri
     let results: Arc<Mutex<Sums>> = Arc::default();
     let (shared, failed) = (Arc::clone(&results), Arc::new(AtomicU64::new(0)));
     let (of_workers, of_all) = (shard.clone(), Arc::clone(&failed));
+    let nobody_reads = Arc::new(AtomicBool::new(false));
+    let unread = Arc::clone(&nobody_reads);
     let guards = timely::execute(config, move |worker| {
         let (shared, failed, failures) = (Arc::clone(&shared), Arc::clone(&of_all), Arc::clone(&of_all));
         let (index, fetched) = (worker.index(), Arc::new(AtomicU64::new(0)));
@@ -159,12 +191,12 @@ fn run(shard: &Amounts, as_of: Option<u64>, upper: u64, timely_arguments: &[Stri
             };
             let source = source.build(scope);
             source.errors.inspect(move |error| {
-                eprintln!("worker {index}: {error}");
+                note(format_args!("worker {index}: {error}"));
                 failures.fetch_add(u64::from(error.is_final()), Ordering::Relaxed);
             });
             let updates = source.updates.inspect(move |_| {
                 if rows.fetch_add(1, Ordering::Relaxed) == 0 {
-                    eprintln!("worker {index}: hydrating");
+                    note(format_args!("worker {index}: hydrating"));
                 }
             });
             let amounts = updates.explode(|(key, amount)| Some((key, (1, i64::try_from(amount).unwrap_or(i64::MAX)))));
@@ -176,26 +208,33 @@ fn run(shard: &Amounts, as_of: Option<u64>, upper: u64, timely_arguments: &[Stri
             (sums.probe().0, source.button)
         });
         let mut frontier = Some(0);
-        while probe.less_than(&upper) && failed.load(Ordering::Relaxed) == 0 {
+        while probe.less_than(&upper) && failed.load(Ordering::Relaxed) == 0 && !unread.load(Ordering::Relaxed) {
             worker.step_or_park(None);
             let moved = probe.with_frontier(|frontier| frontier.first().copied());
             if moved != frontier {
-                println!("worker {index}: {} at {}", moved.unwrap_or(upper), now());
+                if !print(format_args!("worker {index}: {} at {}", moved.unwrap_or(upper), now())) {
+                    unread.store(true, Ordering::Relaxed);
+                }
                 frontier = moved;
             }
         }
         drop(button);
-        eprintln!("worker {index}: {} rows fetched", fetched.load(Ordering::Relaxed));
+        note(format_args!("worker {index}: {} rows fetched", fetched.load(Ordering::Relaxed)));
     })?;
     for worker in guards.join() {
         worker?;
+    }
+    if nobody_reads.load(Ordering::Relaxed) {
+        return Ok(());
     }
     let results = match (results.lock(), failed.load(Ordering::Relaxed)) {
         (Ok(results), 0) => results,
         _ => return Err("a worker failed".to_owned()),
     };
     for ((key, (count, sum)), _) in results.iter().filter(|(_, diff)| **diff != 0) {
-        println!("{key} {count} {sum}");
+        if !print(format_args!("{key} {count} {sum}")) {
+            break;
+        }
     }
     Ok(())
 }

@@ -13,6 +13,8 @@ mod board;
 mod data_directory;
 #[path = "../examples/git_history/history.rs"]
 mod history;
+#[path = "../examples/git_history/interrupt.rs"]
+mod interrupt;
 #[path = "../examples/git_history/path_text.rs"]
 mod path_text;
 #[path = "../examples/git_history/problem.rs"]

@@ -31,7 +31,6 @@ struct Found {
     /// All changes before this commit are known.
     complete: u64,
     problem: Option<Problem>,
-    interrupted: bool,
 }
 
 /// What the main thread finds.
@@ -41,8 +40,6 @@ pub(crate) enum News {
     Complete(Table),
     /// More is to come.
     Incomplete,
-    /// The user wants to end.
-    Interrupted,
 }
 
 impl Board {
@@ -77,32 +74,18 @@ impl Board {
         self.lost_worker.load(Ordering::Acquire)
     }
 
-    /// The user wants to end.
-    pub(crate) fn interrupt(&self) {
-        self.found().interrupted = true;
-        self.changed.notify_all();
-    }
-
     /// Takes what a commit changes. Waits for it for a while.
     pub(crate) fn take(&self, commit: u64, patience: Duration) -> Result<News, Problem> {
-        let idle = |found: &mut Found| found.problem.is_none() && !found.interrupted && found.complete <= commit;
+        let idle = |found: &mut Found| found.problem.is_none() && found.complete <= commit;
         let waited = self.changed.wait_timeout_while(self.found(), patience, idle);
         let (mut found, _) = waited.unwrap_or_else(PoisonError::into_inner);
         if let Some(problem) = &found.problem {
             return Err(problem.clone());
         }
-        if found.interrupted {
-            return Ok(News::Interrupted);
-        }
         if found.complete <= commit {
             return Ok(News::Incomplete);
         }
         Ok(News::Complete(found.changes.remove(&commit).unwrap_or_default()))
-    }
-
-    /// Rests for a while; `true` if the user wants to end.
-    pub(crate) fn rest(&self, patience: Duration) -> Result<bool, Problem> {
-        Ok(self.take(u64::MAX, patience)? == News::Interrupted)
     }
 
     /// The source has emitted so many updates more.
@@ -151,8 +134,6 @@ mod tests {
         assert_eq!(take(3), Ok(News::Complete(table)));
         assert_eq!(take(4), Ok(News::Complete(Table::default())), "it changes nothing");
         assert_eq!(take(5), Ok(News::Incomplete));
-        board.interrupt();
-        assert_eq!(take(5), Ok(News::Interrupted));
         board.fail(Problem::new("a", "b"));
         board.fail(Problem::new("c", "d"));
         assert_eq!(take(5), Err(Problem::new("a", "b")));

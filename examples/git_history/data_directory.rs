@@ -24,6 +24,26 @@ const FORMAT: &str = "timely-persist git_history 1\n";
 /// The library's own directory in it.
 const STORE: &str = "store";
 
+/// Which file a marker is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    #[cfg(unix)]
+    device_and_inode: (u64, u64),
+}
+
+impl Identity {
+    #[cfg(unix)]
+    fn of(metadata: fs::Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        Self { device_and_inode: (metadata.dev(), metadata.ino()) }
+    }
+
+    #[cfg(not(unix))]
+    fn of(_: fs::Metadata) -> Self {
+        Self {}
+    }
+}
+
 /// A directory that is this program's, or can become it.
 #[derive(Clone, Debug)]
 pub(crate) struct DataDirectory {
@@ -79,6 +99,22 @@ impl DataDirectory {
             Err(_) if marker.try_exists()? => Ok(()),
             result => result,
         }
+    }
+
+    /// Which directory it is, whatever comes to stand in its place.
+    pub(crate) fn identity(&self) -> Result<Identity, Problem> {
+        self.path.join(MARKER).metadata().map(Identity::of).map_err(|error| cannot("read", &self.path, &error))
+    }
+
+    /// Makes sure that it is this one.
+    pub(crate) fn is_still(&self, identity: Identity) -> Result<(), Problem> {
+        if self.path.join(MARKER).metadata().ok().map(Identity::of) == Some(identity) {
+            return Ok(());
+        }
+        Err(Problem::new(
+            format!("The data directory {} was removed or replaced while this run used it", self.path.display()),
+            "Put it back, or leave it: the next run reads the history again from git",
+        ))
     }
 
     /// Where it is.

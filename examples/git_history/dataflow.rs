@@ -22,6 +22,7 @@ use timely::worker::Worker;
 use timely_persist_operators::{PersistSource, SourceError};
 
 use crate::board::{Board, News};
+use crate::interrupt::Interrupt;
 use crate::path_text::extension;
 use crate::problem::Problem;
 use crate::progress::Stage;
@@ -57,6 +58,7 @@ impl Dataflow {
         as_of: u64,
         follow: bool,
         workers: NonZeroUsize,
+        interrupt: &Interrupt,
     ) -> Result<(Self, Hydrated), Problem> {
         let Some(files) = store.files() else { return Err(broken("there is nothing to read")) };
         let extent = store.extent(as_of)?;
@@ -70,6 +72,7 @@ impl Dataflow {
         let mut dataflow = Self { board, workers: Some(workers), next: as_of };
         // As of the commit, everything before it is a change from nothing.
         let table = loop {
+            interrupt.check()?;
             stage.reach(dataflow.board.rows());
             if let News::Complete(table) = dataflow.news(LOOK_EVERY)? {
                 break table;
@@ -94,9 +97,9 @@ impl Dataflow {
         self.next
     }
 
-    /// What interrupts the waiting for news.
-    pub(crate) fn board(&self) -> &Arc<Board> {
-        &self.board
+    /// Waits for a while, or until something is wrong.
+    pub(crate) fn rest(&self, patience: Duration) -> Result<(), Problem> {
+        self.board.take(u64::MAX, patience).map(|_| ())
     }
 }
 

@@ -3,14 +3,14 @@
 //! The dataflow that made the table keeps running. New commits are appended to the shard, by this run or another; its
 //! source hears of them, and what comes out is what they change. Nothing is read twice.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use crate::board::News;
 use crate::dataflow::Dataflow;
 use crate::ingest;
+use crate::interrupt::Interrupt;
 use crate::print;
 use crate::problem::Problem;
 use crate::report::short;
@@ -21,6 +21,9 @@ use crate::table::Table;
 /// How often the repository is asked for a new commit.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
+/// How often it is asked whether the user wants to end.
+const LISTEN_EVERY: Duration = Duration::from_millis(100);
+
 /// Prints what each commit behind `ids` changes, until the user wants to end or nobody reads it any more. `table` is the
 /// table as of the last of `ids`.
 pub(crate) fn follow(
@@ -30,35 +33,35 @@ pub(crate) fn follow(
     mut dataflow: Dataflow,
     mut table: Table,
     json: bool,
+    interrupt: &Interrupt,
 ) -> Result<(), Problem> {
-    let board = Arc::clone(dataflow.board());
-    store.runtime().spawn(async move {
-        interrupted().await;
-        board.interrupt();
-    });
-    loop {
+    let identity = store.directory().identity()?;
+    let mut look = Instant::now();
+    while !interrupt.is_heard() {
+        let until = look.saturating_duration_since(Instant::now());
+        if !until.is_zero() {
+            dataflow.rest(until.min(LISTEN_EVERY))?;
+            continue;
+        }
+        look = Instant::now() + LOOK_EVERY;
+        store.directory().is_still(identity)?;
         if repository.head()?.as_ref() != ids.last() {
             ids = repository.commits()?;
             ingest::check_continuation(repository, &ids, store)?;
-            ingest::ingest(repository, &ids, store)?;
+            ingest::ingest(repository, &ids, store, interrupt)?;
         }
         // A history that was stored before may go on behind the commit that the repository stands at now.
         while let Some(id) = ids.get(dataflow.next() as usize) {
+            interrupt.check()?;
             let commit = dataflow.next();
-            let change = match dataflow.news(LOOK_EVERY)? {
-                News::Complete(change) => change,
-                News::Incomplete => continue,
-                News::Interrupted => return Ok(()),
-            };
+            let News::Complete(change) = dataflow.news(LISTEN_EVERY)? else { continue };
             table.apply(&change);
             if !show(commit, id, &change, &table, json)? {
                 return Ok(());
             }
         }
-        if dataflow.board().rest(LOOK_EVERY)? {
-            return Ok(());
-        }
     }
+    Ok(())
 }
 
 /// Prints what a commit changed; `false` if nobody reads it any more.
@@ -75,23 +78,4 @@ fn show(commit: u64, id: &str, change: &Table, table: &Table, json: bool) -> Res
     } else {
         print(format_args!("commit {commit} ({})\n\n{}\n", short(id), change.signed()))
     }
-}
-
-/// The user presses Ctrl-C, or the system asks the program to end.
-async fn interrupted() {
-    let pressed = async {
-        if tokio::signal::ctrl_c().await.is_err() {
-            // There is no such signal here: the system ends the program by itself.
-            std::future::pending::<()>().await;
-        }
-    };
-    #[cfg(unix)]
-    if let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-        tokio::select! {
-            () = pressed => {}
-            _ = terminate.recv() => {}
-        }
-        return;
-    }
-    pressed.await;
 }

@@ -192,6 +192,19 @@ enum Effect {
     Recount,
 }
 
+/// Why the entries of a commit are not there.
+enum Unexpected {
+    /// Git printed this where something else was expected, or left out what belongs to it.
+    Record(Vec<u8>),
+    Told(Problem),
+}
+
+impl From<Problem> for Unexpected {
+    fn from(problem: Problem) -> Self {
+        Self::Told(problem)
+    }
+}
+
 /// The running git process. Dropping it ends the process.
 struct GitChanges {
     repository: Repository,
@@ -245,21 +258,30 @@ impl GitChanges {
 
     /// The entries that the commit changed, which must be the next in line.
     fn entries_of(&mut self, id: &str) -> Result<Vec<Changed>, Problem> {
+        self.read_entries(id).map_err(|unexpected| match unexpected {
+            Unexpected::Record(record) => self.explain(&record),
+            Unexpected::Told(problem) => problem,
+        })
+    }
+
+    fn read_entries(&mut self, id: &str) -> Result<Vec<Changed>, Unexpected> {
         let announced = match self.announced.take() {
             Some(announced) => Some(announced),
             None => self.token()?,
         };
         match announced {
             Some(announced) if announced == id.as_bytes() => {}
-            Some(other) => return Err(not_understood(&other)),
-            None => return Err(self.ended_early()),
+            Some(other) => return Err(Unexpected::Record(other)),
+            None => return Err(Unexpected::Told(self.ended_early())),
         }
         let mut raw = Vec::new();
         let mut stats: HashMap<Vec<u8>, Option<LineCounts>> = HashMap::new();
         while let Some(token) = self.token()? {
             if token.first() == Some(&b':') {
-                let path = self.token()?.ok_or_else(|| not_understood(&token))?;
-                raw.push(RawEntry::parse(&token, path).ok_or_else(|| not_understood(&token))?);
+                let Some(entry) = self.token()?.and_then(|path| RawEntry::parse(&token, path)) else {
+                    return Err(Unexpected::Record(token));
+                };
+                raw.push(entry);
             } else if let Some(stat) = NumStat::parse(&token) {
                 stats.insert(stat.path.to_vec(), stat.counts);
             } else {
@@ -269,7 +291,9 @@ impl GitChanges {
         }
         let mut changed = Vec::with_capacity(raw.len());
         for entry in raw {
-            let counts = *stats.get(&entry.path).ok_or_else(|| not_understood(&entry.path))?;
+            let Some(&counts) = stats.get(&entry.path) else {
+                return Err(Unexpected::Record(entry.path));
+            };
             if let Some(effect) = entry.effect(counts) {
                 changed.push(Changed { path: entry.path, effect });
             }
@@ -295,15 +319,27 @@ impl GitChanges {
             None => self.token()?,
         };
         if let Some(more) = more {
-            return Err(not_understood(&more));
+            return Err(self.explain(&more));
         }
         if self.child.wait().map_err(cannot_run)?.success() { Ok(()) } else { Err(self.ended_early()) }
     }
 
     fn ended_early(&mut self) -> Problem {
-        self.end();
-        let complaints = self.complaints.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
+        let complaints = self.complaints();
         self.repository.refused(&complaints)
+    }
+
+    /// What a record is about that does not fit. A git that met something damaged leaves the rest of its answer out: then
+    /// what it says itself is the reason.
+    fn explain(&mut self, record: &[u8]) -> Problem {
+        let complaints = self.complaints();
+        if complaints.is_empty() { not_understood(record) } else { self.repository.refused(&complaints) }
+    }
+
+    /// Ends git, and takes what it said on standard error.
+    fn complaints(&mut self) -> Vec<u8> {
+        self.end();
+        self.complaints.take().and_then(|thread| thread.join().ok()).unwrap_or_default()
     }
 
     fn end(&mut self) {

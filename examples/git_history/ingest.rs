@@ -1,6 +1,7 @@
 //! Brings the store up to the repository's history.
 
 use crate::history::{Commit, History};
+use crate::interrupt::Interrupt;
 use crate::problem::Problem;
 use crate::progress::Stage;
 use crate::report::{Ingested, short};
@@ -36,7 +37,12 @@ pub(crate) fn check_continuation(repository: &Repository, ids: &[String], store:
 /// Appends the commits that the store does not have yet.
 ///
 /// Where another run appends to the same store, each goes on behind what the other has done, after comparing again.
-pub(crate) fn ingest(repository: &Repository, ids: &[String], store: &mut Store) -> Result<Ingested, Problem> {
+pub(crate) fn ingest(
+    repository: &Repository,
+    ids: &[String],
+    store: &mut Store,
+    interrupt: &Interrupt,
+) -> Result<Ingested, Problem> {
     let mut ingested = Ingested::default();
     if store.upper() >= ids.len() {
         return Ok(ingested);
@@ -47,7 +53,7 @@ pub(crate) fn ingest(repository: &Repository, ids: &[String], store: &mut Store)
     check_continuation(repository, ids, store)?;
     while store.upper() < ids.len() {
         stage.reach(store.upper().saturating_sub(first) as u64);
-        if let Appending::Overtaken = append_all(repository, ids, store, &mut stage, &mut ingested)? {
+        if let Appending::Overtaken = append_all(repository, ids, store, &mut stage, &mut ingested, interrupt)? {
             store.refresh()?;
             check_continuation(repository, ids, store)?;
         }
@@ -69,11 +75,12 @@ fn append_all(
     store: &mut Store,
     stage: &mut Stage,
     ingested: &mut Ingested,
+    interrupt: &Interrupt,
 ) -> Result<Appending, Problem> {
     let from = store.upper();
     let mut history = History::new(repository, ids.to_vec(), from, store.line_counts()?)?;
     loop {
-        let batch = next_batch(&mut history, stage)?;
+        let batch = next_batch(&mut history, stage, interrupt)?;
         if batch.is_empty() {
             return Ok(Appending::Done);
         }
@@ -89,10 +96,11 @@ fn append_all(
 }
 
 /// The commits of one append; none at the end of the history.
-fn next_batch(history: &mut History, stage: &mut Stage) -> Result<Vec<Commit>, Problem> {
+fn next_batch(history: &mut History, stage: &mut Stage, interrupt: &Interrupt) -> Result<Vec<Commit>, Problem> {
     let mut batch: Vec<Commit> = Vec::new();
     let mut changes = 0;
     while changes < CHANGES_PER_APPEND && batch.len() < COMMITS_PER_APPEND {
+        interrupt.check()?;
         let Some(commit) = history.next() else { break };
         let commit = commit?;
         changes += commit.changes.len();

@@ -2,7 +2,7 @@
 //!
 //! Git itself does the work, as a child process; nothing is ever written to the repository. The repository is the one
 //! named, or the one around the working directory: `GIT_DIR` and its kin in the environment are ignored, since they
-//! would silently put another in its place.
+//! would silently put another in its place, or count other things in it.
 //!
 //! Line counts are those of `git diff --numstat <empty tree> <commit>`: an incomplete last line counts, a symbolic link
 //! and a submodule count one line each, a binary file none. What is binary is git's decision, and it follows the
@@ -209,11 +209,38 @@ pub(crate) fn cannot_run(error: std::io::Error) -> Problem {
     Problem::new(format!("Cannot run git: {error}"), "Install git and see that it is on the PATH")
 }
 
+/// What git's environment may say that would put another repository in the place of this one, or make it count other
+/// things: what `git rev-parse --local-env-vars` lists (a test compares), how paths are understood, and how files are.
+const ELSEWHERE: [&str; 23] = [
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_CONFIG",
+    "GIT_CONFIG_PARAMETERS",
+    "GIT_CONFIG_COUNT",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_IMPLICIT_WORK_TREE",
+    "GIT_GRAFT_FILE",
+    "GIT_INDEX_FILE",
+    "GIT_NO_REPLACE_OBJECTS",
+    "GIT_REPLACE_REF_BASE",
+    "GIT_PREFIX",
+    "GIT_SHALLOW_FILE",
+    "GIT_COMMON_DIR",
+    "GIT_INTERNAL_SUPER_PREFIX", // of older versions
+    "GIT_LITERAL_PATHSPECS",
+    "GIT_GLOB_PATHSPECS",
+    "GIT_NOGLOB_PATHSPECS",
+    "GIT_ICASE_PATHSPECS",
+    "GIT_ATTR_SOURCE",
+    "GIT_EXTERNAL_DIFF",
+    "GIT_DIFF_OPTS",
+];
+
 fn git(directory: &Path) -> Command {
     let mut command = Command::new("git");
     command.arg("-C").arg(directory).stdin(Stdio::null());
-    for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_EXTERNAL_DIFF"]
-    {
+    for variable in ELSEWHERE {
         command.env_remove(variable);
     }
     // Messages in the one language that is searched for below; no refreshed index; names are names, not patterns.
@@ -244,9 +271,14 @@ fn refused(directory: &Path, stderr: &[u8]) -> Problem {
             "Name the directory of a git repository, or run without one inside a repository",
         );
     }
+    let words = match words.trim() {
+        "" => "it ended without a word",
+        words => words,
+    };
     Problem::new(
-        format!("git cannot read the repository {place}: {}", words.trim()),
-        "Run `git fsck` there to see what is wrong, or follow what git says above",
+        format!("git cannot read the repository {place}: {words}"),
+        "Run `git fsck` there to see what is wrong. What is missing or damaged there may be had again with \
+         `git fetch --refetch`, or from another clone",
     )
 }
 

@@ -35,6 +35,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::data_directory::DataDirectory;
 use crate::history::Commit;
+use crate::interrupt::Interrupt;
 use crate::problem::Problem;
 use crate::shards::{self, Commits, Files};
 
@@ -216,15 +217,17 @@ impl Store {
         Ok(Extent { parts: stats.parts as u64, bytes: stats.bytes, rows: stats.rows })
     }
 
-    /// Finishes the upkeep that this run's writes left, and leaves nothing of this run behind.
-    pub(crate) fn close(mut self) -> Result<(), Problem> {
+    /// Finishes the upkeep that this run's writes left, unless the user wants to end, and leaves nothing of this run behind.
+    pub(crate) fn close(mut self, interrupt: &Interrupt) -> Result<(), Problem> {
         let Some(shards) = self.shards.take() else { return Ok(()) };
         wait(&self.runtime, &self.directory, async {
             let Shards { client, files, commits, files_writer, commits_writer } = shards;
             files_writer.expire().await?;
             commits_writer.expire().await?;
-            files.settle().await?;
-            commits.settle().await?;
+            if !interrupt.is_heard() {
+                files.settle().await?;
+                commits.settle().await?;
+            }
             drop((files, commits));
             client.shutdown().await
         })
@@ -318,7 +321,7 @@ mod tests {
         store.create().unwrap();
         assert_eq!(append(&mut store, 0, 2), Some(2));
         assert_eq!(append(&mut store, 2, 3), Some(1));
-        store.close().unwrap();
+        store.close(&Interrupt::none(false)).unwrap();
         let store = open(&path);
         assert_eq!((store.announced().len(), store.upper()), (3, 3));
         assert_eq!(store.announced()[2], "id 2");
@@ -338,7 +341,7 @@ mod tests {
         let rows = [((1, "id 1".to_owned()), 1, 1), ((2, "id 2".to_owned()), 2, 1)];
         let announced = store.runtime.block_on(shards.commits_writer.compare_and_append(rows, at(1), at(3)));
         assert_eq!(announced.unwrap(), Appended::Committed);
-        store.close().unwrap();
+        store.close(&Interrupt::none(false)).unwrap();
 
         let mut store = open(place.path());
         assert_eq!((store.announced().len(), store.upper()), (3, 1));
@@ -388,7 +391,7 @@ mod tests {
         let shards = store.shards.as_mut().unwrap();
         let advanced = store.runtime.block_on(shards.files_writer.advance_upper(&at(3)));
         advanced.unwrap();
-        store.close().unwrap();
+        store.close(&Interrupt::none(false)).unwrap();
         let problem = Store::open(DataDirectory::inspect(place.path()).unwrap()).err().unwrap().to_string();
         assert!(problem.contains("0 of 0 commits are announced and 3 counted"), "{problem}");
     }

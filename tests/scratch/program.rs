@@ -121,6 +121,12 @@ impl Following {
         self.child.wait().expect("it ends").code()
     }
 
+    /// Its exit code, and what it said on standard error.
+    pub(crate) fn ends_saying(mut self) -> (Option<i32>, String) {
+        let said = self.said();
+        (self.child.wait().expect("it ends").code(), said)
+    }
+
     /// What it complained about, once it has ended.
     fn said(&mut self) -> String {
         let mut said = String::new();
