@@ -26,7 +26,7 @@ numbers() {
 
 # copy_log SHARD COPY: the boundary, then the entries from it to the newest; fails where some have gone meanwhile.
 copy_log() {
-    local shard=$1 copy=$2 below newest number first count=0
+    local shard=$1 copy=$2 below newest number first count entries=()
     rm -rf "$copy/boundary" "$copy/log"
     mkdir -p "$copy/boundary" "$copy/log"
     below=$(numbers "$shard/boundary" | tail -n 1)
@@ -36,10 +36,12 @@ copy_log() {
     [ -n "$newest" ] || return 1
     for number in $(numbers "$shard/log"); do
         if [[ ! $number < ${below:-} ]] && [[ ! $number > $newest ]]; then
-            cp -p "$shard/log/$number" "$copy/log/" 2>/dev/null || return 1
-            count=$((count + 1))
+            entries+=("$shard/log/$number")
         fi
     done
+    # In one go: a process for each would be slower than the log is truncated on a busy machine.
+    cp -p -t "$copy/log" -- "${entries[@]}" 2>/dev/null || return 1
+    count=${#entries[@]}
     first=$((10#${below:-0}))
     [ "$first" -ge 1 ] || first=1
     [ "$count" -eq $((10#$newest - first + 1)) ]
