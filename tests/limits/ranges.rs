@@ -38,8 +38,15 @@ macro_rules! limit {
 }
 
 /// All values of these fields are allowed, or are no numbers.
-const FREE: [&str; 6] =
-    ["compression", "maintain", "compact", "cache_directory", "reader_holds_warning", "filter_audit_one_in"];
+const FREE: [&str; 7] = [
+    "compression",
+    "maintain",
+    "compact",
+    "cache_directory",
+    "reader_holds_warning",
+    "writer_records_max",
+    "filter_audit_one_in",
+];
 
 pub fn all() -> Vec<Limit> {
     const NANO: Duration = Duration::from_nanos(1);
@@ -54,6 +61,9 @@ pub fn all() -> Vec<Limit> {
         limit!(orphan_age_min, refused below(LONG_MIN), allowed [DURATION_MAX, Duration::from_secs(360)]),
         limit!(writer_retention, refused below(LONG_MIN), allowed [DURATION_MAX, Duration::from_secs(120)]),
         limit!(runtime_threads, refused [0, THREADS_MAX + 1, usize::MAX], allowed [1, 64]),
+        limit!(blocking_threads_max, refused [0, THREADS_MAX + 1, usize::MAX], allowed [1, THREADS_MAX]),
+        limit!(lapse_age, refused below(LONG_MIN), allowed [LONG_MIN, DURATION_MAX]),
+        limit!(clock_difference_warning, refused too_long, allowed [Duration::ZERO, DURATION_MAX]),
         limit!(part_bytes_max, refused [0, PART_MAX + 1, usize::MAX], allowed [1, 2, PART_MAX]),
         limit!(part_bytes_min, refused [PART_MAX + 1, usize::MAX], allowed [0, 1, PART_MAX]),
         limit!(run_bytes_max, refused [0, BYTES_MAX + 1, usize::MAX], allowed [1, 100, BYTES_MAX]),

@@ -210,13 +210,15 @@ async fn a_process_is_killed_while_another_appends() {
 }
 
 /// A leader that is killed cannot remove its reader, and one that has lost the other process may not get to it. The reader
-/// stays for as long as its lease, and whoever commits then removes it.
+/// stays until somebody has seen it stand still for its lease, or, as here, until it is as old by every clock as nothing
+/// that lives.
 async fn nothing_is_held_when_the_leases_are_over(stand: &Stand, left: &[Hold<u64>]) {
     let renewed = left.iter().filter_map(|hold| hold.heartbeat_ms).max();
     let renewed = renewed.expect("the leader was one of the two that were killed");
-    let lease_over = renewed + Config::default().reader_lease.as_millis() as u64;
+    let lapsed = renewed + Config::default().lapse_age.as_millis() as u64 + 1;
+    stand.shard(Some(lapsed)).await.open_reader("moves the shard's time").await.unwrap().expire().await.unwrap();
 
-    let later = stand.shard(Some(lease_over + 1)).await;
+    let later = stand.shard(Some(lapsed)).await;
     let upper = later.inspect().await.unwrap().upper;
     let last = Antichain::from_elem(upper.first().unwrap() - 1);
     let mut reader = later.open_reader("last").await.unwrap();
