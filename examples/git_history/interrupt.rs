@@ -34,6 +34,7 @@ impl Interrupt {
     }
 
     /// Listens from here on, on this runtime.
+    #[allow(clippy::disallowed_methods)] // a program, which the user wants to end
     pub(crate) fn listen(&self, runtime: &Runtime) {
         let interrupt = self.clone();
         runtime.spawn(async move {

@@ -54,7 +54,7 @@ pub(crate) async fn lead<K: Data, V: Data, T: Time, D: Diff>(
         biased;
         () = mailbox.closed() => {}
         ended = led => {
-            let ended = ended.unwrap_or_else(|panic| Err(End::Failed(panic.of_shard(settings.shard))));
+            let ended = ended.unwrap_or_else(|panic| Err(End::failed(panic.of_shard(settings.shard))));
             if let Err(End::Failed(error)) = ended {
                 let _ = mailbox.send(Heard::Failed(error.of_shard(settings.shard))).await;
             }
@@ -64,8 +64,14 @@ pub(crate) async fn lead<K: Data, V: Data, T: Time, D: Diff>(
 
 /// Why following ended early.
 enum End {
-    Failed(SourceError),
+    Failed(Box<SourceError>),
     Closed,
+}
+
+impl End {
+    fn failed(error: SourceError) -> Self {
+        End::Failed(Box::new(error))
+    }
 }
 
 impl From<Closed> for End {
@@ -76,7 +82,7 @@ impl From<Closed> for End {
 
 impl From<timely_persist::Error> for End {
     fn from(error: timely_persist::Error) -> Self {
-        End::Failed(SourceError::of(&error))
+        End::failed(SourceError::of(&error))
     }
 }
 
@@ -90,7 +96,7 @@ async fn run<K: Data, V: Data, T: Time, D: Diff>(
     let as_of = settings.as_of.clone().unwrap_or_else(|| reader.since().clone());
     mailbox.send(Heard::Opened(as_of.clone())).await?;
     if let Some(start) = leading.start {
-        finish(Code::StartAfter, start).await.map_err(|panic| End::Failed(panic.of_shard(settings.shard)))?;
+        finish(Code::StartAfter, start).await.map_err(|panic| End::failed(panic.of_shard(settings.shard)))?;
     }
     let listen = match settings.snapshot {
         true => reader.subscribe(as_of).await?,
@@ -142,7 +148,7 @@ async fn follow<T: Time>(
     let mut well = true;
     let first = loop {
         tokio::select! {
-            step = poll_fn(|task| steps.poll_step(task)) => break step.map_err(End::Failed)?,
+            step = poll_fn(|task| steps.poll_step(task)) => break step.map_err(End::failed)?,
             reason = change(&mut health, well) => tell(reason, &mut well, settings, mailbox).await?,
         }
     };
