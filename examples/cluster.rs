@@ -34,7 +34,6 @@ use timely::dataflow::operators::{Inspect, Probe};
 use timely::progress::Antichain;
 use timely_persist::{Appended, Client, Error, Shard, ShardId};
 use timely_persist_operators::PersistSource;
-use url::Url;
 
 type Amounts = Shard<String, u64, u64, i64>;
 
@@ -99,18 +98,15 @@ fn now() -> u128 {
 }
 
 fn open(place: &str) -> Result<Amounts, String> {
-    let url = match place.contains("://") {
-        true => place.to_owned(),
+    let client = match place.contains("://") {
+        true => Client::at(place),
         false => {
-            let path = std::path::absolute(place).map_err(|error| format!("cannot find {place:?}: {error}"))?;
-            // Not by its plain text: what is special in a URL may be in a name, a `%` for example.
-            let url = Url::from_file_path(&path).map_err(|()| format!("{place:?} cannot be written as a URL"))?;
-            url.into()
+            Client::in_directory(std::path::absolute(place).map_err(|error| format!("cannot find {place:?}: {error}"))?)
         }
     };
     let client = match std::env::var("CLUSTER_DATABASE") {
-        Ok(database) => Client::at(url).database(database),
-        Err(_) => Client::at(url),
+        Ok(database) => client.database(database),
+        Err(_) => client,
     };
     let client = wait(client.open()).map_err(|error| error.to_string())?;
     Ok(client.shard(ShardId::from_u128(1)))

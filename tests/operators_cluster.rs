@@ -35,3 +35,26 @@ fn two_processes_agree_and_a_killed_one_is_started_again() {
         assert_eq!(sums, expected, "after process {killed} was killed");
     }
 }
+
+/// A `%` in a name is a `%`, and not the beginning of an escape.
+#[test]
+fn a_directory_is_the_one_that_was_named() {
+    let scratch = tempfile::tempdir().unwrap();
+    let named = scratch.path().join("a%20b");
+    let place = Place::new(named.to_str().unwrap(), &[]);
+    place.start(&["fill", "2", "3"]).finish();
+    assert!(named.join("timely-persist").exists());
+    assert!(!scratch.path().join("a b").exists());
+    assert_eq!(finish(place.start_cluster(&["sum"], 1)).0, sums_of(0..6));
+}
+
+/// As with `| head -1`: the program ends, and says nothing of a panic.
+#[test]
+fn whoever_stops_reading_ends_it_quietly() {
+    let scratch = tempfile::tempdir().unwrap();
+    let place = Place::new(scratch.path().join("data").to_str().unwrap(), &[]);
+    for arguments in [&["fill", "50", "1", "20"][..], &["sum", "-w", "2"]] {
+        let (status, said) = place.start_unread(arguments);
+        assert!(status.success() && !said.contains("panicked"), "{arguments:?}: {status}: {said}");
+    }
+}

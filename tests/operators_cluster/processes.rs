@@ -50,6 +50,18 @@ impl Place {
         Process::start(command)
     }
 
+    /// Runs a process of which nobody reads more than the first line, to its end: what it said on standard error.
+    pub fn start_unread(&self, arguments: &[&str]) -> (ExitStatus, String) {
+        let mut command = Command::new(program());
+        command.arg(&self.name).args(arguments).envs(self.variables.clone());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert!(line.ends_with('\n'), "it says something first");
+        let output = child.wait_with_output().unwrap();
+        (output.status, String::from_utf8(output.stderr).unwrap())
+    }
+
     /// A cluster of so many processes, of two workers each.
     pub fn start_cluster(&self, arguments: &[&str], processes: usize) -> Vec<Process> {
         // Ports that are free now: nobody else takes them within the second.
