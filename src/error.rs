@@ -138,6 +138,17 @@ impl Error {
         Self::new(ErrorKind::Unavailable, message)
     }
 
+    /// What it says, and what caused it: for a message that travels without the error.
+    pub(crate) fn with_causes(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(error) = source {
+            text.push_str(&format!(" (because: {error})"));
+            source = error.source();
+        }
+        text
+    }
+
     /// The same error, naming the shard it concerns. The first name given stays.
     pub fn of_shard(mut self, shard: ShardId) -> Self {
         self.0.shard.get_or_insert(shard);
@@ -220,13 +231,7 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}: {self}", self.0.kind)?;
-        let mut source = std::error::Error::source(self);
-        while let Some(error) = source {
-            write!(f, " (because: {error})")?;
-            source = error.source();
-        }
-        Ok(())
+        write!(f, "{:?}: {}", self.0.kind, self.with_causes())
     }
 }
 

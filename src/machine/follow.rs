@@ -91,7 +91,7 @@ async fn follow_log<T: Time>(machine: Weak<Machine<T>>, context: Arc<super::Cont
         };
         let mut retry = Retry::within(&context, std::time::Duration::MAX);
         while let Err(error) = machine.read_past(known).await {
-            let stalled = Health::Stalled(error.to_string());
+            let stalled = Health::Stalled(error.with_causes());
             machine.health.send_if_modified(|health| std::mem::replace(health, stalled.clone()) == Health::Well);
             tracing::warn!(shard = %machine.shard, %error, "following the log failed, trying again");
             retry.pause().await;

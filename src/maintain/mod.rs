@@ -75,7 +75,7 @@ const SETTLES_MAX: usize = 16;
 
 /// Says, where a shard is inspected, that its upkeep does not work.
 fn stall<T: Time>(machine: &Machine<T>, error: &Error) {
-    machine.set_upkeep_health(Health::Stalled(error.to_string()));
+    machine.set_upkeep_health(Health::Stalled(error.with_causes()));
 }
 
 async fn maintain<K: Data, V: Data, T: Time, D: Diff>(
