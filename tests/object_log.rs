@@ -375,6 +375,24 @@ async fn boundary_markers_do_not_pile_up() {
     assert_eq!(stage.store.list(Some(&keys::log_folder(stage.shard))).count().await, 1);
 }
 
+/// A scan finds nothing at the end of the log; before it looks at the boundary, that is written and becomes the boundary.
+/// It was not there then, and was not lost.
+#[tokio::test]
+async fn an_entry_that_becomes_the_boundary_while_it_is_looked_for_is_not_taken_for_lost() {
+    let stage = stage();
+    fill(&stage.sound, stage.shard, 3).await;
+    assert_filled(&scan(&stage.faulty, stage.shard, 1).await, 1..=3);
+    let gate = stage.hold(Operation::List, Fault::HoldBefore, "boundary");
+    let (log, shard) = (Arc::clone(&stage.faulty), stage.shard);
+    let scanning = tokio::spawn(async move { log.scan(shard, SeqNo(4), 100).await });
+    gate.arrived(1).await;
+    fill_from(&stage.sound, stage.shard, 4, 4).await;
+    assert_eq!(stage.sound.truncate(stage.shard, SeqNo(4)).await.unwrap(), 3);
+    gate.open();
+    let found = scanning.await.unwrap().unwrap();
+    assert_eq!(found.iter().map(|entry| entry.seqno).collect::<Vec<_>>(), [SeqNo(4)]);
+}
+
 /// A process that is behind hears of an entry, and one before it is lost: it does not take that position for free.
 #[tokio::test]
 async fn a_position_below_one_that_a_wake_up_has_told_is_not_free() {

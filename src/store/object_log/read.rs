@@ -49,22 +49,25 @@ pub(super) async fn scan(
     let failed = |error| LogError::failed(format!("scanning the log of shard {shard} from {from}")).because(error);
     let limit = limit.max(1);
     let mut first = from.max(SeqNo(1));
+    // What was written before each probe begins: an entry that is absent beyond it may be written meanwhile.
+    let mut written = newest_seen;
     for _ in 0..READ_ATTEMPTS_MAX {
         let mut entries = probe(store, shard, first, limit, newest_seen).await.map_err(failed)?;
         let boundary = boundary::boundary(store, shard).await.map_err(failed)?;
         let absent = (entries.len() < limit).then(|| SeqNo(first.0.saturating_add(entries.len() as u64)));
-        // What stands at or above the boundary even now is no stray, and what was absent there was not truncated.
-        if let Some(absent) = absent.filter(|absent| boundary <= *absent && *absent <= newest_seen.max(boundary)) {
-            return Err(LogError::missing(absent, newest_seen.max(boundary)));
+        if let Some(absent) = absent.filter(|absent| boundary <= *absent && *absent <= written) {
+            return Err(LogError::missing(absent, written));
         }
-        if boundary <= first {
+        if boundary < first || boundary == first && absent != Some(first) {
             return Ok(entries);
         }
+        // What stands at or above the boundary even now is no stray, and what was absent there was not truncated.
         entries.retain(|entry| entry.seqno >= boundary);
         if absent.is_some() && !entries.is_empty() {
             return Ok(entries);
         }
-        first = boundary;
+        // The entry at the boundary was written before that was raised.
+        (first, written) = (boundary, written.max(boundary));
     }
     Err(LogError::failed(format!("the log of shard {shard} is truncated faster than it can be scanned from {from}")))
 }
