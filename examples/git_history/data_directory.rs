@@ -9,6 +9,7 @@
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use url::Url;
 
@@ -48,6 +49,8 @@ impl Identity {
 #[derive(Clone, Debug)]
 pub(crate) struct DataDirectory {
     path: PathBuf,
+    /// Which one it is, if that was remembered.
+    seen: OnceLock<Identity>,
 }
 
 impl DataDirectory {
@@ -59,7 +62,7 @@ impl DataDirectory {
             Err(error) => Err(error),
         };
         let names = names.map_err(|error| cannot("read", path, &error))?;
-        let found = Self { path: path.to_owned() };
+        let found = Self { path: path.to_owned(), seen: OnceLock::new() };
         if names.iter().any(|name| name == MARKER) {
             let format = fs::read(path.join(MARKER)).map_err(|error| cannot("read", path, &error))?;
             if format == FORMAT.as_bytes() {
@@ -101,14 +104,16 @@ impl DataDirectory {
         }
     }
 
-    /// Which directory it is, whatever comes to stand in its place.
-    pub(crate) fn identity(&self) -> Result<Identity, Problem> {
-        self.path.join(MARKER).metadata().map(Identity::of).map_err(|error| cannot("read", &self.path, &error))
+    /// Remembers which directory it is, whatever comes to stand in its place.
+    pub(crate) fn remember(&self) -> Result<(), Problem> {
+        let identity = self.path.join(MARKER).metadata().map(Identity::of);
+        let _ = self.seen.set(identity.map_err(|error| cannot("read", &self.path, &error))?); // once is enough
+        Ok(())
     }
 
-    /// Makes sure that it is this one.
-    pub(crate) fn is_still(&self, identity: Identity) -> Result<(), Problem> {
-        if self.path.join(MARKER).metadata().ok().map(Identity::of) == Some(identity) {
+    /// Makes sure that it is the one that was remembered.
+    pub(crate) fn is_still_there(&self) -> Result<(), Problem> {
+        if self.path.join(MARKER).metadata().ok().map(Identity::of).as_ref() == self.seen.get() {
             return Ok(());
         }
         Err(Problem::new(

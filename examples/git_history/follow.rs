@@ -35,7 +35,6 @@ pub(crate) fn follow(
     json: bool,
     interrupt: &Interrupt,
 ) -> Result<(), Problem> {
-    let identity = store.directory().identity()?;
     let mut look = Instant::now();
     while !interrupt.is_heard() {
         let until = look.saturating_duration_since(Instant::now());
@@ -44,8 +43,10 @@ pub(crate) fn follow(
             continue;
         }
         look = Instant::now() + LOOK_EVERY;
-        store.directory().is_still(identity)?;
+        store.directory().is_still_there()?;
         if repository.head()?.as_ref() != ids.last() {
+            // Asking git takes its time: what went away before the commit was made is noticed here.
+            store.directory().is_still_there()?;
             ids = repository.commits()?;
             ingest::check_continuation(repository, &ids, store)?;
             ingest::ingest(repository, &ids, store, interrupt)?;

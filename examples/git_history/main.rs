@@ -103,6 +103,8 @@ fn show(
     let commit = args.as_of.unwrap_or(ids.len() as u64 - 1);
     let id = ids.get(commit as usize).cloned().unwrap_or_default();
     let (dataflow, hydrated) = Dataflow::start(store, commit, args.follow, args.workers, interrupt)?;
+    // Before anybody is told anything: what comes to stand in its place from here on is another.
+    store.directory().remember()?;
     let report = Report { commit, id, workers: args.workers.get(), ingested, hydrated };
     let printed = if args.json { print(format_args!("{}\n", report.to_json())) } else { print(&report) };
     if printed? && args.follow {
