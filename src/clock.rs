@@ -16,6 +16,11 @@ pub fn deadline_after(limit: Duration) -> Instant {
     now.checked_add(limit).unwrap_or_else(|| now + FAR)
 }
 
+/// A duration as what is written of it: whole milliseconds, or the most that there are.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// "Never", for a timer: some thirty years, as tokio has it.
 const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 

@@ -13,6 +13,8 @@
 
 use std::time::Duration;
 
+use crate::clock::millis;
+
 use super::Config;
 
 /// The limits of a store: in a [`Config`], the fields of the same names.
@@ -63,5 +65,5 @@ impl Config {
 
 /// As it is stored.
 fn whole_millis(duration: Duration) -> Duration {
-    Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+    Duration::from_millis(millis(duration))
 }

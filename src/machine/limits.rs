@@ -8,6 +8,7 @@ use std::sync::Mutex;
 
 use tokio::time::timeout_at;
 
+use crate::clock::millis;
 use crate::config::StoreLimits;
 use crate::error::Error;
 use crate::store::{KeptLimits, keys, limits};
@@ -126,10 +127,6 @@ impl Context {
         let kept = self.agreed.known().map_or(self.config.store_limits(), |known| known.kept);
         millis(kept.writer_retention)
     }
-}
-
-fn millis(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// What is done with limits that were found.

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use futures::stream::TryStreamExt;
 use object_store::path::Path;
 
+use crate::clock::millis;
 use crate::codec::Time;
 use crate::error::Error;
 use crate::ids::{ROLLUP_KIND, blob_made_ms};
@@ -166,8 +167,4 @@ async fn refuse_beside_a_foreign_rollup<T: Time>(
         )
         .of_shard(machine.shard())
         .of_object(name))
-}
-
-fn millis(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -13,6 +13,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::clock::millis;
 use crate::codec::Time;
 use crate::config::Config;
 use crate::ids::{LeasedReaderId, WriterId};
@@ -98,8 +99,4 @@ impl Sightings {
         self.next = now.saturating_add(soonest.min(config.reader_lease) / LOOKS_PER_LEASE);
         changes
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

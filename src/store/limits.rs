@@ -14,6 +14,7 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode};
 use prost::Message;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::clock::millis;
 use crate::config::StoreLimits;
 use crate::error::{Error, ErrorKind};
 use crate::store::keys;
@@ -105,10 +106,6 @@ impl KeptLimits {
         }
         Ok(Self { version, current, kept })
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The newest version that stands, if there is one: `known`, or one behind it.
