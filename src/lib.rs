@@ -2,6 +2,7 @@
 //!
 #![doc = include_str!("../README.md")]
 
+mod blobs;
 mod client;
 pub mod clock;
 pub mod codec;
@@ -9,13 +10,13 @@ pub mod config;
 pub mod error;
 mod fetch;
 pub mod ids;
+mod life;
 mod machine;
 mod maintain;
 pub mod part;
 mod read;
 pub mod state;
 pub mod store;
-mod supervisor;
 mod write;
 
 pub use client::{Client, ClientBuilder, Hold, Holder, InflightPermit, InflightShare, Shard, ShardInfo};

@@ -19,18 +19,19 @@ use tokens::{Token, tokens};
 ///
 /// A new arrow comes with its reason in the commit message, and stands in `ARCHITECTURE.md` too, line for line.
 const LAYERS: &str = "\
-client    write read maintain fetch machine state store part config error            codec ids clock
-write                maintain fetch machine state store part config error            codec ids clock
-read                 maintain fetch machine state store part config error supervisor codec ids clock
-maintain                      fetch machine state store part config error supervisor codec ids clock
-fetch                               machine state store part config error            codec ids clock
-machine                                     state store part config error supervisor codec ids clock
-state                                                   part config error            codec ids clock
-store                                                   part config error supervisor codec ids clock
-part                                                         config error            codec ids clock
-config                                                                                     ids clock
-error                                                                                codec ids
-supervisor                                                                                 ids
+client    write read maintain fetch machine state blobs store part life config error codec ids clock
+write                             machine state blobs       part life config error codec ids clock
+read                        fetch machine state             part life config error codec ids clock
+maintain                    fetch machine state             part life config error codec ids clock
+fetch                                     state blobs       part life        error codec ids
+machine                                   state blobs store      life config error codec ids clock
+state                                                       part      config error codec ids clock
+blobs                                           store            life config error       ids clock
+store                                                            life config error       ids clock
+part                                                                  config error codec
+life                                                                  config error       ids clock
+config                                                                                   ids clock
+error                                                                              codec ids
 codec
 ids
 clock
@@ -298,7 +299,7 @@ fn said(name: &str, text: &str) -> Vec<String> {
 #[test]
 fn good_files_pass() {
     let good = [
-        ("machine.rs", "use crate::state::State;\nuse crate::{store::{Consensus, keys}, part, ids::SeqNo};"),
+        ("machine.rs", "use crate::state::State;\nuse crate::{store::{Consensus, keys}, blobs, ids::SeqNo};"),
         ("part/mod.rs", "mod reader;\nuse self::reader::Reader;\nuse super::codec::Codec;"),
         ("part/reader.rs", "use super::Part;\nuse super::super::codec;\nuse crate::part::Part;"),
         ("part.rs", "mod tests {\n    use super::*;\n    use super::super::codec::Codec;\n}"),

@@ -6,16 +6,15 @@ use std::sync::{Arc, Mutex};
 
 use object_store::ObjectStore;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 
+use crate::blobs::{Agreement, Blobs};
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::config::Config;
 use crate::error::Error;
-use crate::machine::{Agreed, Agreement, Context, Life, Spare};
-use crate::store::{Consensus, Files, HedgingStore, ObjectCache, ObjectLog, qualify};
+use crate::life::{Life, Task, start_threads};
+use crate::machine::{Context, Log, Spare};
+use crate::store::{Consensus, HedgingStore, ObjectCache, ObjectLog, qualify};
 
-use super::threads::start_threads;
 use super::url::{self, LogPlace, Place};
 use super::{Client, InflightPool, Shared};
 
@@ -214,45 +213,37 @@ impl ClientBuilder {
                 (store, Some(log), remote)
             }
         };
-        let (runtimes, [runtime, upkeep, pulse]) = start_threads(self.runtime, &self.config)?;
+        let (runtimes, threads) = start_threads(self.runtime, &self.config)?;
+        let life = Life::new(threads, &self.config, Arc::clone(&self.entropy));
         if remote {
             let tried = Arc::clone(&store);
-            on(&runtime, async move { qualify(&*tried).await }).await?;
+            on(&life, async move { qualify(&*tried).await }).await?;
         }
         let consensus = match (self.database, self.consensus, named_log) {
-            (Some(url), _, _) | (None, None, Some(LogPlace::Database(url))) => open_database(&runtime, url).await?,
+            (Some(url), _, _) | (None, None, Some(LogPlace::Database(url))) => open_database(&life, url).await?,
             (None, Some(consensus), _) | (None, None, Some(LogPlace::Here(consensus))) => consensus,
             (None, None, None) => Arc::new(ObjectLog::new(Arc::clone(&store))),
         };
-        let cache = open_cache(&runtime, &self.config).await?;
+        let cache = open_cache(&life, &self.config).await?;
         // Behind the log was made: what is in that may change.
         let store = match self.config.hedge_delay {
             Some(delay) => Arc::new(HedgingStore::new(store, delay, self.config.hedge_budget)),
             None => store,
         };
-        let mut context = Context {
-            cache,
-            fetches: Semaphore::new(self.config.fetches_max.clamp(1, Semaphore::MAX_PERMITS)),
-            files: Files::default(),
-            consensus,
-            store,
-            config: self.config,
-            agreed: Agreed::default(),
+        let blobs = Arc::new(Blobs::new(store, cache, Arc::clone(&life), &self.config));
+        let (mut config, agreeing, agreement) = (self.config, Arc::clone(&blobs), self.agreement);
+        let wanted = config.store_limits();
+        config.set_store_limits(on(&life, async move { agreeing.agree(wanted, agreement).await }).await?);
+        config.check_relations().map_err(Error::invalid)?; // with the store's, if they were adopted
+        let context = Arc::new(Context {
+            log: Log::new(consensus, &config),
+            blobs,
+            life,
+            config,
             clock: self.clock,
             entropy: self.entropy,
-            runtime,
-            upkeep,
-            pulse,
-            life: Life::default(),
             spare_rows: Spare::default(),
-        };
-        let (runtime, agreement) = (context.runtime.clone(), self.agreement);
-        let context = on(&runtime, async move {
-            context.agree(agreement).await?;
-            Ok(context)
         });
-        let context = Arc::new(context.await?);
-        context.config.check_relations().map_err(Error::invalid)?; // with the store's, if they were adopted
         let inflight = InflightPool::new(context.config.inflight_bytes_max);
         let (shards, runtimes) = (Mutex::new(HashMap::new()), Mutex::new(runtimes));
         let client = Client { shared: Arc::new(Shared { context, shards, runtimes, inflight }) };
@@ -263,37 +254,30 @@ impl ClientBuilder {
 
 /// Does part of the opening on the client's runtime. Dropping it stops the work at its next await.
 async fn on<R: Send + 'static>(
-    runtime: &Handle,
+    life: &Life,
     work: impl Future<Output = Result<R, Error>> + Send + 'static,
 ) -> Result<R, Error> {
-    let mut opening = JoinSet::new();
-    opening.spawn_on(work, runtime);
-    let stopped = || Error::unavailable("opening the client was stopped").advise("open it again");
-    let opened = opening.join_next().await.ok_or_else(stopped)?;
-    opened.map_err(|error| stopped().because(error))?
+    Task::start(life.work(), "opening the client was stopped", work).join().await?
 }
 
 /// The log in a database. Its tasks run on the client's runtime.
 #[cfg(feature = "postgres")]
-async fn open_database(runtime: &Handle, url: String) -> Result<Arc<dyn Consensus>, Error> {
-    Ok(Arc::new(on(runtime, async move { crate::store::PostgresLog::open(&url).await }).await?))
+async fn open_database(life: &Life, url: String) -> Result<Arc<dyn Consensus>, Error> {
+    Ok(Arc::new(on(life, async move { crate::store::PostgresLog::open(&url).await }).await?))
 }
 
 #[cfg(not(feature = "postgres"))]
-async fn open_database(_runtime: &Handle, _url: String) -> Result<Arc<dyn Consensus>, Error> {
+async fn open_database(_life: &Life, _url: String) -> Result<Arc<dyn Consensus>, Error> {
     Err(Error::invalid("this build has no PostgreSQL: use the feature postgres of this crate"))
 }
 
 /// Opens the cache that the configuration asks for, where blocking for a disk holds nobody up.
-async fn open_cache(runtime: &Handle, config: &Config) -> Result<Option<ObjectCache>, Error> {
+async fn open_cache(life: &Life, config: &Config) -> Result<Option<ObjectCache>, Error> {
     if config.cache_directory.is_none() {
         return ObjectCache::open(config);
     }
     let config = config.clone();
-    let opening = runtime.spawn_blocking(move || ObjectCache::open(&config));
-    opening.await.map_err(|error| {
-        Error::unavailable("opening the cache was stopped").advise("open the client again").because(error)
-    })?
+    life.block("opening the cache was stopped", move || ObjectCache::open(&config)).await?
 }
 
 /// Names a store that was given, and no URL: that may have credentials in it.

@@ -7,7 +7,6 @@ mod bucket;
 mod budget;
 mod builder;
 mod shard;
-mod threads;
 mod url;
 
 use std::any::Any;
@@ -20,13 +19,13 @@ use budget::InflightPool;
 pub use budget::{InflightPermit, InflightShare};
 pub use builder::ClientBuilder;
 pub use shard::{Hold, Holder, Shard, ShardInfo};
-use threads::Runtimes;
 
 use crate::codec::{Data, Diff, Time};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
 use crate::ids::ShardId;
-use crate::machine::{Context, KeepAlive, Machine, lock};
+use crate::life::{KeepAlive, Runtimes, lock};
+use crate::machine::{Context, Machine};
 use crate::maintain;
 use crate::read::Roster;
 
@@ -64,31 +63,17 @@ impl Client {
     /// `Unavailable` if no thread could be started that waits for the tasks: they are stopped all the same. `Invalid` in
     /// a process that was forked from the one that opened the client: nothing is done.
     pub async fn shutdown(&self) -> Result<(), Error> {
-        let context = self.context();
-        context.life.check_home()?;
+        let life = &self.context().life;
+        life.check_home()?;
         let notes = async {
-            let limit = tokio::time::timeout(SHUTDOWN_LIMIT, context.notes_done());
+            let limit = tokio::time::timeout(SHUTDOWN_LIMIT, life.notes_done());
             let _ = limit.await; // then they are given up
             Ok(())
         };
-        let _ = context.within(notes).await; // it was shut down before
+        let _ = life.within(notes).await; // it was shut down before
         self.shared.stop();
         let runtimes = std::mem::take(&mut *lock(&self.shared.runtimes));
-        // Waiting for a runtime blocks: on a thread of its own.
-        let (sender, receiver) = tokio::sync::oneshot::channel();
-        let stop = move || {
-            runtimes.stop(SHUTDOWN_LIMIT);
-            let _ = sender.send(()); // nobody waits any more: fine
-        };
-        let stopping = std::thread::Builder::new().name("timely-persist-stop".to_owned()).spawn(stop);
-        // If it was not started, its closure was dropped, and that stops them too.
-        stopping.map_err(|error| {
-            let message = "the client was stopped, but the system gave no thread that waits for its tasks: what was under way \
-                           may still happen";
-            Error::unavailable(message).advise(threads::MORE_THREADS).because(error)
-        })?;
-        let _ = receiver.await;
-        Ok(())
+        runtimes.stop(SHUTDOWN_LIMIT).await
     }
 
     /// The limits it was opened with.
@@ -98,7 +83,7 @@ impl Client {
 
     /// Where it does its work, for whoever works beside it: tasks spawned here end with the client.
     pub fn runtime(&self) -> &Handle {
-        &self.context().runtime
+        self.context().life.work()
     }
 
     /// What a handle holds so that this client outlives it.
@@ -173,6 +158,6 @@ impl Drop for Shared {
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Client").field("store", &self.context().store.to_string()).finish_non_exhaustive()
+        f.debug_struct("Client").field("store", &self.context().blobs.store_name()).finish_non_exhaustive()
     }
 }

@@ -134,7 +134,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
         if state.finalized {
             return Err(transition::finalized(&state));
         }
-        let id = WriterId::from_u128(self.client.context().entropy.bits());
+        let id = WriterId::from_u128(local.machine.fresh_bits());
         Ok(WriteHandle::new(Arc::clone(&local.machine), self.client.keep_alive(), id, codecs, purpose.to_owned()))
     }
 
@@ -186,7 +186,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
     /// no harm. Interrupted, it has shrunk the shard a little.
     pub async fn finalize(&self) -> Result<(), Error> {
         let local = self.local()?;
-        let step = self.client.context().config.sweep_step_objects_max;
+        let step = local.machine.config().sweep_step_objects_max;
         loop {
             match local.machine.apply(move |state, _now_ms| transition::finalize(state, step)).await?.reply? {
                 FinalizeReply::More => {}
@@ -220,7 +220,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
             finalized: state.finalized,
             following: local.machine.health().borrow().clone(),
             upkeep: local.machine.upkeep_health(),
-            late: self.client.context().consensus.late(),
+            late: local.machine.late(),
         })
     }
 

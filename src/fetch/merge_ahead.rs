@@ -9,9 +9,10 @@ use tokio::runtime::Handle;
 
 use crate::codec::{Data, Diff, Time};
 use crate::error::Error;
+use crate::life::Task;
 use crate::part::{Chunk, MergeStep};
 
-use super::{MergeRuns, RunReader, Task, Window};
+use super::{MergeRuns, RunReader, Window};
 
 /// Rows that a piece has at most.
 const ROWS_MAX: usize = 8_192;
@@ -124,7 +125,7 @@ fn find<K: Data, V: Data, T: Time, D: Diff>(
     mut finder: Box<Finder<K, V, T, D>>,
     runtime: &Handle,
 ) -> Task<Found<K, V, T, D>> {
-    Task::start(runtime, async move {
+    Task::start(runtime, "reading a part was stopped", async move {
         let more = finder.find().await;
         (finder, more)
     })

@@ -11,9 +11,10 @@ use tokio::runtime::Handle;
 
 use crate::codec::{Data, Diff, Time};
 use crate::error::Error;
+use crate::life::Task;
 use crate::part::{Chunk, Merge, MergeStep};
 
-use super::{RunReader, Task};
+use super::RunReader;
 
 /// A merge of runs.
 #[derive(Debug)]
@@ -126,7 +127,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> MergeRuns<K, V, T, D> {
 }
 
 fn read<K: Data, V: Data, T: Time, D: Diff>(mut reader: Box<RunReader<T>>, runtime: &Handle) -> Run<K, V, T, D> {
-    Run::Reading(Task::start(runtime, async move {
+    Run::Reading(Task::start(runtime, "reading a part was stopped", async move {
         let chunk = reader.next().await;
         (reader, chunk)
     }))

@@ -9,7 +9,6 @@ mod merge_runs;
 mod pieces;
 mod run_reader;
 mod spans;
-mod task;
 mod whole;
 mod window;
 
@@ -17,6 +16,5 @@ pub use merge_ahead::MergeAhead;
 pub use merge_runs::MergeRuns;
 pub use pieces::Pieces;
 pub use run_reader::{BlockBytes, RunReader};
-pub use task::Task;
 pub use whole::fetch_part;
 pub use window::{Plan, Window};

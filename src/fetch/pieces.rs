@@ -7,36 +7,28 @@
 //! Always: a piece is verified before it is given out, and each row is given out once, also where the object had to be
 //! opened again in between.
 
-use std::fs::File;
-use std::io::ErrorKind;
 use std::marker::PhantomData;
-use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use tokio::time::timeout;
-
+use crate::blobs::{Blobs, OpenBlob, slice};
 use crate::codec::{Data, Diff, Time};
 use crate::error::Error;
 use crate::ids::ShardId;
-use crate::machine::{Context, OpenBlob, guarded, unfinished};
+use crate::life::guarded;
 use crate::part::{Chunk, PartMeta, PartTail};
 use crate::state::{Location, Part};
-use crate::store::Files;
 
-use super::spans::{blocks_within, missing, range, slice};
+use super::spans::{blocks_within, missing, range};
 use super::whole::trusted;
 
 /// What a piece takes at most in memory, in bytes, unless a single block takes more: one block of large rows, several of
 /// small ones. A processor's cache holds it, and it is large enough that handing it to another thread does not count.
 pub const PIECE_BYTES_MAX: u64 = 1 << 20;
 
-const STOPPED: &str = "reading a part was stopped";
-
 /// The pieces of one part.
 #[derive(Debug)]
 pub struct Pieces<K: Data, V: Data, T: Time, D: Diff> {
-    context: Arc<Context>,
+    blobs: Arc<Blobs>,
     shard: ShardId,
     part: Part<T>,
     /// The blocks that were given out.
@@ -52,8 +44,8 @@ type Piece<K, V, T, D> = (Vec<Chunk<K, V, T, D>>, bool);
 
 impl<K: Data, V: Data, T: Time, D: Diff> Pieces<K, V, T, D> {
     /// Those of this part. Nothing is asked of the store yet.
-    pub fn new(context: Arc<Context>, shard: ShardId, part: Part<T>) -> Self {
-        Self { context, shard, part, given: 0, finished: false, open: None, marker: PhantomData }
+    pub fn new(blobs: Arc<Blobs>, shard: ShardId, part: Part<T>) -> Self {
+        Self { blobs, shard, part, given: 0, finished: false, open: None, marker: PhantomData }
     }
 
     /// Whether all pieces were given out.
@@ -72,7 +64,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Pieces<K, V, T, D> {
             return Ok(Vec::new());
         }
         let piece = self.read().await;
-        let (chunks, last) = trusted(piece, &self.context, self.shard, &self.part).await?;
+        let (chunks, last) = trusted(piece, &self.blobs, self.shard, &self.part).await?;
         self.given += chunks.len();
         if last {
             (self.finished, self.open) = (true, None);
@@ -88,18 +80,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> Pieces<K, V, T, D> {
         let piece = match self.part.location {
             Location::Inline(_) => guarded(|| reader.next())?,
             Location::Blob(_) => {
-                let Context { files, fetches, runtime, config, .. } = &*self.context;
-                // Held by who waits, not by the thread: a read that hangs keeps no turn once it is given up. And not
-                // from one piece to the next: who asked for the first may never ask for another.
-                let _request = match reader.object {
-                    Object::Bytes(_) => None,
-                    Object::File(..) => fetches.acquire().await.ok(), // never closed
-                };
-                let _turn = files.turn_for(self.part.meta.encoded_bytes).await;
-                let thread = runtime.spawn_blocking(move || (reader.next(), reader));
-                let read = timeout(config.store_deadline, thread).await;
-                let read = read.map_err(|elapsed| Error::unavailable("could not be read").because(elapsed))?;
-                let (piece, again) = read.map_err(|error| unfinished(error, STOPPED))?;
+                let turn = self.blobs.turn(&reader.object, self.part.meta.encoded_bytes).await;
+                let (piece, again) = turn.run(move || (reader.next(), reader)).await?;
                 reader = again;
                 piece?
             }
@@ -109,15 +91,12 @@ impl<K: Data, V: Data, T: Time, D: Diff> Pieces<K, V, T, D> {
     }
 
     async fn begin(&self) -> Result<PieceReader<T>, Error> {
-        let (context, meta) = (&self.context, &self.part.meta);
+        let meta = &self.part.meta;
         let object = match &self.part.location {
-            Location::Inline(bytes) => Object::Bytes(bytes.clone()),
+            Location::Inline(bytes) => OpenBlob::in_memory(bytes.clone()),
             Location::Blob(name) => {
-                let opened = context.open_blob(self.shard, name, meta.encoded_bytes).await?;
-                match opened.ok_or_else(|| missing(self.shard, &self.part))? {
-                    OpenBlob::Bytes(bytes) => Object::Bytes(bytes),
-                    OpenBlob::File(file) => Object::File(file, context.files.clone()),
-                }
+                let opened = self.blobs.open(self.shard, name, meta.encoded_bytes).await?;
+                opened.ok_or_else(|| missing(self.shard, &self.part))?
             }
         };
         Ok(PieceReader { object, meta: meta.clone(), tail: None, block: self.given })
@@ -127,7 +106,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Pieces<K, V, T, D> {
 /// Reads and decodes, wherever it is called.
 #[derive(Debug)]
 struct PieceReader<T: Time> {
-    object: Object,
+    object: OpenBlob,
     meta: PartMeta<T>,
     tail: Option<PartTail>,
     /// The block to be read next.
@@ -161,12 +140,10 @@ impl<T: Time> PieceReader<T> {
     /// Verifies what is around the blocks. Reads all of an object that is small.
     fn begin(&mut self) -> Result<PartTail, Error> {
         let length = self.meta.encoded_bytes;
-        if let Object::File(..) = self.object
-            && length <= PIECE_BYTES_MAX
-        {
-            self.object = Object::Bytes(self.object.read(0..length)?);
+        if self.object.bytes().is_none() && length <= PIECE_BYTES_MAX {
+            self.object = OpenBlob::in_memory(self.object.read(0..length)?);
         }
-        if let Object::Bytes(bytes) = &self.object
+        if let Some(bytes) = self.object.bytes()
             && bytes.len() as u64 != length
         {
             let found = bytes.len();
@@ -175,25 +152,5 @@ impl<T: Time> PieceReader<T> {
         let tail = PartTail::parse(self.object.read(self.meta.tail_range()?)?, &self.meta)?;
         tail.verify_header(&self.object.read(0..tail.header_bytes())?)?;
         Ok(tail)
-    }
-}
-
-/// An object that is open.
-#[derive(Debug)]
-enum Object {
-    Bytes(Bytes),
-    File(File, Files),
-}
-
-impl Object {
-    fn read(&self, range: Range<u64>) -> Result<Bytes, Error> {
-        let ends_early = || Error::corrupt("a part that ends too early");
-        match self {
-            Self::Bytes(bytes) => slice(bytes, range).ok_or_else(ends_early),
-            Self::File(file, files) => files.read(file, range).map_err(|error| match error.kind() {
-                ErrorKind::UnexpectedEof => ends_early().because(error),
-                _ => Error::unavailable("could not be read").because(error),
-            }),
-        }
     }
 }

@@ -9,15 +9,15 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
+use crate::blobs::Blobs;
 use crate::codec::{Data, Diff, Time};
 use crate::error::Error;
 use crate::ids::ShardId;
-use crate::machine::Context;
+use crate::life::Task;
 use crate::part::{BlockInfo, Chunk, EncodeOptions};
 use crate::state::Part;
 
 use super::spans::{PartSpans, Span, WHOLE_BYTES_MAX, block_bytes, is_whole, part_bytes, read};
-use super::task::Task;
 use super::whole::{naming, trusted};
 
 /// The memory that reading a run takes, in bytes: what its largest block takes, and while it is decoded.
@@ -49,7 +49,7 @@ impl BlockBytes {
 /// Reads the parts of one run in order.
 #[derive(Debug)]
 pub struct RunReader<T: Time> {
-    context: Arc<Context>,
+    blobs: Arc<Blobs>,
     shard: ShardId,
     /// What nothing was asked of yet.
     waiting: VecDeque<Part<T>>,
@@ -90,10 +90,10 @@ struct Open<T: Time> {
 
 impl<T: Time> RunReader<T> {
     /// A reader of these parts, which together are sorted.
-    pub fn new(context: Arc<Context>, shard: ShardId, parts: impl IntoIterator<Item = Part<T>>) -> Self {
+    pub fn new(blobs: Arc<Blobs>, shard: ShardId, parts: impl IntoIterator<Item = Part<T>>) -> Self {
         let waiting: VecDeque<_> = parts.into_iter().collect();
         Self {
-            context,
+            blobs,
             shard,
             is_inline: waiting.iter().all(|part| part.blob().is_none()),
             waiting,
@@ -155,10 +155,10 @@ impl<T: Time> RunReader<T> {
             let part = &open.span.part;
             let bytes = match open.span.block(open.block) {
                 Some(bytes) => bytes,
-                None => read(&self.context, self.shard, part, info.range()).await?,
+                None => read(&self.blobs, self.shard, part, info.range()).await?,
             };
             let chunk = open.span.tail.decode_block::<K, V, T, D>(open.block, bytes);
-            let chunk = trusted(chunk, &self.context, self.shard, part).await?;
+            let chunk = trusted(chunk, &self.blobs, self.shard, part).await?;
             let chunk_bytes_max = self.chunk_bytes_max;
             if part.blob().is_none() || block_bytes(info) <= chunk_bytes_max as u64 {
                 open.block += 1;
@@ -238,12 +238,12 @@ impl<T: Time> RunReader<T> {
     }
 
     fn spans(&self, part: Part<T>) -> PartSpans<T> {
-        PartSpans::new(Arc::clone(&self.context), self.shard, part, self.span_bytes_max)
+        PartSpans::new(Arc::clone(&self.blobs), self.shard, part, self.span_bytes_max)
     }
 }
 
 fn start<T: Time>(runtime: &Handle, mut part: PartSpans<T>) -> Task<(PartSpans<T>, Result<Option<Span<T>>, Error>)> {
-    Task::start(runtime, async move {
+    Task::start(runtime, "reading a part was stopped", async move {
         let span = part.next().await;
         (part, span)
     })

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::blobs::{Blobs, slice};
 use crate::codec::Time;
 use crate::error::Error;
 use crate::ids::ShardId;
-use crate::machine::Context;
 use crate::part::{BlockInfo, PartTail};
 use crate::state::{Location, Part};
 
@@ -23,7 +23,7 @@ pub const WHOLE_BYTES_MAX: u64 = 256 << 10;
 /// Gives one part as spans, in order.
 #[derive(Debug)]
 pub(super) struct PartSpans<T: Time> {
-    context: Arc<Context>,
+    blobs: Arc<Blobs>,
     shard: ShardId,
     part: Part<T>,
     /// The memory that a span should take at most, decoded or not.
@@ -47,8 +47,8 @@ pub(super) struct Span<T: Time> {
 }
 
 impl<T: Time> PartSpans<T> {
-    pub(super) fn new(context: Arc<Context>, shard: ShardId, part: Part<T>, bytes_max: u64) -> Self {
-        Self { context, shard, part, bytes_max, tail: None, block: 0 }
+    pub(super) fn new(blobs: Arc<Blobs>, shard: ShardId, part: Part<T>, bytes_max: u64) -> Self {
+        Self { blobs, shard, part, bytes_max, tail: None, block: 0 }
     }
 
     /// Whether nothing is left.
@@ -88,12 +88,12 @@ impl<T: Time> PartSpans<T> {
 
     async fn parse(&mut self, bytes: Bytes) -> Result<Arc<PartTail>, Error> {
         let tail = PartTail::parse(bytes, &self.part.meta);
-        let tail = trusted(tail, &self.context, self.shard, &self.part).await?;
+        let tail = trusted(tail, &self.blobs, self.shard, &self.part).await?;
         Ok(Arc::clone(self.tail.insert(Arc::new(tail))))
     }
 
     async fn read(&self, range: Range<u64>) -> Result<Bytes, Error> {
-        read(&self.context, self.shard, &self.part, range).await
+        read(&self.blobs, self.shard, &self.part, range).await
     }
 }
 
@@ -118,14 +118,14 @@ pub(super) fn part_bytes<T: Time>(part: &Part<T>) -> u64 {
 
 /// These bytes of a part.
 pub(super) async fn read<T: Time>(
-    context: &Context,
+    blobs: &Blobs,
     shard: ShardId,
     part: &Part<T>,
     range: Range<u64>,
 ) -> Result<Bytes, Error> {
     let bytes = match &part.location {
         Location::Inline(bytes) => slice(bytes, range),
-        Location::Blob(name) => context.read_blob(shard, name, range, part.meta.encoded_bytes).await?,
+        Location::Blob(name) => blobs.read(shard, name, range, part.meta.encoded_bytes).await?,
     };
     bytes.ok_or_else(|| missing(shard, part))
 }
@@ -154,9 +154,4 @@ pub(super) fn blocks_within(blocks: &[BlockInfo], bytes_max: u64) -> usize {
 /// The memory that a block takes, decoded or not.
 pub(super) fn block_bytes(block: &BlockInfo) -> u64 {
     block.decoded_bytes.max(block.len)
-}
-
-pub(super) fn slice(bytes: &Bytes, range: Range<u64>) -> Option<Bytes> {
-    let (start, end) = (usize::try_from(range.start).ok()?, usize::try_from(range.end).ok()?);
-    (start <= end && end <= bytes.len()).then(|| bytes.slice(start..end))
 }

@@ -1,9 +1,10 @@
 //! Fetching a part as a whole.
 
+use crate::blobs::Blobs;
 use crate::codec::{Data, Diff, Time};
 use crate::error::Error;
 use crate::ids::ShardId;
-use crate::machine::{Context, guarded};
+use crate::life::guarded;
 use crate::part::{Chunk, decode_part};
 use crate::state::{Location, Part};
 
@@ -14,27 +15,27 @@ use super::spans::read;
 /// Errors name the object: `Corrupt` if it is missing or damaged, `Invalid` if a codec panicked, `Unavailable` if the
 /// store did not answer. Cancelling leaves nothing.
 pub async fn fetch_part<K: Data, V: Data, T: Time, D: Diff>(
-    context: &Context,
+    blobs: &Blobs,
     shard: ShardId,
     part: &Part<T>,
 ) -> Result<Vec<Chunk<K, V, T, D>>, Error> {
     let bytes = match &part.location {
         Location::Inline(bytes) => bytes.clone(),
         // By range, not whole: the length is known, so the bytes arrive in one buffer of the right size.
-        Location::Blob(_) => read(context, shard, part, 0..part.meta.encoded_bytes).await?,
+        Location::Blob(_) => read(blobs, shard, part, 0..part.meta.encoded_bytes).await?,
     };
-    trusted(guarded(|| decode_part(bytes, &part.meta)), context, shard, part).await
+    trusted(guarded(|| decode_part(bytes, &part.meta)), blobs, shard, part).await
 }
 
 /// What was made of a part's bytes. An error names the part, and no cache keeps the bytes any longer.
 pub(super) async fn trusted<R, T: Time>(
     made: Result<R, Error>,
-    context: &Context,
+    blobs: &Blobs,
     shard: ShardId,
     part: &Part<T>,
 ) -> Result<R, Error> {
     if let (Err(_), Some(name)) = (&made, part.blob()) {
-        context.distrust_blob(shard, name).await;
+        blobs.distrust(shard, name).await;
     }
     made.map_err(|error| naming(error, shard, part))
 }

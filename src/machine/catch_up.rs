@@ -7,20 +7,25 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::codec::Time;
 use crate::error::Error;
 use crate::ids::{SeqNo, Token};
+use crate::life::{Retry, lock};
 use crate::state::{Entry, RollupRef, State};
-use crate::store::{LogEntry, LogError};
+use crate::store::LogEntry;
 
-use super::{Machine, Retry, lock};
+use super::Machine;
+use super::log::missing;
+
+/// Entries, and whether there may be more.
+type Scanned = (Vec<LogEntry>, bool);
 
 impl<T: Time> Machine<T> {
     /// Reads the log to its head.
     pub(super) async fn read_to_head(self: &Arc<Self>) -> Result<(), Error> {
-        let mut retry = Retry::within(&self.context, self.context.config.commit_deadline);
+        let mut retry = self.context.life.retry(self.context.config.commit_deadline);
         let _committer = self.committer.lock().await;
         self.catch_up(&mut retry).await.map_err(|error| error.of_shard(self.shard))
     }
@@ -29,10 +34,10 @@ impl<T: Time> Machine<T> {
     /// answers by a listing, and so sees what a lost entry hides. For whoever is about to delete what the state does
     /// not know.
     pub(super) async fn read_to_listed_head(self: &Arc<Self>) -> Result<(), Error> {
-        let mut retry = Retry::within(&self.context, self.context.config.commit_deadline);
+        let mut retry = self.context.life.retry(self.context.config.commit_deadline);
         let _committer = self.committer.lock().await;
         let read = async {
-            let head = self.ask(&mut retry, || self.context.consensus.head(self.shard)).await?;
+            let head = self.context.log.head(self.shard, &mut retry).await?;
             self.catch_up_to(head.map_or(SeqNo::ZERO, |head| head.seqno), &mut retry).await
         };
         read.await.map_err(|error: Error| error.of_shard(self.shard))
@@ -40,15 +45,15 @@ impl<T: Time> Machine<T> {
 
     /// The token of the entry at a position; `None` if there is none, or none any more. One question.
     pub async fn token_at(&self, seqno: SeqNo) -> Result<Option<Token>, Error> {
-        let mut retry = Retry::within(&self.context, self.context.config.commit_deadline);
-        let entries = self.ask(&mut retry, || self.context.consensus.scan(self.shard, seqno, 1)).await?;
-        let entry = entries.first().filter(|entry| entry.seqno == seqno).map(decode::<T>).transpose()?;
+        let mut retry = self.context.life.retry(self.context.config.commit_deadline);
+        let entry = self.context.log.entry(self.shard, seqno, &mut retry).await?;
+        let entry = entry.filter(|entry| entry.seqno == seqno).as_ref().map(decode::<T>).transpose()?;
         Ok(entry.map(|entry| entry.token))
     }
 
     /// Reads the log up to `known`, if this process is not there yet.
     pub(super) async fn read_past(self: &Arc<Self>, known: Option<SeqNo>) -> Result<(), Error> {
-        let mut retry = Retry::within(&self.context, self.context.config.log_request_deadline);
+        let mut retry = self.context.life.retry(self.context.config.log_request_deadline);
         let _committer = self.committer.lock().await;
         if known.is_some_and(|known| known <= self.state.borrow().seqno) {
             return Ok(()); // our own commit woke us
@@ -73,7 +78,7 @@ impl<T: Time> Machine<T> {
     /// the log is not the one that this process has read.
     pub(super) async fn explain_conflict(&self, retry: &mut Retry<'_>) -> Result<(), Error> {
         let read = self.state.borrow().seqno;
-        let head = self.ask(retry, || self.context.consensus.head(self.shard)).await?;
+        let head = self.context.log.head(self.shard, retry).await?;
         let head = head.map_or(SeqNo::ZERO, |head| head.seqno);
         if head < read {
             let message = format!(
@@ -92,7 +97,7 @@ impl<T: Time> Machine<T> {
     pub(super) async fn catch_up(&self, retry: &mut Retry<'_>) -> Result<(), Error> {
         let (mut scanned, mut head_seen) = (None, SeqNo::ZERO);
         if self.state.borrow().seqno == SeqNo::ZERO {
-            let Some(head) = self.ask(retry, || self.context.consensus.head(self.shard)).await? else {
+            let Some(head) = self.context.log.head(self.shard, retry).await? else {
                 return Ok(());
             };
             head_seen = head.seqno;
@@ -100,16 +105,16 @@ impl<T: Time> Machine<T> {
         }
         loop {
             let known = self.state();
-            let entries = match scanned.take() {
-                Some(entries) => entries,
-                None => self.scan(known.seqno, retry).await?,
+            let (entries, full) = match scanned.take() {
+                Some(scanned) => scanned,
+                None => self.context.log.scan(self.shard, known.seqno, retry).await?,
             };
             let Some(first) = entries.first() else {
                 return self.reaches(head_seen);
             };
             if first.seqno > known.seqno.next() {
                 // The entries between were truncated while we were away, and a rollup has them.
-                let Some(head) = self.ask(retry, || self.context.consensus.head(self.shard)).await? else {
+                let Some(head) = self.context.log.head(self.shard, retry).await? else {
                     return Err(Error::corrupt("the log has entries but no head"));
                 };
                 head_seen = head_seen.max(head.seqno);
@@ -120,7 +125,6 @@ impl<T: Time> Machine<T> {
                 }
                 continue;
             }
-            let full = entries.len() >= self.context.config.scan_entries_max;
             let mut state = State::clone(&known);
             // What a rollup covers was read beside it, where a newer rollup was found meanwhile.
             for entry in entries.iter().filter(|entry| entry.seqno > known.seqno) {
@@ -133,15 +137,9 @@ impl<T: Time> Machine<T> {
         }
     }
 
-    /// Entries behind a position.
-    async fn scan(&self, behind: SeqNo, retry: &mut Retry<'_>) -> Result<Vec<LogEntry>, Error> {
-        let limit = self.context.config.scan_entries_max;
-        self.ask(retry, || self.context.consensus.scan(self.shard, behind.next(), limit)).await
-    }
-
     /// Installs the newest rollup that the log's head names, and gives the entries behind it, read meanwhile. `None`
     /// where there is no rollup yet: the log begins at its beginning.
-    async fn start_from(&self, mut head: LogEntry, retry: &mut Retry<'_>) -> Result<Option<Vec<LogEntry>>, Error> {
+    async fn start_from(&self, mut head: LogEntry, retry: &mut Retry<'_>) -> Result<Option<Scanned>, Error> {
         loop {
             let entry: Entry<T> = decode(&head)?;
             let Some(rollup) = entry.rollup else {
@@ -150,13 +148,14 @@ impl<T: Time> Machine<T> {
                     _ => Err(Error::corrupt("the log was truncated without a rollup")),
                 };
             };
-            let (read, scanned) = futures::join!(self.read_rollup(&rollup), self.scan(rollup.seqno, retry));
+            let (read, scanned) =
+                futures::join!(self.read_rollup(&rollup), self.context.log.scan(self.shard, rollup.seqno, retry));
             if let Some(state) = read? {
                 self.install(state);
                 return scanned.map(Some);
             }
             // A newer rollup has replaced it since the head was read: its entry is in the log now.
-            let newer = self.ask(retry, || self.context.consensus.head(self.shard)).await?;
+            let newer = self.context.log.head(self.shard, retry).await?;
             match newer {
                 Some(newer) if newer.seqno > head.seqno => head = newer,
                 _ => return Err(Error::corrupt("the newest rollup is missing").of_object(rollup.name)),
@@ -165,7 +164,7 @@ impl<T: Time> Machine<T> {
     }
 
     async fn read_rollup(&self, rollup: &RollupRef) -> Result<Option<State<T>>, Error> {
-        let Some(bytes) = self.context.read_whole_blob(self.shard, &rollup.name).await? else {
+        let Some(bytes) = self.context.blobs.read_whole(self.shard, &rollup.name).await? else {
             return Ok(None);
         };
         let state = State::decode(&bytes, self.shard).and_then(|state| match state.seqno == rollup.seqno {
@@ -173,33 +172,9 @@ impl<T: Time> Machine<T> {
             false => Err(Error::corrupt("a rollup is of another position")),
         });
         if state.is_err() {
-            self.context.distrust_blob(self.shard, &rollup.name).await;
+            self.context.blobs.distrust(self.shard, &rollup.name).await;
         }
         state.map(Some).map_err(|error| error.of_object(rollup.name.clone()))
-    }
-
-    /// Asks the log until it answers or the deadline has passed. Only for questions: asking twice does no harm.
-    async fn ask<R, F>(&self, retry: &mut Retry<'_>, mut question: impl FnMut() -> F) -> Result<R, Error>
-    where
-        F: Future<Output = Result<R, LogError>>,
-    {
-        let mut error = None; // the last that was told: a request that the deadline cuts off says nothing
-        loop {
-            let deadline = retry.request_deadline(self.context.config.log_request_deadline);
-            match timeout_at(deadline, question()).await {
-                Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(told)) if told.damaged => return Err(damaged(told)),
-                Ok(Err(told)) => error = Some(told),
-                Err(_elapsed) => {}
-            }
-            if !retry.pause().await {
-                let unavailable = Error::unavailable("the log could not be read");
-                return Err(match error {
-                    Some(error) => unavailable.because(error),
-                    None => unavailable,
-                });
-            }
-        }
     }
 
     /// Makes `state` the one that readers see, unless a newer one is there. The caller has the committer's lock.
@@ -248,16 +223,6 @@ impl<T: Time> Machine<T> {
             self.upkeep.notify_one();
         }
     }
-}
-
-/// The error of an entry that is not there, although the log goes on to `known`.
-fn missing(missing: SeqNo, known: SeqNo) -> Error {
-    damaged(LogError::missing(missing, known))
-}
-
-/// The error of a log that is not what was written there.
-pub fn damaged(error: LogError) -> Error {
-    Error::corrupt(error.to_string()).advise("put back what was lost; nothing is written or deleted before")
 }
 
 fn decode<T: Time>(entry: &LogEntry) -> Result<Entry<T>, Error> {

@@ -13,10 +13,11 @@ use tokio::sync::oneshot;
 use crate::codec::Time;
 use crate::error::Error;
 use crate::ids::Token;
+use crate::life::lock;
 use crate::state::{Change, Decision, Entry, Sightings, State};
 
 use super::write_entry::Written;
-use super::{Applied, Machine, Retry, lock};
+use super::{Applied, Machine};
 
 /// A command in the queue.
 pub(super) trait Pending<T: Time>: Send {
@@ -102,7 +103,7 @@ impl<T: Time> Machine<T> {
 
     /// Commits what the group decides; whether an earlier try may have taken effect unseen.
     async fn commit(&self, group: &mut Group<T>) -> Result<bool, Error> {
-        let mut retry = Retry::within(&self.context, self.context.config.commit_deadline);
+        let mut retry = self.context.life.retry(self.context.config.commit_deadline);
         let mut fresh = false;
         let mut doubtful = false;
         loop {
@@ -196,7 +197,7 @@ impl<T: Time> Machine<T> {
 
     /// Who has lapsed in this state.
     pub(super) fn look(&self, sightings: &mut Sightings, state: &State<T>) -> Vec<Change<T>> {
-        let retention = Duration::from_millis(self.context.writer_retention_ms());
+        let retention = Duration::from_millis(self.context.blobs.writer_retention_ms());
         sightings.look(state, self.begun.elapsed(), self.context.clock.wall_ms(), retention, &self.context.config)
     }
 }

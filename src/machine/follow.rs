@@ -6,10 +6,10 @@ use tokio::sync::watch;
 
 use crate::codec::Time;
 use crate::error::Error;
+use crate::life::{On, Supervised, lock, panicked};
 use crate::state::State;
-use crate::supervisor::Supervised;
 
-use super::{Machine, Retry, lock, panicked};
+use super::Machine;
 
 /// Keeps a task alive that reads the log when it may have grown. The last one dropped stops the task.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl<T: Time> Machine<T> {
             }
         };
         let begin = move || follow_log(Weak::clone(&machine), Arc::clone(&context));
-        let task = Supervised::start(&self.context.runtime, self.context.post("following a log"), begin, hear);
+        let task = self.context.life.supervise(On::Work, "following a log", begin, hear);
         let follow = Arc::new(Follow { _task: task });
         *slot = Arc::downgrade(&follow);
         follow
@@ -72,16 +72,13 @@ impl<T: Time> Machine<T> {
 }
 
 async fn follow_log<T: Time>(machine: Weak<Machine<T>>, context: Arc<super::Context>) {
-    let Some(mut log) = machine.upgrade().map(|machine| context.consensus.watch(machine.shard)) else {
+    let Some(mut log) = machine.upgrade().map(|machine| context.log.watch(machine.shard)) else {
         return;
     };
     if let Some(machine) = machine.upgrade() {
         log.ignore(Arc::clone(&machine.own));
     }
-    let pause = || {
-        let jitter = 0.75 + 0.25 * context.entropy.fraction();
-        tokio::time::sleep(context.config.watch_fallback.mul_f64(jitter))
-    };
+    let pause = || tokio::time::sleep(context.life.jittered(context.config.watch_fallback, 0.75));
     let mut fallback = std::pin::pin!(pause());
     // Whatever was written before the watch began wakes nobody.
     let mut known = None;
@@ -89,7 +86,7 @@ async fn follow_log<T: Time>(machine: Weak<Machine<T>>, context: Arc<super::Cont
         let Some(machine) = machine.upgrade() else {
             return;
         };
-        let mut retry = Retry::within(&context, std::time::Duration::MAX);
+        let mut retry = context.life.retry(std::time::Duration::MAX);
         while let Err(error) = machine.read_past(known).await {
             let stalled = Health::Stalled(error.with_causes());
             machine.health.send_if_modified(|health| std::mem::replace(health, stalled.clone()) == Health::Well);

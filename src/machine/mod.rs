@@ -9,40 +9,36 @@
 //! state read from the log after the command came; no lock is held across an await except the one whose purpose is
 //! to let commits through one by one.
 
-mod carried;
 mod catch_up;
 mod commit;
 mod context;
 mod follow;
-mod limits;
-mod objects;
+mod log;
 mod purpose;
-mod retry;
 mod spare;
-mod unfinished;
 mod write_entry;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
-pub use catch_up::damaged;
-pub use context::{Context, KeepAlive, Life};
+pub use context::Context;
 pub use follow::{Follow, Health};
-pub use limits::{Agreed, Agreement};
-pub use objects::OpenBlob;
+pub use log::Log;
 pub use purpose::check_purpose;
-pub use retry::Retry;
 pub use spare::Spare;
-pub use unfinished::{guarded, guarded_async, panicked, unfinished};
 
+use crate::blobs::Blobs;
+use crate::clock::millis;
 use crate::codec::Time;
+use crate::config::Config;
 use crate::error::Error;
 use crate::ids::{PART_KIND, ROLLUP_KIND, ShardId, blob_name};
+use crate::life::{Life, lock};
 use crate::state::{Decision, Sightings, State};
 
 use commit::{Pending, Request};
@@ -107,9 +103,40 @@ impl<T: Time> Machine<T> {
         self.shard
     }
 
-    /// What the client shares.
-    pub fn context(&self) -> &Arc<Context> {
-        &self.context
+    /// The way to its objects.
+    pub fn blobs(&self) -> &Arc<Blobs> {
+        &self.context.blobs
+    }
+
+    /// The life of the client.
+    pub fn life(&self) -> &Arc<Life> {
+        &self.context.life
+    }
+
+    /// The limits of the client.
+    pub fn config(&self) -> &Config {
+        &self.context.config
+    }
+
+    /// 128 bits that nobody else has.
+    pub fn fresh_bits(&self) -> u128 {
+        self.context.entropy.bits()
+    }
+
+    /// Wall time by this process's clock, in milliseconds.
+    pub fn wall_ms(&self) -> u64 {
+        self.context.clock.wall_ms()
+    }
+
+    /// What the rows of a batch were collected in, for the next.
+    pub fn spare_rows(&self) -> &Spare {
+        &self.context.spare_rows
+    }
+
+    /// How old an object may be when a commit begins to refer to it, in milliseconds. Half of the age at which the leak
+    /// sweep takes it for lost: the other half is what clocks may differ by.
+    pub fn blob_age_max_ms(&self) -> u64 {
+        millis(self.context.config.orphan_age_min / 2)
     }
 
     /// The newest state this process knows. No I/O.
@@ -122,7 +149,7 @@ impl<T: Time> Machine<T> {
     /// Cancelling leaves the work to the runtime.
     pub async fn refresh(self: &Arc<Self>) -> Result<Arc<State<T>>, Error> {
         let machine = Arc::clone(self);
-        self.context.carry(async move { machine.read_to_head().await.map(|()| machine.state()) }).await
+        self.context.life.carry(async move { machine.read_to_head().await.map(|()| machine.state()) }).await
     }
 
     /// Applies a command: `decide` is called on the newest state, again after each conflict, until its facts are
@@ -140,7 +167,7 @@ impl<T: Time> Machine<T> {
         let (sender, receiver) = oneshot::channel();
         lock(&self.queue).push_back(Box::new(Request::new(decide, sender)));
         let machine = Arc::clone(self);
-        let led = self.context.carry(async move { machine.lead_until(receiver).await });
+        let led = self.context.life.carry(async move { machine.lead_until(receiver).await });
         led.await.map_err(|error: Error| error.of_shard(self.shard))
     }
 
@@ -150,7 +177,7 @@ impl<T: Time> Machine<T> {
     /// Cancelling leaves the work to the runtime.
     pub async fn confirm(self: &Arc<Self>) -> Result<Arc<State<T>>, Error> {
         let machine = Arc::clone(self);
-        self.context.carry(async move { machine.read_to_listed_head().await.map(|()| machine.state()) }).await
+        self.context.life.carry(async move { machine.read_to_listed_head().await.map(|()| machine.state()) }).await
     }
 
     /// A name for a new part of this shard that nothing had before.
@@ -183,6 +210,20 @@ impl<T: Time> Machine<T> {
         lapsed
     }
 
+    /// Removes the log entries that the newest rollup covers. Nobody needs them: whoever is behind reads the rollup.
+    pub async fn truncate(&self) -> Result<(), Error> {
+        let Some(covered) = self.state().rollup.as_ref().map(|rollup| rollup.seqno) else {
+            return Ok(());
+        };
+        let truncated = self.context.log.truncate(self.shard, covered.next()).await;
+        truncated.map_err(|error| error.of_shard(self.shard))
+    }
+
+    /// Why what other processes commit is heard of later than usual, if it is: something that the system is short of.
+    pub fn late(&self) -> Option<String> {
+        self.context.log.late()
+    }
+
     /// Resolves when a commit of this process left upkeep to do (a rollup, garbage, compaction).
     pub async fn upkeep_due(&self) {
         self.upkeep.notified().await;
@@ -211,9 +252,4 @@ impl<T: Time> std::fmt::Debug for Machine<T> {
             .field("seqno", &self.state().seqno)
             .finish_non_exhaustive()
     }
-}
-
-/// Locks a mutex whose critical sections leave the data whole, so that a panic elsewhere does not spread.
-pub fn lock<V: ?Sized>(mutex: &Mutex<V>) -> std::sync::MutexGuard<'_, V> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

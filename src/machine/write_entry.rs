@@ -5,10 +5,11 @@ use bytes::Bytes;
 use crate::codec::Time;
 use crate::error::Error;
 use crate::ids::SeqNo;
+use crate::life::Retry;
 use crate::store::{CompareAndSet, LogError};
 
-use super::catch_up::damaged;
-use super::{Machine, Retry};
+use super::Machine;
+use super::log::damaged;
 
 /// Where an entry ended up.
 pub(super) enum Written {
@@ -36,13 +37,10 @@ impl<T: Time> Machine<T> {
         bytes: Bytes,
         retry: &mut Retry<'_>,
     ) -> Result<Written, Error> {
-        let request_limit = self.context.config.log_request_deadline;
         let mut unsettled = false;
         let mut error = None; // the last that was told: a request that the deadline cuts off says nothing
         loop {
-            let deadline = retry.request_deadline(request_limit);
-            let request = self.context.consensus.compare_and_set(self.shard, expected, bytes.clone());
-            match tokio::time::timeout_at(deadline, request).await {
+            match self.context.log.compare_and_set(self.shard, expected, bytes.clone(), retry).await {
                 Ok(Ok(CompareAndSet::Committed)) => return Ok(Written::Committed),
                 Ok(Ok(CompareAndSet::Conflict)) if !unsettled => return Ok(Written::Conflict { unseen: false }),
                 Ok(Ok(CompareAndSet::Conflict)) => {}
@@ -76,12 +74,8 @@ impl<T: Time> Machine<T> {
     }
 
     async fn read_back(&self, position: SeqNo, bytes: &Bytes, retry: &Retry<'_>) -> Result<ReadBack, LogError> {
-        let deadline = retry.request_deadline(self.context.config.log_request_deadline);
-        let request = self.context.consensus.scan(self.shard, position, 1);
-        let entries = tokio::time::timeout_at(deadline, request)
-            .await
-            .map_err(|_elapsed| LogError::failed(format!("the log did not answer a read of {position}")))??;
-        Ok(match entries.first() {
+        let entry = self.context.log.entry_now(self.shard, position, retry).await?;
+        Ok(match entry {
             None => ReadBack::Absent,
             Some(entry) if entry.seqno > position => ReadBack::Truncated,
             Some(entry) if entry.data == *bytes => ReadBack::Ours,

@@ -11,8 +11,9 @@ use std::sync::Arc;
 use crate::codec::{Data, Diff, Time};
 use crate::config::piece_bytes;
 use crate::error::Error;
-use crate::fetch::{MergeRuns, RunReader, Task};
-use crate::machine::{Context, Machine, guarded_async};
+use crate::fetch::{MergeRuns, RunReader};
+use crate::life::{Task, guarded_async};
+use crate::machine::Machine;
 use crate::part::{EncodeOptions, EncodedPart, MergeStep, SortedPartWriter};
 use crate::state::transition::{Replacement, replace};
 use crate::state::{Batch, CodecNames, Description, Location, Part, Run, State, glb};
@@ -25,7 +26,7 @@ pub(super) async fn compact<K: Data, V: Data, T: Time, D: Diff>(
     machine: &Arc<Machine<T>>,
     state: &State<T>,
 ) -> Result<bool, Error> {
-    let config = &machine.context().config;
+    let config = machine.config();
     let Some(Plan { mut inputs, to_objects }) = next_merge(state, config) else {
         return Ok(false);
     };
@@ -87,7 +88,7 @@ async fn merge_fitting<K: Data, V: Data, T: Time, D: Diff>(
     let written = run.clone();
     let runs = Some(run).filter(|run| !run.is_empty()).into_iter().chain(kept).collect();
     let output = Arc::new(Batch { desc, runs });
-    let blob_age_max_ms = machine.context().blob_age_max_ms();
+    let blob_age_max_ms = machine.blob_age_max_ms();
     let replacement = Replacement { inputs, output: Arc::clone(&output), blob_age_max_ms };
     let applied = machine.apply(move |state, now_ms| replace(state, now_ms, &replacement)).await?;
     if !applied.reply && !applied.doubtful {
@@ -99,7 +100,7 @@ async fn merge_fitting<K: Data, V: Data, T: Time, D: Diff>(
 /// Removes the objects of parts that were never offered, or were refused.
 async fn remove<T: Time>(machine: &Arc<Machine<T>>, parts: &[Part<T>]) -> Result<(), Error> {
     let names = parts.iter().filter_map(Part::blob).map(str::to_owned).collect();
-    machine.context().delete_blobs(machine.shard(), names).await
+    machine.blobs().delete_all(machine.shard(), names).await
 }
 
 fn stand<T: Time>(state: &State<T>, inputs: &[Arc<Batch<T>>]) -> bool {
@@ -115,20 +116,20 @@ async fn merge_runs<K: Data, V: Data, T: Time, D: Diff>(
     to_objects: bool,
     output: &mut Run<T>,
 ) -> Result<(), Error> {
-    let context = machine.context();
-    let reader = |run: &Run<T>| RunReader::new(Arc::clone(context), machine.shard(), run.iter().cloned());
+    let config = machine.config();
+    let reader = |run: &Run<T>| RunReader::new(Arc::clone(machine.blobs()), machine.shard(), run.iter().cloned());
     let readers = fitting.merged.iter().map(|(_, run)| reader(run)).collect();
     let descs: Vec<_> = fitting.merged.iter().map(|(desc, _)| desc.clone()).collect();
     // On this runtime, not the one that commits and fetches for others.
-    let (bytes_max, runtime) = (context.config.compaction_bytes_max, context.upkeep.clone());
+    let (bytes_max, runtime) = (config.compaction_bytes_max, machine.life().upkeep().clone());
     // A row whose diffs come to too much for one stays as several: whoever reads it is told, and compaction goes on.
     let mut merge = MergeRuns::<K, V, T, D>::new(readers, bytes_max, 0, runtime).splitting();
     let floor = glb(&fitting.since);
-    let inline_bytes_max = if to_objects { 0 } else { context.config.inline_part_bytes_max };
+    let inline_bytes_max = if to_objects { 0 } else { config.inline_part_bytes_max };
     let inputs = fitting.merged.iter().flat_map(|(_, run)| run);
     let input_bytes = inputs.fold(0u64, |sum, part| sum.saturating_add(part.meta.encoded_bytes));
     let input_bytes = usize::try_from(input_bytes).unwrap_or(usize::MAX);
-    let part_bytes_max = piece_bytes(context.config.part_bytes_max, input_bytes);
+    let part_bytes_max = piece_bytes(config.part_bytes_max, input_bytes);
     let part_bytes = input_bytes.min(part_bytes_max);
     let mut storing = Storing { machine, inline_bytes_max, part_bytes, part_bytes_max, under_way: None };
     let merging = merge_into(&mut merge, &descs, floor.as_ref(), &mut storing, output);
@@ -145,13 +146,16 @@ async fn merge_into<K: Data, V: Data, T: Time, D: Diff>(
     storing: &mut Storing<'_, T>,
     output: &mut Run<T>,
 ) -> Result<(), Error> {
-    let context = Arc::clone(storing.machine.context());
-    let mut writer = new_writer(&context, storing.part_bytes)?;
+    let new_writer = |storing: &Storing<'_, T>| {
+        let options = EncodeOptions { compression: storing.machine.config().compression, ..EncodeOptions::default() };
+        SortedPartWriter::with_capacity(&options, storing.part_bytes)
+    };
+    let mut writer = new_writer(storing)?;
     loop {
         match merge_step(merge, &mut writer, descs, floor, storing.part_bytes_max)? {
             MergeStep::NeedChunk(input) => merge.supply(input).await?,
             MergeStep::Paused(()) => {
-                let full = std::mem::replace(&mut writer, new_writer(&context, storing.part_bytes)?);
+                let full = std::mem::replace(&mut writer, new_writer(storing)?);
                 storing.next(output, full.finish()?).await?;
             }
             MergeStep::Done => {
@@ -159,14 +163,6 @@ async fn merge_into<K: Data, V: Data, T: Time, D: Diff>(
             }
         }
     }
-}
-
-fn new_writer<K: Data, V: Data, T: Time, D: Diff>(
-    context: &Context,
-    part_bytes: usize,
-) -> Result<SortedPartWriter<K, V, T, D>, Error> {
-    let options = EncodeOptions { compression: context.config.compression, ..EncodeOptions::default() };
-    SortedPartWriter::with_capacity(&options, part_bytes)
 }
 
 /// Merges what is in memory into the writer, until that is full or more must be read.
@@ -221,13 +217,13 @@ impl<T: Time> Storing<'_, T> {
             output.push(Part { location: Location::Inline(bytes), meta });
             return Ok(());
         }
-        let (context, shard) = (Arc::clone(self.machine.context()), self.machine.shard());
+        let (blobs, shard) = (Arc::clone(self.machine.blobs()), self.machine.shard());
         let name = self.machine.part_name();
         let part = Part { location: Location::Blob(name.clone()), meta };
         // Not on this runtime, whose thread is busy merging.
-        let runtime = context.runtime.clone();
-        let write = async move { context.write_blob(shard, &name, bytes).await };
-        self.under_way = Some((part, Task::start(&runtime, write)));
+        let write = async move { blobs.write(shard, &name, bytes).await };
+        let write = Task::start(self.machine.life().work(), "writing a part was stopped", write);
+        self.under_way = Some((part, write));
         Ok(())
     }
 

@@ -13,10 +13,10 @@
 //! gone, and what they refer to is here.
 
 use std::collections::BTreeSet;
+use std::pin::pin;
 use std::sync::Arc;
 
 use futures::stream::TryStreamExt;
-use object_store::path::Path;
 
 use crate::clock::millis;
 use crate::codec::Time;
@@ -25,18 +25,17 @@ use crate::ids::{ROLLUP_KIND, blob_made_ms};
 use crate::machine::Machine;
 use crate::state::transition::record_time;
 use crate::state::{State, is_stale};
-use crate::store::keys;
 
 /// Deletes what is lost, step by step, each of a bounded number of objects; how many.
 pub(super) async fn sweep<T: Time>(machine: &Arc<Machine<T>>) -> Result<usize, Error> {
-    let step_max = machine.context().config.sweep_step_objects_max.max(1);
+    let step_max = machine.config().sweep_step_objects_max.max(1);
     let (mut seen, mut lost_before) = (None, None);
     let mut count = 0;
     loop {
-        let found = suspects(machine, seen.as_ref(), step_max).await?;
+        let found = suspects(machine, seen.as_deref(), step_max).await?;
         // Where the next step goes on: a name that is looked at once is not looked at again.
         let Some(last) = found.old.last() else { break };
-        seen = Some(keys::blob(machine.shard(), last));
+        seen = Some(last.clone());
         let full = found.old.len() >= step_max;
         let before_ms = match lost_before {
             Some(before_ms) => before_ms,
@@ -63,29 +62,23 @@ struct Suspects {
 }
 
 /// What was listed behind `seen` and is not known, at most so many old ones.
-async fn suspects<T: Time>(machine: &Arc<Machine<T>>, seen: Option<&Path>, step_max: usize) -> Result<Suspects, Error> {
-    let context = machine.context();
-    let (now_ms, age_ms) = (context.clock.wall_ms(), millis(context.config.orphan_age_min));
-    let folder = keys::blob_folder(machine.shard());
-    let mut listing = match seen {
-        Some(seen) => context.store.list_with_offset(Some(&folder), seen),
-        None => context.store.list(Some(&folder)),
-    };
+async fn suspects<T: Time>(machine: &Arc<Machine<T>>, seen: Option<&str>, step_max: usize) -> Result<Suspects, Error> {
+    let (now_ms, age_ms) = (machine.wall_ms(), millis(machine.config().orphan_age_min));
+    let mut listing = pin!(machine.blobs().list(machine.shard(), seen));
     let mut found = Suspects::default();
     // Those that are in use are old too: all are looked at, but no more than a step's worth of others is remembered,
     // the first by name, because not every store lists in order.
     let known = machine.state();
     let used: BTreeSet<&str> = known.blobs().collect();
-    let failed = |error| Error::unavailable("the objects could not be listed").because(error);
-    while let Some(object) = listing.try_next().await.map_err(|error| failed(error).of_shard(machine.shard()))? {
-        let Some(name) = object.location.filename().filter(|name| !used.contains(name)) else {
+    while let Some(name) = listing.try_next().await? {
+        if used.contains(name.as_str()) {
             continue;
-        };
-        if name.starts_with(ROLLUP_KIND) && found.rollup.as_deref().is_none_or(|youngest| youngest < name) {
-            found.rollup = Some(name.to_owned());
         }
-        if is_stale(name, now_ms, age_ms) {
-            found.old.insert(name.to_owned());
+        if name.starts_with(ROLLUP_KIND) && found.rollup.as_ref().is_none_or(|youngest| *youngest < name) {
+            found.rollup = Some(name.clone());
+        }
+        if is_stale(&name, now_ms, age_ms) {
+            found.old.insert(name);
         }
         if found.old.len() > step_max {
             found.old.pop_last();
@@ -97,19 +90,19 @@ async fn suspects<T: Time>(machine: &Arc<Machine<T>>, seen: Option<&Path>, step_
 /// Makes sure that the log is whole, has the shard's time written down, and asks the store for its limit: when an object
 /// must have been made to be taken for lost.
 async fn begin<T: Time>(machine: &Arc<Machine<T>>, found: &Suspects) -> Result<u64, Error> {
-    let context = machine.context();
+    let config = machine.config();
     let mut state = machine.confirm().await?;
     refuse_beside_a_foreign_rollup(machine, &state, found.rollup.as_deref()).await?;
-    let age_ms = millis(context.config.orphan_age_min);
+    let age_ms = millis(config.orphan_age_min);
     let is_young = |state: &State<T>| !found.old.iter().any(|name| is_stale(name, state.wall_ms, age_ms));
-    if is_young(&state) && machine.time_stood_still() >= context.config.orphan_age_min {
+    if is_young(&state) && machine.time_stood_still() >= config.orphan_age_min {
         machine.apply(|state, _now_ms| record_time(state)).await?;
         state = machine.state();
     }
     if is_young(&state) {
         return Ok(0); // by this process's clock alone they are old
     }
-    context.lost_before_ms(state.wall_ms).await.map_err(|error| error.of_shard(machine.shard()))
+    machine.blobs().lost_before_ms(state.wall_ms).await.map_err(|error| error.of_shard(machine.shard()))
 }
 
 /// Deletes those that were made before that and that the log, as it is now, does not know; how many.
@@ -127,7 +120,7 @@ async fn delete_lost<T: Time>(
         lost.remove(name);
     }
     let count = lost.len();
-    machine.context().delete_blobs(machine.shard(), lost.into_iter().collect()).await?;
+    machine.blobs().delete_all(machine.shard(), lost.into_iter().collect()).await?;
     Ok(count)
 }
 
@@ -141,7 +134,7 @@ async fn refuse_beside_a_foreign_rollup<T: Time>(
     let Some(name) = rollup.filter(|name| !state.blobs().any(|known| known == *name)) else {
         return Ok(());
     };
-    let Some(bytes) = machine.context().read_whole_blob(machine.shard(), name).await? else {
+    let Some(bytes) = machine.blobs().read_whole(machine.shard(), name).await? else {
         return Ok(()); // deleted meanwhile
     };
     // One that cannot be read was never in use, or was cut short by a crash.

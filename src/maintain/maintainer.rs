@@ -11,9 +11,9 @@ use tokio::time::Instant;
 use crate::clock::deadline_after;
 use crate::codec::Time;
 use crate::error::Error;
-use crate::machine::{Health, KeepAlive, Machine, panicked};
+use crate::life::{KeepAlive, On, Supervised, panicked};
+use crate::machine::{Health, Machine};
 use crate::state::Decision;
-use crate::supervisor::Supervised;
 
 use super::leaks;
 
@@ -45,19 +45,19 @@ pub struct Maintainer {
 impl Maintainer {
     /// Begins with the state that the machine knows.
     pub fn start<T: Time>(machine: Arc<Machine<T>>, client: KeepAlive) -> Self {
-        let context = Arc::clone(machine.context());
+        let life = Arc::clone(machine.life());
         let hearing = Arc::clone(&machine);
         let hear = move |panic: &str| {
             hearing.set_upkeep_health(Health::Stalled(panicked(panic).of_shard(hearing.shard()).to_string()));
         };
         let begin = move || {
             let machine = Arc::clone(&machine);
-            let watching = machine.context().clone().within(async move { watch(&machine).await });
+            let watching = Arc::clone(machine.life()).within(async move { watch(&machine).await });
             async move {
                 let _ = watching.await; // until the client ends
             }
         };
-        let task = Supervised::start(&context.upkeep, context.post("maintaining a shard for others"), begin, hear);
+        let task = life.supervise(On::Upkeep, "maintaining a shard for others", begin, hear);
         Self { _task: task, _client: client }
     }
 }
@@ -70,7 +70,7 @@ impl std::fmt::Debug for Maintainer {
 
 /// Asks for upkeep whenever a change of the log may have left some.
 async fn watch<T: Time>(machine: &Arc<Machine<T>>) -> Result<(), Error> {
-    let config = &machine.context().config;
+    let config = machine.config();
     let _follow = machine.follow();
     let (mut known, mut round, mut leaks_next) = (None, Instant::now(), Instant::now());
     loop {
@@ -94,14 +94,13 @@ async fn watch<T: Time>(machine: &Arc<Machine<T>>) -> Result<(), Error> {
 
 /// Looks for what no commit tells of.
 async fn make_round<T: Time>(machine: &Arc<Machine<T>>, leaks_next: &mut Instant) -> Result<(), Error> {
-    let context = machine.context();
     if machine.anyone_lapsed() {
         // Every commit removes the lapsed: one that wants nothing else will do.
         machine.apply(|_state, _now_ms| Decision::Reply(())).await?;
     }
     if *leaks_next <= Instant::now() {
         while leaks::sweep(machine).await? > 0 {}
-        *leaks_next = deadline_after(context.config.leak_sweep_interval);
+        *leaks_next = deadline_after(machine.config().leak_sweep_interval);
     }
     Ok(())
 }

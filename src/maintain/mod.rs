@@ -17,18 +17,16 @@ mod sweep;
 
 pub use maintainer::Maintainer;
 
-use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Weak};
 
-use futures::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::clock::deadline_after;
 use crate::codec::{Data, Diff, Time};
 use crate::error::Error;
-use crate::machine::{Context, Health, Machine, Retry, panicked};
-use crate::supervisor::{Supervised, panic_text};
+use crate::life::{On, Supervised, guarded_async, panicked};
+use crate::machine::{Health, Machine};
 
 /// The task that maintains one shard. Dropping it stops the task.
 #[derive(Debug)]
@@ -43,7 +41,6 @@ type Asking = oneshot::Sender<Result<(), Error>>;
 impl Maintenance {
     /// Starts maintaining a shard of these types.
     pub fn start<K: Data, V: Data, T: Time, D: Diff>(machine: &Arc<Machine<T>>) -> Self {
-        let context = Arc::clone(machine.context());
         let (settle, asked) = mpsc::channel(SETTLES_MAX);
         let (asked, maintained) = (Arc::new(tokio::sync::Mutex::new(asked)), Arc::downgrade(machine));
         let hearing = Weak::clone(&maintained);
@@ -53,12 +50,11 @@ impl Maintenance {
                 machine.request_upkeep(); // what it was at is still to be done
             }
         };
-        let (upkeep, post) = (context.upkeep.clone(), context.post("upkeep of a shard"));
         let begin = move || {
-            let (machine, context, asked) = (Weak::clone(&maintained), Arc::clone(&context), Arc::clone(&asked));
-            async move { maintain::<K, V, T, D>(machine, context, &mut *asked.lock().await).await }
+            let (machine, asked) = (Weak::clone(&maintained), Arc::clone(&asked));
+            async move { maintain::<K, V, T, D>(machine, &mut *asked.lock().await).await }
         };
-        Self { _task: Supervised::start(&upkeep, post, begin, hear), settle }
+        Self { _task: machine.life().supervise(On::Upkeep, "upkeep of a shard", begin, hear), settle }
     }
 
     /// Resolves when there is nothing left to do. An error of the upkeep is the answer here; else it is tried again.
@@ -78,11 +74,7 @@ fn stall<T: Time>(machine: &Machine<T>, error: &Error) {
     machine.set_upkeep_health(Health::Stalled(error.with_causes()));
 }
 
-async fn maintain<K: Data, V: Data, T: Time, D: Diff>(
-    machine: Weak<Machine<T>>,
-    context: Arc<Context>,
-    asked: &mut mpsc::Receiver<Asking>,
-) {
+async fn maintain<K: Data, V: Data, T: Time, D: Diff>(machine: Weak<Machine<T>>, asked: &mut mpsc::Receiver<Asking>) {
     let mut leaks_next = Instant::now();
     let mut next_sweep = Instant::now();
     loop {
@@ -101,9 +93,9 @@ async fn maintain<K: Data, V: Data, T: Time, D: Diff>(
         // Each sweep is a commit of its own: on a busy shard one takes along what several compactions left.
         let sweeps = waiting.is_some() || Instant::now() >= next_sweep;
         if sweeps {
-            next_sweep = deadline_after(context.config.sweep_interval);
+            next_sweep = deadline_after(held.config().sweep_interval);
         }
-        let mut retry = Retry::within(&context, std::time::Duration::MAX);
+        let mut retry = held.life().retry(std::time::Duration::MAX);
         let done = loop {
             match caught(&held, upkeep::<K, V, T, D>(&held, sweeps, &mut leaks_next)).await {
                 Err(error) if waiting.is_none() => {
@@ -131,8 +123,7 @@ async fn maintain<K: Data, V: Data, T: Time, D: Diff>(
 
 /// The upkeep; a panic of it is an error. It runs code of the rows' types, whose fault is one shard's alone.
 async fn caught<T: Time>(machine: &Machine<T>, upkeep: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
-    let done = AssertUnwindSafe(upkeep).catch_unwind().await;
-    done.unwrap_or_else(|panic| Err(panicked(panic_text(&*panic)))).map_err(|error| error.of_shard(machine.shard()))
+    guarded_async(upkeep).await.map_err(|error| error.of_shard(machine.shard()))
 }
 
 /// Does steps until there is nothing to do, of deletions only if it sweeps.
@@ -143,7 +134,7 @@ async fn upkeep<K: Data, V: Data, T: Time, D: Diff>(
 ) -> Result<(), Error> {
     loop {
         let state = machine.state();
-        let config = &machine.context().config;
+        let config = machine.config();
         let mut worked = false;
         if config.compact && state.compaction_due(config) {
             worked |= compact::compact::<K, V, T, D>(machine, &state).await?;

@@ -11,14 +11,13 @@ use crate::state::transition::delete_garbage;
 
 /// Deletes one step's worth of garbage and records it; whether there was any.
 pub(super) async fn sweep<T: Time>(machine: &Arc<Machine<T>>) -> Result<bool, Error> {
-    let context = machine.context();
-    let dead = next_step(&machine.state(), context.config.sweep_step_objects_max);
+    let dead = next_step(&machine.state(), machine.config().sweep_step_objects_max);
     if dead.is_empty() {
         return Ok(false);
     }
     let names: Vec<String> = dead.iter().flat_map(|(_, names)| names.iter().cloned()).collect();
     // First the objects, then the record: interrupted in between, the next sweep deletes them again: no harm done.
-    context.delete_blobs(machine.shard(), names).await?;
+    machine.blobs().delete_all(machine.shard(), names).await?;
     machine.apply(move |state, _now_ms| delete_garbage(state, &dead)).await?;
     Ok(true)
 }

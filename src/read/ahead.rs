@@ -9,8 +9,8 @@ use tokio::runtime::Handle;
 
 use crate::codec::{Data, Diff, Time};
 use crate::error::Error;
-use crate::fetch::Task;
 use crate::ids::ShardId;
+use crate::life::Task;
 
 use super::{FetchedPart, LeasedPart, PartFetcher};
 
@@ -36,8 +36,7 @@ struct UnderWay<K: Data, V: Data, T: Time, D: Diff> {
 impl<K: Data, V: Data, T: Time, D: Diff> FetchAhead<K, V, T, D> {
     /// These parts, of which nothing is asked for yet.
     pub(super) fn new(fetcher: PartFetcher<K, V, T, D>, parts: Vec<LeasedPart<T>>) -> Self {
-        let context = fetcher.context();
-        let (runtime, config) = (context.runtime.clone(), &context.config);
+        let (runtime, config) = (fetcher.life().work().clone(), fetcher.machine().config());
         Self {
             runtime,
             waiting: parts.into(),
@@ -75,7 +74,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> FetchAhead<K, V, T, D> {
             bytes += part.bytes();
             let (bytes, fetcher) = (part.bytes(), self.fetcher.clone());
             let (shard, object) = (part.reading().shard, part.reading().part.blob().map(str::to_owned));
-            let fetch = Task::start(&self.runtime, async move { fetcher.fetch(part).await });
+            let fetch =
+                Task::start(&self.runtime, "reading a part was stopped", async move { fetcher.fetch(part).await });
             self.under_way.push_back(UnderWay { bytes, shard, object, fetch });
         }
     }

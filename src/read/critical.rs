@@ -7,7 +7,8 @@ use timely::progress::Antichain;
 use crate::codec::Time;
 use crate::error::Error;
 use crate::ids::{CriticalReaderId, ShardId};
-use crate::machine::{KeepAlive, Machine};
+use crate::life::KeepAlive;
+use crate::machine::Machine;
 use crate::state::CriticalReader;
 use crate::state::transition::{CriticalReply, downgrade_critical, expire_critical};
 

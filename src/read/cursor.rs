@@ -8,7 +8,8 @@ use std::sync::Arc;
 use crate::codec::{Data, Diff, Time};
 use crate::error::Error;
 use crate::fetch::{MergeAhead, RunReader};
-use crate::machine::{Context, Machine, guarded, guarded_async};
+use crate::life::{Life, guarded, guarded_async};
+use crate::machine::Machine;
 use crate::part::{EncodeOptions, PartStats, SortedPartWriter};
 
 use super::{FetchedPart, LeasedPart};
@@ -26,7 +27,7 @@ const AUDITED_ROWS_MAX: usize = 1_024;
 ///
 /// It may be dropped at any moment.
 pub struct Cursor<K: Data, V: Data, T: Time, D: Diff> {
-    context: Arc<Context>,
+    life: Arc<Life>,
     merge: MergeAhead<K, V, T, D>,
     /// Leases of all parts; none once all rows were given.
     leases: Vec<LeasedPart<T>>,
@@ -36,15 +37,15 @@ pub struct Cursor<K: Data, V: Data, T: Time, D: Diff> {
 impl<K: Data, V: Data, T: Time, D: Diff> Cursor<K, V, T, D> {
     /// A cursor over these runs of leased parts.
     pub(super) fn new(machine: &Machine<T>, runs: Vec<Vec<LeasedPart<T>>>) -> Self {
-        let context = Arc::clone(machine.context());
+        let (life, blobs) = (Arc::clone(machine.life()), machine.blobs());
         let reader = |run: &Vec<LeasedPart<T>>| {
             let parts = run.iter().map(|part| part.reading().part.clone());
-            RunReader::new(Arc::clone(&context), machine.shard(), parts)
+            RunReader::new(Arc::clone(blobs), machine.shard(), parts)
         };
         let windows = runs.iter().filter_map(|run| run.first()).map(|part| part.reading().window.clone()).collect();
         let readers = runs.iter().filter(|run| !run.is_empty()).map(reader).collect();
-        let merge = MergeAhead::new(readers, windows, context.config.cursor_bytes_max, context.runtime.clone());
-        Self { context, merge, leases: runs.into_iter().flatten().collect(), done: false }
+        let merge = MergeAhead::new(readers, windows, machine.config().cursor_bytes_max, life.work().clone());
+        Self { life, merge, leases: runs.into_iter().flatten().collect(), done: false }
     }
 
     /// The next rows, at least one; `None` at the end.
@@ -63,7 +64,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Cursor<K, V, T, D> {
             return Ok(false);
         }
         let before = rows.len();
-        let error = match self.context.within(guarded_async(self.merge.next())).await {
+        let error = match self.life.within(guarded_async(self.merge.next())).await {
             Ok(Some(piece)) => {
                 let copied = guarded(|| {
                     rows.extend(piece.rows());

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use crate::codec::{Data, Diff, Time};
 use crate::error::{EncodedFrontier, Error, ErrorKind};
 use crate::fetch::{Plan, fetch_part};
-use crate::machine::{Context, KeepAlive, Machine};
+use crate::life::{KeepAlive, Life};
+use crate::machine::Machine;
 use crate::state::CodecNames;
 
 use super::leased::PartRef;
@@ -41,12 +42,15 @@ impl<K: Data, V: Data, T: Time, D: Diff> PartFetcher<K, V, T, D> {
     /// another shape. Cancelling leaves nothing.
     pub async fn fetch(&self, part: impl Into<PublicPartRef<T>>) -> Result<FetchedPart<K, V, T, D>, Error> {
         let part: PartRef<T> = part.into();
-        let context = Arc::clone(self.machine.context());
-        context.within(self.fetch_ref(part)).await
+        self.life().within(self.fetch_ref(part)).await
     }
 
-    pub(super) fn context(&self) -> &Arc<Context> {
-        self.machine.context()
+    pub(super) fn machine(&self) -> &Arc<Machine<T>> {
+        &self.machine
+    }
+
+    pub(super) fn life(&self) -> &Arc<Life> {
+        self.machine.life()
     }
 
     /// The same part a piece at a time, of about a megabyte each: its first rows are there before the last are read.
@@ -79,7 +83,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> PartFetcher<K, V, T, D> {
         let (reading, plan) = (&part.reading, part.plan());
         let chunks = match plan {
             Plan::Nothing => Vec::new(),
-            _ => match fetch_part(self.machine.context(), reading.shard, &reading.part).await {
+            _ => match fetch_part(self.machine.blobs(), reading.shard, &reading.part).await {
                 Ok(chunks) => chunks,
                 Err(error) => return Err(self.explain(&part, error).await),
             },

@@ -10,7 +10,7 @@ use crate::codec::{Data, Diff, Time};
 use crate::error::Error;
 use crate::fetch::{Plan, Window};
 use crate::ids::{LeaseId, LeasedReaderId, ShardId};
-use crate::machine::{KeepAlive, guarded};
+use crate::life::{KeepAlive, guarded};
 use crate::part::PartStats;
 use crate::state::transition::too_early;
 use crate::state::{CodecNames, Part, State, passed};
@@ -108,7 +108,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
     /// The same, but tells the shard only if a quarter of the lease has passed since it heard of the reader.
     pub async fn maybe_downgrade_since(&mut self, since: &Antichain<T>) -> Result<(), Error> {
         self.set_since(since);
-        let quarter = self.roster.machine().context().config.reader_lease / 4;
+        let quarter = self.roster.machine().config().reader_lease / 4;
         if self.ledger.last_renewed().elapsed() >= quarter {
             self.roster.renew(&[Arc::clone(&self.ledger)]).await?;
         }
@@ -198,10 +198,10 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
 
     /// Whether a part that a filter discarded is to be looked at.
     fn is_audited(&self) -> bool {
-        let context = self.roster.machine().context();
-        match u128::from(context.config.filter_audit_one_in) {
+        let machine = self.roster.machine();
+        match u128::from(machine.config().filter_audit_one_in) {
             0 => false,
-            one_in => context.entropy.bits().is_multiple_of(one_in),
+            one_in => machine.fresh_bits().is_multiple_of(one_in),
         }
     }
 
@@ -312,7 +312,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
         // Or the lease was lost while we waited: whoever takes parts next hears of it.
         let lost = |state: &State<T>| !state.readers.contains_key(&id);
         let find = |state: &State<T>| (passed(&state.upper(), as_of) || lost(state)).then_some(());
-        machine.context().within(machine.wait_for(find)).await
+        machine.life().within(machine.wait_for(find)).await
     }
 }
 

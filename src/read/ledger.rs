@@ -15,7 +15,8 @@ use tokio::time::Instant;
 use crate::codec::Time;
 use crate::error::{EncodedFrontier, Error, ErrorKind};
 use crate::ids::{LeaseId, LeasedReaderId, SeqNo};
-use crate::machine::{KeepAlive, Machine, lock};
+use crate::life::{KeepAlive, lock};
+use crate::machine::Machine;
 use crate::state::transition::{Renewal, expire_reader};
 use crate::state::{LeasedReader, State};
 
@@ -98,7 +99,7 @@ impl<T: Time> Ledger<T> {
         registered: Instant,
     ) -> Arc<Self> {
         // A margin that leaves little of a short lease would make the reader useless.
-        let margin = machine.context().config.lease_margin.min(reader.lease() / 4);
+        let margin = machine.config().lease_margin.min(reader.lease() / 4);
         let trust = reader.lease().saturating_sub(margin);
         let page = Page {
             since: reader.since,
@@ -109,7 +110,7 @@ impl<T: Time> Ledger<T> {
             standing: Standing::Registered,
             warned: false,
         };
-        let _client = machine.context().keep_alive();
+        let _client = machine.life().keep_alive();
         Arc::new(Self { machine, id, purpose: reader.purpose, trust, page: Mutex::new(page), _client })
     }
 
@@ -123,7 +124,7 @@ impl<T: Time> Ledger<T> {
 
     /// Takes parts from the newest state and leases them there, in one step.
     pub(crate) fn take<R>(&self, pick: impl FnOnce(&State<T>, &mut Leasing<'_, T>) -> R) -> Result<R, Error> {
-        self.machine.context().life.check_home().map_err(|error| error.of_shard(self.machine.shard()))?;
+        self.machine.life().check_home().map_err(|error| error.of_shard(self.machine.shard()))?;
         let mut page = lock(&self.page);
         let state = self.machine.state();
         self.check_page(&page, &state)?;
@@ -134,7 +135,7 @@ impl<T: Time> Ledger<T> {
 
     /// An error if the reader's lease was lost, or may have been.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        self.machine.context().life.check_home().map_err(|error| error.of_shard(self.machine.shard()))?;
+        self.machine.life().check_home().map_err(|error| error.of_shard(self.machine.shard()))?;
         let page = lock(&self.page);
         self.check_page(&page, &self.machine.state())
     }
@@ -182,7 +183,7 @@ impl<T: Time> Ledger<T> {
 
     /// Gives a lease back; whether it was out.
     pub(crate) fn release(&self, number: u64) -> bool {
-        if !self.machine.context().life.is_at_home() {
+        if !self.machine.life().is_at_home() {
             return false; // a fork's copy of the lease: the one that counts is with the process that took it
         }
         let mut page = lock(&self.page);
@@ -243,7 +244,7 @@ impl<T: Time> Ledger<T> {
 
     /// Removes the reader from the shard.
     pub(crate) async fn expire(&self) -> Result<(), Error> {
-        self.machine.context().life.check_home().map_err(|error| error.of_shard(self.machine.shard()))?;
+        self.machine.life().check_home().map_err(|error| error.of_shard(self.machine.shard()))?;
         if self.retire() {
             let id = self.id;
             self.machine.apply(move |state, _now_ms| expire_reader(state, id)).await?;
@@ -253,7 +254,7 @@ impl<T: Time> Ledger<T> {
 
     /// Whether the reader is still to be removed; only once.
     fn retire(&self) -> bool {
-        if !self.machine.context().life.is_at_home() {
+        if !self.machine.life().is_at_home() {
             return false; // the reader is another process's
         }
         let mut page = lock(&self.page);
@@ -262,7 +263,7 @@ impl<T: Time> Ledger<T> {
 
     fn warn_of_many(&self, page: &mut Page<T>) {
         let held = page.per_seqno.len();
-        let many = held > self.machine.context().config.reader_holds_warning;
+        let many = held > self.machine.config().reader_holds_warning;
         if many && !page.warned {
             let oldest = page.per_seqno.keys().next().map(|seqno| seqno.0);
             tracing::warn!(
@@ -315,7 +316,7 @@ impl<T: Time> Drop for Ledger<T> {
         }
         // A note to the runtime: dropping neither blocks nor fails. If it cannot be carried out, the lease runs out.
         let (machine, id) = (Arc::clone(&self.machine), self.id);
-        self.machine.context().note(async move {
+        self.machine.life().note(async move {
             if let Err(error) = machine.apply(move |state, _now_ms| expire_reader(state, id)).await {
                 tracing::debug!(%error, reader = %id, "a dropped reader could not be removed; its lease will run out");
             }

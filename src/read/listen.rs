@@ -17,7 +17,8 @@ use crate::codec::{Data, Diff, Time};
 use crate::error::Error;
 use crate::fetch::{Plan, Window};
 use crate::ids::LeaseId;
-use crate::machine::{Follow, Health, guarded};
+use crate::life::guarded;
+use crate::machine::{Follow, Health};
 use crate::state::{State, advance_frontier, passed};
 
 use super::ahead::FetchAhead;
@@ -150,13 +151,13 @@ impl<K: Data, V: Data, T: Time, D: Diff> Listen<K, V, T, D> {
             let lost = !state.readers.contains_key(&id);
             (ready || lost).then_some(())
         };
-        let context = Arc::clone(machine.context());
-        Box::pin(context.within(async move { machine.wait_for(find).await }))
+        let life = Arc::clone(machine.life());
+        Box::pin(life.within(async move { machine.wait_for(find).await }))
     }
 
     /// Leases the parts of the next batches, and the position behind them.
     fn take_step(&self) -> Result<(Vec<LeasedPart<T>>, Antichain<T>), Error> {
-        let parts_max = self.handle.roster().machine().context().config.listen_parts_max;
+        let parts_max = self.handle.roster().machine().config().listen_parts_max;
         let (ledger, types) = (self.handle.ledger(), self.handle.types());
         ledger.take(|state, leasing| {
             let mut parts = Vec::new();

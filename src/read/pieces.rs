@@ -20,8 +20,8 @@ pub struct PartPieces<K: Data, V: Data, T: Time, D: Diff> {
 
 impl<K: Data, V: Data, T: Time, D: Diff> PartPieces<K, V, T, D> {
     pub(super) fn new(fetcher: PartFetcher<K, V, T, D>, part: PartRef<T>) -> Self {
-        let (context, reading, plan) = (Arc::clone(fetcher.context()), &part.reading, part.plan());
-        let pieces = (plan != Plan::Nothing).then(|| Pieces::new(context, reading.shard, reading.part.clone()));
+        let (blobs, reading, plan) = (Arc::clone(fetcher.machine().blobs()), &part.reading, part.plan());
+        let pieces = (plan != Plan::Nothing).then(|| Pieces::new(blobs, reading.shard, reading.part.clone()));
         Self { plan, fetcher, part, pieces }
     }
 
@@ -36,8 +36,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> PartPieces<K, V, T, D> {
     /// Errors are those of [`PartFetcher::fetch`], and may come when other pieces were given out. Asked again, it goes on
     /// where it failed. Cancelling leaves nothing undone that cannot be asked for again; dropping it ends the fetch.
     pub async fn next(&mut self) -> Result<FetchedPart<K, V, T, D>, Error> {
-        let context = Arc::clone(self.fetcher.context());
-        context.within(self.read()).await
+        let life = Arc::clone(self.fetcher.life());
+        life.within(self.read()).await
     }
 
     async fn read(&mut self) -> Result<FetchedPart<K, V, T, D>, Error> {

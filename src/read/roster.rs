@@ -9,14 +9,15 @@ use std::sync::{Arc, Mutex, Weak};
 use timely::progress::Antichain;
 use tokio::time::Instant;
 
+use crate::clock::millis;
 use crate::codec::Time;
 use crate::config::PAUSE_MIN;
 use crate::error::Error;
 use crate::ids::LeasedReaderId;
-use crate::machine::{Context, Machine, check_purpose, lock};
+use crate::life::{On, Supervised, lock};
+use crate::machine::{Machine, check_purpose};
 use crate::state::CodecNames;
 use crate::state::transition::{Registration, Renewal, RenewalReply, register, renew};
-use crate::supervisor::supervise;
 
 use super::ledger::Ledger;
 
@@ -28,12 +29,13 @@ pub(crate) struct Roster<T: Time> {
 
 struct Members<T: Time> {
     ledgers: BTreeMap<LeasedReaderId, Weak<Ledger<T>>>,
-    beating: bool,
+    /// Renews them, while there are any.
+    heartbeat: Option<Supervised>,
 }
 
 impl<T: Time> Roster<T> {
     pub(crate) fn new(machine: Arc<Machine<T>>) -> Arc<Self> {
-        let members = Members { ledgers: BTreeMap::new(), beating: false };
+        let members = Members { ledgers: BTreeMap::new(), heartbeat: None };
         Arc::new(Self { machine, members: Mutex::new(members) })
     }
 
@@ -49,10 +51,9 @@ impl<T: Time> Roster<T> {
         as_of: Option<Antichain<T>>,
     ) -> Result<(Arc<Ledger<T>>, Antichain<T>), Error> {
         check_purpose(self.machine.shard(), &purpose)?;
-        let context = Arc::clone(self.machine.context());
         let roster = Arc::clone(self);
-        let id = LeasedReaderId::from_u128(context.entropy.bits());
-        let lease_ms = u64::try_from(context.config.reader_lease.as_millis()).unwrap_or(u64::MAX);
+        let id = LeasedReaderId::from_u128(self.machine.fresh_bits());
+        let lease_ms = millis(self.machine.config().reader_lease);
         let registration = Registration { id, codecs, purpose, lease_ms, as_of };
         let open = async move {
             let asked = Instant::now();
@@ -63,19 +64,17 @@ impl<T: Time> Roster<T> {
             roster.enlist(&ledger);
             Ok((ledger, since))
         };
-        context.carry(open).await
+        self.machine.life().carry(open).await
     }
 
     fn enlist(self: &Arc<Self>, ledger: &Arc<Ledger<T>>) {
         let mut members = lock(&self.members);
         members.ledgers.insert(ledger.id(), Arc::downgrade(ledger));
-        if !members.beating {
-            members.beating = true;
-            let context = self.machine.context();
-            let (roster, beating) = (Arc::downgrade(self), Arc::downgrade(context));
-            let begin = move || beat(Weak::clone(&roster), Weak::clone(&beating));
-            context.pulse.spawn(supervise(context.post("renewing leases"), begin, |_panic| ()));
-        }
+        members.heartbeat.get_or_insert_with(|| {
+            let roster = Arc::downgrade(self);
+            let begin = move || beat(Weak::clone(&roster));
+            self.machine.life().supervise(On::Pulse, "renewing leases", begin, |_panic| ())
+        });
     }
 
     /// The readers that are open. Where there are none, the heartbeat is over.
@@ -89,7 +88,9 @@ impl<T: Time> Roster<T> {
             }
             None => false,
         });
-        members.beating = !present.is_empty();
+        if present.is_empty() {
+            members.heartbeat = None;
+        }
         present
     }
 
@@ -122,16 +123,17 @@ const BEATS_PER_LEASE: u32 = 4;
 /// After a beat that failed the next one comes so much sooner.
 const HURRY: u32 = 8;
 
-async fn beat<T: Time>(roster: Weak<Roster<T>>, context: Weak<Context>) {
+async fn beat<T: Time>(roster: Weak<Roster<T>>) {
     let mut hurry = 1;
     loop {
-        let Some(context) = context.upgrade() else {
+        let Some(interval) = roster.upgrade().map(|roster| {
+            let config = roster.machine.config();
+            let longest = config.heartbeat_interval.min(config.reader_lease / BEATS_PER_LEASE) / hurry;
+            // Jittered, so that the processes of a fleet that restarted together do not beat together.
+            roster.machine.life().jittered(longest, 0.5).max(PAUSE_MIN)
+        }) else {
             return;
         };
-        let longest = context.config.heartbeat_interval.min(context.config.reader_lease / BEATS_PER_LEASE) / hurry;
-        // Jittered, so that the processes of a fleet that restarted together do not beat together.
-        let interval = longest.mul_f64(0.5 + 0.5 * context.entropy.fraction()).max(PAUSE_MIN);
-        drop(context);
         tokio::time::sleep(interval).await;
         let Some(roster) = roster.upgrade() else {
             return;

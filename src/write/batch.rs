@@ -4,11 +4,15 @@ use std::sync::Arc;
 
 use timely::progress::Antichain;
 
+use crate::blobs::Blobs;
 use crate::codec::Time;
 use crate::error::Error;
 use crate::ids::ShardId;
-use crate::machine::{Context, KeepAlive};
+use crate::life::KeepAlive;
+use crate::machine::Machine;
 use crate::state::{Run, wire};
+
+use super::builder::names;
 
 /// Rows of an interval `[lower, upper)`, in storage but not yet in the shard.
 ///
@@ -21,7 +25,7 @@ pub struct Batch<T: Time> {
     pub(super) upper: Antichain<T>,
     pub(super) runs: Vec<Run<T>>,
     standing: Standing,
-    context: Arc<Context>,
+    blobs: Arc<Blobs>,
     _client: Option<KeepAlive>,
 }
 
@@ -38,15 +42,24 @@ pub(super) enum Standing {
 
 impl<T: Time> Batch<T> {
     pub(super) fn new(
-        context: Arc<Context>,
+        machine: &Machine<T>,
         shard: ShardId,
         codecs: Arc<crate::state::CodecNames>,
         lower: Antichain<T>,
         upper: Antichain<T>,
         runs: Vec<Run<T>>,
     ) -> Self {
-        let _client = context.keep_alive();
-        Self { shard, codecs, lower, upper, runs, standing: Standing::Staged, context, _client }
+        let _client = machine.life().keep_alive();
+        Self {
+            shard,
+            codecs,
+            lower,
+            upper,
+            runs,
+            standing: Standing::Staged,
+            blobs: Arc::clone(machine.blobs()),
+            _client,
+        }
     }
 
     /// Every row is at a time beyond this.
@@ -80,14 +93,14 @@ impl<T: Time> Batch<T> {
     /// Removes the objects and waits for it, unless they may be in the shard.
     pub async fn delete(mut self) -> Result<(), Error> {
         let names = self.take_names();
-        let (context, shard) = (Arc::clone(&self.context), self.shard);
+        let (blobs, shard) = (Arc::clone(&self.blobs), self.shard);
         let delete = async {
             for name in &names {
-                context.delete_blob(shard, name).await?;
+                blobs.delete(shard, name).await?;
             }
             Ok(())
         };
-        self.context.within(delete).await
+        self.blobs.life().within(delete).await
     }
 
     pub(super) fn standing(&self) -> Standing {
@@ -104,7 +117,7 @@ impl<T: Time> Batch<T> {
     /// The rows are in the shard by other means: the batch is used up, and what is its own is removed.
     pub(super) fn discard(&mut self) {
         let names = self.take_names();
-        remove_later(&self.context, self.shard, names);
+        self.blobs.delete_later(self.shard, names);
         self.stand(Standing::Spent);
     }
 
@@ -113,31 +126,15 @@ impl<T: Time> Batch<T> {
         if self.standing != Standing::Staged {
             return Vec::new();
         }
-        let runs = std::mem::take(&mut self.runs);
-        runs.iter().flatten().filter_map(|part| part.blob().map(str::to_owned)).collect()
+        names(std::mem::take(&mut self.runs).iter().flatten())
     }
 }
 
 impl<T: Time> Drop for Batch<T> {
     fn drop(&mut self) {
         let names = self.take_names();
-        remove_later(&self.context, self.shard, names);
+        self.blobs.delete_later(self.shard, names);
     }
-}
-
-/// Has the runtime remove objects that nothing refers to. Best effort: the leak sweep finds what stays.
-pub(super) fn remove_later(context: &Arc<Context>, shard: ShardId, names: Vec<String>) {
-    if names.is_empty() {
-        return;
-    }
-    let task_context = Arc::clone(context);
-    context.note(async move {
-        for name in names {
-            if let Err(error) = task_context.delete_blob(shard, &name).await {
-                tracing::debug!(%error, "an unused object could not be removed; the leak sweep will");
-            }
-        }
-    });
 }
 
 impl<T: Time> std::fmt::Debug for Batch<T> {

@@ -14,13 +14,12 @@ use tokio::task::JoinHandle;
 use crate::codec::{Data, Diff, Time};
 use crate::config::{Config, piece_bytes};
 use crate::error::Error;
-use crate::ids::ShardId;
-use crate::machine::{Context, KeepAlive, Machine, guarded, unfinished};
+use crate::life::{KeepAlive, guarded, unfinished};
+use crate::machine::Machine;
 use crate::part::{EncodeOptions, PartBuilder};
 use crate::state::{CodecNames, Location, Part, Run};
 
 use super::Batch;
-use super::batch::remove_later;
 
 /// The rows for which room is made because an iterator says that it has them. What it says need not be true.
 const RESERVED_ROWS_MAX: usize = 1 << 16;
@@ -28,13 +27,14 @@ const RESERVED_ROWS_MAX: usize = 1 << 16;
 /// Fewer rows are collected in memory of their own: the allocator has that at hand.
 const SPARE_ROWS_MIN: usize = 1 << 12;
 
+/// What to say where sorting or encoding, which run code of the rows' types, did not come to an end.
+const STOPPED: &str = "writing a batch was stopped";
+
 /// Collects rows into a [`Batch`].
 ///
 /// Dropping it half-way removes what it has uploaded, as far as storage lets it.
 pub struct BatchBuilder<K: Data, V: Data, T: Time, D: Diff> {
     machine: Arc<Machine<T>>,
-    context: Arc<Context>,
-    shard: ShardId,
     codecs: Arc<CodecNames>,
     lower: Antichain<T>,
     /// The least upper that the rows so far allow: their times, to be checked against the real one at the end.
@@ -53,12 +53,9 @@ pub struct BatchBuilder<K: Data, V: Data, T: Time, D: Diff> {
 impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
     pub(super) fn new(machine: Arc<Machine<T>>, codecs: Arc<CodecNames>, lower: Antichain<T>) -> Self {
         let (latest, rows) = (Vec::new(), PartBuilder::new());
-        let (context, shard) = (Arc::clone(machine.context()), machine.shard());
-        let _client = context.keep_alive();
+        let _client = machine.life().keep_alive();
         Self {
             machine,
-            context,
-            shard,
             codecs,
             lower,
             latest,
@@ -87,7 +84,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
     /// Makes room for so many rows, or some of them: more are more than anyone counts on.
     pub(super) fn reserve(&mut self, rows: usize) {
         if rows >= SPARE_ROWS_MIN
-            && let Some(spare) = self.context.spare_rows.take()
+            && let Some(spare) = self.machine.spare_rows().take()
         {
             self.rows = spare;
         }
@@ -103,7 +100,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
             self.broken = false;
             pushed
         });
-        pushed.map_err(|error| error.of_shard(self.shard))
+        pushed.map_err(|error| error.of_shard(self.machine.shard()))
     }
 
     fn push_row(&mut self, key: &K, value: &V, time: &T, diff: &D) -> Result<bool, Error> {
@@ -116,7 +113,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
         }
         // A row whose size is unknown cannot be encoded: `push` says why.
         let size = K::size(key.as_ref()).unwrap_or(0).saturating_add(V::size(value.as_ref()).unwrap_or(0));
-        let most = self.context.config.row_bytes_max;
+        let most = self.machine.config().row_bytes_max;
         if size > most {
             return Err(Error::invalid(format!("a row of {size} bytes; `Config::row_bytes_max` is {most}")));
         }
@@ -124,7 +121,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
         self.rows.push(key.as_ref(), value.as_ref(), time, diff)?;
         self.note_time(time);
         debug_assert!(self.rows.bytes() >= before);
-        Ok(self.rows.bytes() >= piece_bytes(self.context.config.run_bytes_max, self.sealed_bytes))
+        Ok(self.rows.bytes() >= piece_bytes(self.machine.config().run_bytes_max, self.sealed_bytes))
     }
 
     fn check_whole(&self) -> Result<(), Error> {
@@ -132,14 +129,14 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
             return Ok(());
         }
         let message = "code of the rows' types panicked while a row was added before: begin the batch again";
-        Err(Error::invalid(message).of_shard(self.shard))
+        Err(Error::invalid(message).of_shard(self.machine.shard()))
     }
 
     /// Hands the rows collected so far over to be sorted, encoded and uploaded, once the run before is.
     pub(super) async fn seal(&mut self) -> Result<(), Error> {
         self.await_upload().await?;
         self.begin_upload()?;
-        self.rows = self.context.spare_rows.take().unwrap_or_default();
+        self.rows = self.machine.spare_rows().take().unwrap_or_default();
         Ok(())
     }
 
@@ -153,20 +150,20 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
     }
 
     fn begin_upload(&mut self) -> Result<(), Error> {
-        self.context.life.check().map_err(|error| error.of_shard(self.shard))?;
+        self.machine.life().check().map_err(|error| error.of_shard(self.machine.shard()))?;
         self.sealed_bytes = self.sealed_bytes.saturating_add(self.rows.bytes());
         let rows = std::mem::take(&mut self.rows);
         let machine = Arc::clone(&self.machine);
         // What this thread allocates for the task is small: asked for 1 KiB or more, glibc first puts together all small
         // pieces that the thread has freed, the caller's rows, and that takes as long as sorting does.
         let upload = async move { Box::pin(upload_run(&machine, rows)).await };
-        self.upload = Some(self.context.runtime.spawn(upload));
+        self.upload = Some(self.machine.life().work().spawn(upload));
         Ok(())
     }
 
     fn is_small(&self) -> bool {
         let only = self.upload.is_none() && self.done.is_empty();
-        only && self.rows.bytes() <= self.context.config.inline_part_bytes_max
+        only && self.rows.bytes() <= self.machine.config().inline_part_bytes_max
     }
 
     async fn await_upload(&mut self) -> Result<(), Error> {
@@ -175,7 +172,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
         };
         let joined = upload.await;
         self.upload = None;
-        let run = joined.map_err(|error| not_joined(error, self.shard))??;
+        let run = joined.map_err(|error| unfinished(error, STOPPED).of_shard(self.machine.shard()))??;
         self.done.extend((!run.is_empty()).then_some(run));
         Ok(())
     }
@@ -187,39 +184,39 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
     pub async fn finish(mut self, upper: Antichain<T>) -> Result<Batch<T>, Error> {
         self.check_whole()?;
         self.check_upper(&upper)?;
-        let context = Arc::clone(&self.context);
-        context.within(self.collect()).await?;
+        let machine = Arc::clone(&self.machine);
+        machine.life().within(self.collect()).await?;
         let runs = std::mem::take(&mut self.done);
         let (codecs, lower) = (Arc::clone(&self.codecs), self.lower.clone());
-        Ok(Batch::new(context, self.shard, codecs, lower, upper, runs))
+        Ok(Batch::new(&machine, machine.shard(), codecs, lower, upper, runs))
     }
 
     fn check_upper(&self, upper: &Antichain<T>) -> Result<(), Error> {
         if !PartialOrder::less_equal(&self.lower, upper) {
             let (lower, upper) = (self.lower.elements(), upper.elements());
             let message = format!("the upper {upper:?} of a batch is not beyond its lower {lower:?}");
-            return Err(Error::invalid(message).of_shard(self.shard));
+            return Err(Error::invalid(message).of_shard(self.machine.shard()));
         }
         match self.latest.iter().find(|time| upper.less_equal(time)) {
             None => Ok(()),
             Some(time) => {
                 let message = format!("a row at {time:?} is beyond the upper {:?} of its batch", upper.elements());
-                Err(Error::invalid(message).of_shard(self.shard))
+                Err(Error::invalid(message).of_shard(self.machine.shard()))
             }
         }
     }
 
     /// Waits for what is under way and encodes the rest, inline where it is small.
     async fn collect(&mut self) -> Result<(), Error> {
-        let inline_bytes_max = self.context.config.inline_part_bytes_max;
+        let inline_bytes_max = self.machine.config().inline_part_bytes_max;
         if self.is_small() {
             // A small batch: no thread, no upload, no wait.
-            let (rows, options) = (std::mem::take(&mut self.rows), encode_options(&self.context.config));
+            let (rows, options) = (std::mem::take(&mut self.rows), encode_options(self.machine.config()));
             let encode = || {
                 let sorted = rows.sort()?;
                 Ok((sorted.encode_small(&options)?, sorted))
             };
-            let (small, sorted) = guarded(encode).map_err(|error| error.of_shard(self.shard))?;
+            let (small, sorted) = guarded(encode).map_err(|error| error.of_shard(self.machine.shard()))?;
             let Some(small) = small else {
                 return Ok(());
             };
@@ -228,7 +225,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
             } else if let Some(encoded) = guarded(|| sorted.encode(0..sorted.rows(), &options))? {
                 // With what Arrow adds it is too large: an object, and so a file.
                 let name = self.machine.part_name();
-                self.context.write_blob(self.shard, &name, encoded.bytes).await?;
+                self.machine.blobs().write(self.machine.shard(), &name, encoded.bytes).await?;
                 self.done.push(vec![Part { location: Location::Blob(name), meta: encoded.meta }]);
             }
             return Ok(());
@@ -255,19 +252,21 @@ impl<K: Data, V: Data, T: Time, D: Diff> std::fmt::Debug for BatchBuilder<K, V, 
 
 impl<K: Data, V: Data, T: Time, D: Diff> Drop for BatchBuilder<K, V, T, D> {
     fn drop(&mut self) {
-        let uploaded = self.done.drain(..).flatten();
-        let names = uploaded.filter_map(|part| part.blob().map(str::to_owned)).collect();
-        remove_later(&self.context, self.shard, names);
+        let machine = Arc::clone(&self.machine);
+        machine.blobs().delete_later(machine.shard(), names(self.done.iter().flatten()));
         if let Some(upload) = self.upload.take() {
-            let (context, shard) = (Arc::clone(&self.context), self.shard);
-            self.context.note(async move {
+            self.machine.life().note(async move {
                 if let Ok(Ok(run)) = upload.await {
-                    let names = run.iter().filter_map(|part| part.blob().map(str::to_owned)).collect();
-                    remove_later(&context, shard, names);
+                    machine.blobs().delete_later(machine.shard(), names(&run));
                 }
             });
         }
     }
+}
+
+/// The objects of these parts.
+pub(super) fn names<'a, T: Time>(parts: impl IntoIterator<Item = &'a Part<T>>) -> Vec<String> {
+    parts.into_iter().filter_map(|part| part.blob().map(str::to_owned)).collect()
 }
 
 /// How parts are encoded under this configuration.
@@ -275,43 +274,38 @@ fn encode_options(config: &Config) -> EncodeOptions {
     EncodeOptions { compression: config.compression, ..EncodeOptions::default() }
 }
 
-/// Sorting and encoding run code of the rows' types.
-fn not_joined(error: tokio::task::JoinError, shard: ShardId) -> Error {
-    unfinished(error, "writing a batch was stopped").of_shard(shard)
-}
-
 /// Sorts rows and puts them into storage, in parts. After an error it removes what it wrote, as a drop does.
 async fn upload_run<K: Data, V: Data, T: Time, D: Diff>(
     machine: &Arc<Machine<T>>,
     rows: PartBuilder<K, V, T, D>,
 ) -> Result<Run<T>, Error> {
-    let (context, shard) = (machine.context(), machine.shard());
-    let (part_bytes_max, part_bytes_min) = (context.config.part_bytes_max, context.config.part_bytes_min);
-    let uploads_max = context.config.uploads_max.max(1);
-    let may_keep = rows.bytes() <= context.config.spare_rows_bytes_max;
+    let (shard, config) = (machine.shard(), machine.config());
+    let (part_bytes_max, part_bytes_min) = (config.part_bytes_max, config.part_bytes_min);
+    let uploads_max = config.uploads_max.max(1);
+    let may_keep = rows.bytes() <= config.spare_rows_bytes_max;
     let sort = move || {
         let sorted = rows.sort().map_err(|error| error.of_shard(shard))?;
         let ranges = sorted.cut(part_bytes_max, part_bytes_min, uploads_max);
         Ok((Arc::new(sorted), ranges))
     };
-    let (sorted, ranges) = context.runtime.spawn_blocking(sort).await.map_err(|error| not_joined(error, shard))??;
+    let (sorted, ranges) = machine.life().block(STOPPED, sort).await.map_err(|error| error.of_shard(shard))??;
     let upload = |range| {
         let sorted = Arc::clone(&sorted);
-        let options = encode_options(&context.config);
-        let encoding = context.runtime.spawn_blocking(move || sorted.encode(range, &options));
+        let options = encode_options(config);
+        let encoding = machine.life().block(STOPPED, move || sorted.encode(range, &options));
         async move {
-            let Some(encoded) = encoding.await.map_err(|error| not_joined(error, shard))?? else {
+            let Some(encoded) = encoding.await.map_err(|error| error.of_shard(shard))?? else {
                 return Ok(None);
             };
             let name = machine.part_name();
-            context.write_blob(shard, &name, encoded.bytes).await?;
+            machine.blobs().write(shard, &name, encoded.bytes).await?;
             Ok(Some(Part { location: Location::Blob(name), meta: encoded.meta }))
         }
     };
     let uploads = stream::iter(ranges).map(upload).buffered(uploads_max);
     let uploads: Vec<Result<Option<Part<T>>, Error>> = uploads.collect().await;
     if let Some(sorted) = Arc::into_inner(sorted).filter(|_| may_keep) {
-        context.spare_rows.keep(sorted.into_empty());
+        machine.spare_rows().keep(sorted.into_empty());
     }
     let mut run = Run::new();
     let mut failed = None;
@@ -324,6 +318,6 @@ async fn upload_run<K: Data, V: Data, T: Time, D: Diff>(
     let Some(error) = failed else {
         return Ok(run);
     };
-    remove_later(context, shard, run.iter().filter_map(|part| part.blob().map(str::to_owned)).collect());
+    machine.blobs().delete_later(shard, names(&run));
     Err(error)
 }

@@ -8,7 +8,8 @@ use timely::progress::Antichain;
 use crate::codec::{Data, Diff, Time};
 use crate::error::{Error, ErrorKind};
 use crate::ids::{ShardId, Token, WriterId};
-use crate::machine::{KeepAlive, Machine};
+use crate::life::KeepAlive;
+use crate::machine::Machine;
 use crate::state::transition::{self, Append, AppendReply};
 use crate::state::{Change, CodecNames, Decision, Run, wire};
 
@@ -166,7 +167,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
             }
             _ => error,
         })?;
-        let batch = Batch::new(Arc::clone(self.machine.context()), shard, Arc::new(codecs), lower, upper, runs);
+        let batch = Batch::new(&self.machine, shard, Arc::new(codecs), lower, upper, runs);
         self.check_foreign(batch)
     }
 
@@ -203,8 +204,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
             let upper = state.upper();
             (upper.is_empty() || PartialOrder::less_than(frontier, &upper)).then_some(upper)
         };
-        let context = Arc::clone(self.machine.context());
-        self.upper = context.within(self.machine.wait_for(find)).await?;
+        let life = Arc::clone(self.machine.life());
+        self.upper = life.within(self.machine.wait_for(find)).await?;
         Ok(())
     }
 
@@ -296,7 +297,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
     where
         I: IntoIterator<Item = ((K, V), T, D)>,
     {
-        self.machine.context().life.check().map_err(|error| error.of_shard(self.machine.shard()))?;
+        self.machine.life().check().map_err(|error| error.of_shard(self.machine.shard()))?;
         let mut builder = self.batch_builder(lower);
         let mut rows = rows.into_iter();
         builder.reserve(rows.size_hint().0);
@@ -331,7 +332,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
             upper: upper.clone(),
             runs,
             overlap,
-            blob_age_max_ms: self.machine.context().blob_age_max_ms(),
+            blob_age_max_ms: self.machine.blob_age_max_ms(),
         };
         self.unsettled = Some(attempt);
         let before: Vec<Standing> = batches.iter().map(|batch| batch.standing()).collect();
@@ -377,7 +378,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
         let same = |before: &&Attempt<T>| before.lower == lower && before.upper == upper && before.contents == contents;
         let token = match self.unsettled.as_ref().filter(same) {
             Some(before) => before.token,
-            None => Token::from_u128(self.machine.context().entropy.bits()),
+            None => Token::from_u128(self.machine.fresh_bits()),
         };
         Attempt { lower, upper, contents, token }
     }

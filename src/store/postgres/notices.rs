@@ -19,8 +19,8 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::sessions::Sessions;
 use super::statements;
 use crate::ids::{SeqNo, ShardId};
+use crate::life::{Post, Supervised};
 use crate::store::signals::Signals;
-use crate::supervisor::{Post, Supervised};
 
 /// Shards whose commits wait to be announced. More are left to be found by looking.
 const ANNOUNCEMENTS_MAX: usize = 4096;

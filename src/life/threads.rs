@@ -10,13 +10,15 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::oneshot;
 
 use crate::config::Config;
 use crate::error::Error;
-use crate::machine::lock;
+
+use super::lock;
 
 /// What helps where there are no more threads.
-pub(super) const MORE_THREADS: &str = "raise the limit of threads of this user or container (`ulimit -u`, `pids.max`) or its \
+const MORE_THREADS: &str = "raise the limit of threads of this user or container (`ulimit -u`, `pids.max`) or its \
                                        memory, or lower `Config::runtime_threads`";
 
 /// What helps where a runtime cannot be set up: each needs some files of the system.
@@ -27,15 +29,31 @@ const MORE_FILES: &str = "raise the limit of open files of this process (`ulimit
 const START_LIMIT: Duration = Duration::from_secs(2);
 
 /// Runtimes of a client's own. Dropped, they end without waiting for what they do.
-#[derive(Default)]
-pub(super) struct Runtimes(Vec<Runtime>);
+#[derive(Debug, Default)]
+pub struct Runtimes(Vec<Runtime>);
 
 impl Runtimes {
-    /// Stops them and waits for what they do, each for so long at most. Blocks.
-    pub(super) fn stop(mut self, limit: Duration) {
-        for runtime in self.0.drain(..) {
-            runtime.shutdown_timeout(limit);
-        }
+    /// Stops them and waits for what they do, each for so long at most.
+    ///
+    /// `Unavailable` if no thread could be started that waits: they are stopped all the same. Cancelling only ends the wait.
+    pub async fn stop(mut self, limit: Duration) -> Result<(), Error> {
+        // Waiting for a runtime blocks: on a thread of its own.
+        let (sender, receiver) = oneshot::channel();
+        let stop = move || {
+            for runtime in self.0.drain(..) {
+                runtime.shutdown_timeout(limit);
+            }
+            let _ = sender.send(()); // nobody waits any more: fine
+        };
+        let stopping = std::thread::Builder::new().name("timely-persist-stop".to_owned()).spawn(stop);
+        // If it was not started, its closure was dropped, and that stops them too.
+        stopping.map_err(|error| {
+            let message = "the client was stopped, but the system gave no thread that waits for its tasks: what was under way \
+                           may still happen";
+            Error::unavailable(message).advise(MORE_THREADS).because(error)
+        })?;
+        let _ = receiver.await;
+        Ok(())
     }
 }
 
@@ -47,10 +65,22 @@ impl Drop for Runtimes {
     }
 }
 
-/// The threads of a client, unless a runtime is given to be used for all: for work, upkeep and the pulse.
-pub(super) fn start_threads(given: Option<Handle>, config: &Config) -> Result<(Runtimes, [Handle; 3]), Error> {
+/// Where the tasks of a client go on.
+#[derive(Clone, Debug)]
+pub struct Threads {
+    /// Storage work and timers.
+    pub(super) work: Handle,
+    /// What keeps a thread busy for long.
+    pub(super) upkeep: Handle,
+    /// What must not wait for either.
+    pub(super) pulse: Handle,
+}
+
+/// The threads of a client, unless a runtime is given to be used for all, and what stops them.
+pub fn start_threads(given: Option<Handle>, config: &Config) -> Result<(Runtimes, Threads), Error> {
     if let Some(handle) = given {
-        return Ok((Runtimes::default(), [handle.clone(), handle.clone(), handle]));
+        let threads = Threads { work: handle.clone(), upkeep: handle.clone(), pulse: handle };
+        return Ok((Runtimes::default(), threads));
     }
     let (working, compacting) = (config.runtime_threads.max(1), config.compaction_threads.max(1));
     let needed = working.saturating_add(compacting).saturating_add(1 + 3); // the pulse, and one to block for each
@@ -62,12 +92,12 @@ pub(super) fn start_threads(given: Option<Handle>, config: &Config) -> Result<(R
         runtimes.0.push(runtime);
         Ok::<Handle, Error>(handle)
     };
-    let handles = [
-        started(working, "timely-persist")?,
-        started(compacting, "timely-persist-upkeep")?,
-        started(1, "timely-persist-pulse")?,
-    ];
-    Ok((runtimes, handles))
+    let threads = Threads {
+        work: started(working, "timely-persist")?,
+        upkeep: started(compacting, "timely-persist-upkeep")?,
+        pulse: started(1, "timely-persist-pulse")?,
+    };
+    Ok((runtimes, threads))
 }
 
 /// Whether the system gives so many threads at once: a runtime that lacks one can neither begin nor be dropped.

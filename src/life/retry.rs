@@ -6,20 +6,20 @@ use tokio::time::Instant;
 
 use crate::clock::deadline_after;
 
-use super::Context;
+use super::Pauses;
 
 /// The pauses of one operation that is tried until a deadline.
 #[derive(Debug)]
 pub struct Retry<'a> {
-    context: &'a Context,
+    pauses: &'a Pauses,
     deadline: Instant,
     pause: Duration,
 }
 
 impl<'a> Retry<'a> {
     /// An operation that may be tried for `limit` from now on.
-    pub fn within(context: &'a Context, limit: Duration) -> Self {
-        Self { context, deadline: deadline_after(limit), pause: context.config.retry_pause_min }
+    pub(super) fn within(pauses: &'a Pauses, limit: Duration) -> Self {
+        Self { pauses, deadline: deadline_after(limit), pause: pauses.min }
     }
 
     /// When the next request must have answered: after `limit`, or at the deadline if that is sooner.
@@ -34,8 +34,8 @@ impl<'a> Retry<'a> {
 
     /// Waits before another try; `false` where the deadline leaves no time for one.
     pub async fn pause(&mut self) -> bool {
-        let pause = self.pause.mul_f64(0.5 + 0.5 * self.context.entropy.fraction());
-        self.pause = self.pause.saturating_mul(2).min(self.context.config.retry_pause_max);
+        let pause = self.pauses.jittered(self.pause, 0.5);
+        self.pause = self.pause.saturating_mul(2).min(self.pauses.max);
         if deadline_after(pause) >= self.deadline {
             return false;
         }

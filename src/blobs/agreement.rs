@@ -11,10 +11,11 @@ use tokio::time::timeout_at;
 use crate::clock::millis;
 use crate::config::StoreLimits;
 use crate::error::Error;
+use crate::life::lock;
 use crate::store::{KeptLimits, keys, limits};
 
-use super::objects::{Tried, is_final};
-use super::{Context, Retry, lock};
+use super::Blobs;
+use super::request::{Tried, is_final};
 
 /// What a client does whose limits are not the store's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,7 +33,7 @@ pub enum Agreement {
 
 /// The store's limits, as far as this process has heard of them.
 #[derive(Debug, Default)]
-pub struct Agreed(Mutex<Option<KeptLimits>>);
+pub(super) struct Agreed(Mutex<Option<KeptLimits>>);
 
 impl Agreed {
     fn known(&self) -> Option<KeptLimits> {
@@ -48,24 +49,22 @@ impl Agreed {
     }
 }
 
-impl Context {
-    /// Agrees with the store on its limits: the first process writes its own there, all others compare. The limits of the
-    /// configuration are the store's from then on. Once, when the client opens.
+impl Blobs {
+    /// Agrees with the store on its limits, where the configuration wants these: the first process writes its own there,
+    /// all others compare. What it gives counts from then on. Once, when the client opens.
     ///
     /// One listing and one get, at once; one create where something is written. `Invalid` if they differ and that is not
     /// to be mended, or a newer version of the library wrote them; `Corrupt` if they cannot be read; `Unavailable` if the
     /// store does not answer within `Config::store_deadline`. Cancelling leaves them written, or not.
-    pub async fn agree(&mut self, agreement: Agreement) -> Result<(), Error> {
-        let agreed = self.agreed_limits(agreement).await?;
+    pub async fn agree(&self, wanted: StoreLimits, agreement: Agreement) -> Result<StoreLimits, Error> {
+        let agreed = self.agreed_limits(wanted, agreement).await?;
         self.agreed.heard(agreed);
-        self.config.set_store_limits(agreed.current);
-        Ok(())
+        Ok(agreed.current)
     }
 
-    async fn agreed_limits(&self, agreement: Agreement) -> Result<KeptLimits, Error> {
-        let wanted = self.config.store_limits();
-        let limit = self.config.store_deadline;
-        let mut retry = Retry::within(self, limit);
+    async fn agreed_limits(&self, wanted: StoreLimits, agreement: Agreement) -> Result<KeptLimits, Error> {
+        let limit = self.deadline;
+        let mut retry = self.life.retry(limit);
         loop {
             let next = match self.newest_limits().await? {
                 None => KeptLimits::first(wanted),
@@ -108,7 +107,7 @@ impl Context {
 
     /// When an object must have been made, in milliseconds of a shard's time, to be taken for lost at the time `now_ms`, if
     /// no state knows it. The store is asked, with one listing, for the largest `orphan_age_min` that any process may run
-    /// with. Errors as in [`Context::agree`].
+    /// with. Errors as in [`Blobs::agree`].
     ///
     /// `now_ms` is the shard's time in a state that was read before this call, and that is what makes it safe to raise the
     /// limit while others sweep: a process that this call does not hear of opened after that, and names what it makes by
@@ -122,10 +121,9 @@ impl Context {
     }
 
     /// How old the record of a writer must be to be dropped, in milliseconds: the largest `writer_retention` that any process
-    /// may run with, as far as this one has heard.
+    /// may run with, as far as this one has heard. For ever before it has agreed with the store.
     pub fn writer_retention_ms(&self) -> u64 {
-        let kept = self.agreed.known().map_or(self.config.store_limits(), |known| known.kept);
-        millis(kept.writer_retention)
+        self.agreed.known().map_or(u64::MAX, |known| millis(known.kept.writer_retention))
     }
 }
 

@@ -10,7 +10,8 @@ use futures::FutureExt;
 use tokio::task::JoinError;
 
 use crate::error::Error;
-use crate::supervisor::panic_text;
+
+use super::supervisor::panic_text;
 
 /// Runs code of the types of a shard's rows here. `Invalid` if it panics.
 pub fn guarded<R>(run: impl FnOnce() -> Result<R, Error>) -> Result<R, Error> {

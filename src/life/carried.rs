@@ -9,18 +9,18 @@ use tokio::task::JoinHandle;
 
 use crate::error::Error;
 
-use super::Context;
+use super::{Life, ended};
 
 /// A future that may be polled from anywhere, and says `Unavailable` once the client has ended.
 pub struct Within<F> {
     future: Pin<Box<F>>,
     end: Pin<Box<dyn Future<Output = ()> + Send>>,
-    context: Arc<Context>,
+    life: Arc<Life>,
 }
 
 impl<F> Within<F> {
-    pub(super) fn new(context: Arc<Context>, future: F) -> Self {
-        Self { future: Box::pin(future), end: context.life.end_of(), context }
+    pub(super) fn new(life: Arc<Life>, future: F) -> Self {
+        Self { future: Box::pin(future), end: life.end_of(), life }
     }
 }
 
@@ -28,23 +28,23 @@ impl<R, F: Future<Output = Result<R, Error>>> Future for Within<F> {
     type Output = Result<R, Error>;
 
     fn poll(mut self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<Self::Output> {
-        let context = Arc::clone(&self.context);
-        let _alive = match context.life.for_a_poll() {
+        let life = Arc::clone(&self.life);
+        let _alive = match life.for_a_poll() {
             Ok(alive) => alive,
             Err(ended) => return Poll::Ready(Err(ended)),
         };
-        let _entered = context.runtime.enter();
+        let _entered = life.threads.work.enter();
         if let Poll::Ready(answer) = self.future.as_mut().poll(task) {
             return Poll::Ready(answer);
         }
-        self.end.as_mut().poll(task).map(|()| Err(context.life.ended()))
+        self.end.as_mut().poll(task).map(|()| Err(ended()))
     }
 }
 
 /// A future that, once begun, ends even if nobody waits for it: polled once by its caller, then by the pulse.
 pub struct Carried<R> {
     work: Work<R>,
-    context: Arc<Context>,
+    life: Arc<Life>,
 }
 
 type Boxed<R> = Pin<Box<dyn Future<Output = Result<R, Error>> + Send>>;
@@ -56,21 +56,21 @@ enum Work<R> {
 }
 
 impl<R: Send + 'static> Carried<R> {
-    pub(super) fn new(context: Arc<Context>, future: Boxed<R>) -> Self {
-        Self { work: Work::New(future), context }
+    pub(super) fn new(life: Arc<Life>, future: Boxed<R>) -> Self {
+        Self { work: Work::New(future), life }
     }
 
     fn begin(&self, mut future: Boxed<R>, task: &mut task::Context<'_>) -> Result<Poll<Result<R, Error>>, Work<R>> {
-        let context = &self.context;
-        let _alive = match context.life.for_a_poll() {
+        let _alive = match self.life.for_a_poll() {
             Ok(alive) => alive,
             Err(ended) => return Ok(Poll::Ready(Err(ended))),
         };
-        let _entered = context.pulse.enter();
+        let pulse = &self.life.threads.pulse;
+        let _entered = pulse.enter();
         match future.as_mut().poll(task) {
             Poll::Ready(answer) => Ok(Poll::Ready(answer)),
             // Whoever began it may never poll it again, and others wait for what it holds.
-            Poll::Pending => Err(Work::HandedOver(context.pulse.spawn(future))),
+            Poll::Pending => Err(Work::HandedOver(pulse.spawn(future))),
         }
     }
 }
@@ -93,7 +93,7 @@ impl<R: Send + 'static> Future for Carried<R> {
                     return Poll::Ready(match joined.map_err(tokio::task::JoinError::try_into_panic) {
                         Ok(answer) => answer,
                         Err(Ok(panic)) => std::panic::resume_unwind(panic),
-                        Err(Err(stopped)) => Err(self.context.life.ended().because(stopped)),
+                        Err(Err(stopped)) => Err(ended().because(stopped)),
                     });
                 }
                 Work::Done => return Poll::Pending, // polled after it was ready: nothing will ever come
