@@ -38,12 +38,13 @@ use bytes::Bytes;
 use timely::progress::Antichain;
 use timely_persist::ids::Token;
 use timely_persist::part::{PartFormat, PartMeta};
-use timely_persist::state::transition::{
-    Append, AppendReply, CriticalReply, FinalizeReply, Registration, Renewal, RenewalReply, Replacement, append,
-    delete_garbage, downgrade_critical, expire_reader, finalize, open_critical, register, renew, replace, set_rollup,
+use timely_persist::state::command::{
+    Append, AppendReply, Command, CriticalReply, Decision, DeleteGarbage, DowngradeCritical, Expect, ExpireReader,
+    Finalize, FinalizeReply, Limits, Lower, Moment, OpenCritical, Register, Renew, Renewal, RenewalReply, Replace,
+    SetRollup,
 };
 use timely_persist::state::{
-    Batch, Change, CodecNames, Decision, Description, Entry, Location, Part, RollupRef, Run, Sightings, State,
+    Batch, Change, CodecNames, Description, Entry, Location, Part, RollupRef, Run, Sightings, State,
 };
 use timely_persist::{Config, CriticalReaderId, Error, ErrorKind, LeasedReaderId, SeqNo, ShardId, WriterId};
 
@@ -108,9 +109,22 @@ fn refusal(error: &Error) -> String {
 /// Objects that are older may have been taken for lost. Most of the scripts' have names that tell no age.
 const BLOB_AGE_MAX_MS: u64 = 500;
 
+/// What the process that looks for the lapsed has found.
+struct Lapse(Vec<Change<u64>>);
+
+impl Command<u64> for Lapse {
+    const NAME: &'static str = "lapse";
+    type Reply = ();
+
+    fn decide(&self, _state: &State<u64>, _moment: &Moment) -> Decision<u64, ()> {
+        if self.0.is_empty() { Decision::Reply(()) } else { Decision::Commit(self.0.clone(), ()) }
+    }
+}
+
 struct Stage {
     state: State<u64>,
     codecs: Arc<CodecNames>,
+    limits: Limits,
     now_ms: u64,
     /// What the process that looks for the lapsed has seen, and its monotonic clock.
     sightings: Sightings,
@@ -127,6 +141,7 @@ impl Stage {
         Self {
             state: State::new(ShardId::from_u128(1)),
             codecs: Arc::new(CodecNames::of::<String, u64, u64, i64>()),
+            limits: Limits { blob_age_max_ms: BLOB_AGE_MAX_MS, rollup_interval: 1, finalize_objects_max: 1 },
             now_ms: 0,
             sightings: Sightings::default(),
             watched_ms: 0,
@@ -137,12 +152,12 @@ impl Stage {
         }
     }
 
-    fn decide<R>(&mut self, transition: impl FnOnce(&State<u64>, u64) -> Decision<u64, R>) -> R {
+    fn decide<C: Command<u64>>(&mut self, command: C) -> C::Reply {
         let stalled = self.stalled.is_some();
         let mut draft = if stalled { self.remembered.clone().unwrap() } else { self.state.clone() };
         draft.seqno = draft.seqno.next();
         draft.wall_ms = draft.wall_ms.max(self.now_ms);
-        match transition(&draft, draft.wall_ms) {
+        match command.decide(&draft, &Moment { now_ms: draft.wall_ms, limits: self.limits }) {
             Decision::Reply(reply) => reply,
             Decision::Commit(changes, reply) => {
                 if stalled {
@@ -190,7 +205,7 @@ impl Stage {
             "renew" => self.renew(words),
             "expire" => {
                 let reader = LeasedReaderId::from_u128(id(words[0]));
-                self.decide(|state, _| expire_reader(state, reader));
+                self.decide(ExpireReader(reader));
                 String::new()
             }
             "wait" => {
@@ -202,27 +217,23 @@ impl Stage {
                 let before = self.state.clone();
                 let (watched, retention) = [self.watched_ms, RETENTION_MS].map(Duration::from_millis).into();
                 let changes = self.sightings.look(&before, watched, self.now_ms, retention, &Config::default());
-                self.decide(
-                    |_state, _now_ms| {
-                        if changes.is_empty() { Decision::Reply(()) } else { Decision::Commit(changes, ()) }
-                    },
-                );
+                self.decide(Lapse(changes));
                 let (readers, writers) = (before.readers.len(), before.writers.len());
                 let gone = (readers - self.state.readers.len(), writers - self.state.writers.len());
                 format!("{} readers, {} writers", gone.0, gone.1)
             }
             "critical" => {
-                let (reader, opaque) = (CriticalReaderId::from_u128(id(words[0])), number(words[1]));
+                let (id, opaque) = (CriticalReaderId::from_u128(id(words[0])), number(words[1]));
                 let codecs = self.codecs.clone();
-                match self.decide(|state, _| open_critical(state, &codecs, reader, opaque, "")) {
+                match self.decide(OpenCritical { id, codecs, opaque, purpose: String::new() }) {
                     Ok(reader) => format!("since {} opaque {}", show(&reader.since), reader.opaque),
                     Err(error) => refusal(&error),
                 }
             }
             "downgrade" => {
-                let reader = CriticalReaderId::from_u128(id(words[0]));
-                let (expected, new, since) = (number(words[1]), number(words[2]), frontier(words[3]));
-                match self.decide(|state, _| downgrade_critical(state, reader, expected, new, &since)) {
+                let id = CriticalReaderId::from_u128(id(words[0]));
+                let (expected, opaque, since) = (number(words[1]), number(words[2]), frontier(words[3]));
+                match self.decide(DowngradeCritical { id, expected, opaque, since }) {
                     CriticalReply::Downgraded(since) => format!("downgraded {}", show(&since)),
                     CriticalReply::OpaqueMismatch(current) => format!("fenced by {current}"),
                     CriticalReply::Missing => "missing".to_owned(),
@@ -237,9 +248,9 @@ impl Stage {
             }
             "merge" => self.merge(words),
             "rollup" => {
-                let (at, interval) = (SeqNo(number(words[1])), number(words[2]));
-                let rollup = RollupRef { seqno: at, name: blob(words[0], words) };
-                let used = self.decide(|state, now_ms| set_rollup(state, now_ms, &rollup, interval, BLOB_AGE_MAX_MS));
+                self.limits.rollup_interval = number(words[2]);
+                let rollup = RollupRef { seqno: SeqNo(number(words[1])), name: blob(words[0], words) };
+                let used = self.decide(SetRollup(rollup));
                 if used { "used" } else { "refused" }.to_owned()
             }
             "deletable" => {
@@ -250,16 +261,19 @@ impl Stage {
             }
             "delete" => {
                 let names: Vec<String> = words[1].split(',').map(str::to_owned).collect();
-                let deleted = [(SeqNo(number(words[0])), names)];
+                let deleted = vec![(SeqNo(number(words[0])), names)];
                 let before = self.state.totals.garbage;
-                self.decide(|state, _| delete_garbage(state, &deleted));
+                self.decide(DeleteGarbage(deleted));
                 format!("{} recorded", before - self.state.totals.garbage)
             }
-            "finalize" => match self.decide(|state, _| finalize(state, number(words[0]) as usize)) {
-                Ok(FinalizeReply::More) => "more".to_owned(),
-                Ok(FinalizeReply::Done) => "done".to_owned(),
-                Err(error) => refusal(&error),
-            },
+            "finalize" => {
+                self.limits.finalize_objects_max = number(words[0]) as usize;
+                match self.decide(Finalize) {
+                    Ok(FinalizeReply::More) => "more".to_owned(),
+                    Ok(FinalizeReply::Done) => "done".to_owned(),
+                    Err(error) => refusal(&error),
+                }
+            }
             "beyond" => match self.state.batches.get(self.state.batch_beyond(&frontier(words[0]))) {
                 Some(batch) => format!("{} {}", show(&batch.desc.lower), show(&batch.desc.upper)),
                 None => "nothing".to_owned(),
@@ -289,17 +303,15 @@ impl Stage {
     fn append(&mut self, words: &[&str]) -> String {
         self.tokens += 1;
         let token = option(words, "token").map_or(self.tokens, |token| u128::from(number(token)));
-        let append_ = Append {
+        let lower = if words.contains(&"overlap") { Lower::Covering } else { Lower::At };
+        let append = Append {
             writer: WriterId::from_u128(id(words[0])),
             token: Token::from_u128(token),
-            codecs: self.codecs.clone(),
-            lower: frontier(words[1]),
+            expect: Expect { codecs: self.codecs.clone(), lower: lower(frontier(words[1])) },
             upper: frontier(words[2]),
             runs: option(words, "with").map(|names| run_of(names, words)).into_iter().collect(),
-            overlap: words.contains(&"overlap"),
-            blob_age_max_ms: BLOB_AGE_MAX_MS,
         };
-        match self.decide(|state, now_ms| append(state, now_ms, &append_)) {
+        match self.decide(append) {
             Ok(AppendReply::Committed) => "committed".to_owned(),
             Ok(AppendReply::Repeated) => "repeated".to_owned(),
             Ok(AppendReply::Covered) => "covered".to_owned(),
@@ -309,14 +321,14 @@ impl Stage {
     }
 
     fn open(&mut self, words: &[&str]) -> String {
-        let registration = Registration {
+        let register = Register {
             id: LeasedReaderId::from_u128(id(words[0])),
             codecs: self.codecs.clone(),
             purpose: String::new(),
             lease_ms: option(words, "lease").map_or(100, number),
             as_of: option(words, "at").map(frontier),
         };
-        match self.decide(|state, now_ms| register(state, now_ms, &registration)) {
+        match self.decide(register) {
             Ok(reader) => format!("since {} hold {}", show(&reader.since), reader.hold.0),
             Err(error) => refusal(&error),
         }
@@ -328,8 +340,8 @@ impl Stage {
             since: frontier(words[1]),
             hold: SeqNo(number(words[2])),
         };
-        let renewals: Vec<_> = words.split(|word| *word == "and").map(renewal).collect();
-        let replies = self.decide(|state, now_ms| renew(state, now_ms, &renewals));
+        let renewals = words.split(|word| *word == "and").map(renewal).collect();
+        let replies = self.decide(Renew(renewals));
         let told = replies.iter().map(|reply| match reply {
             RenewalReply::Renewed => "renewed",
             RenewalReply::Lost => "lost",
@@ -342,8 +354,7 @@ impl Stage {
         let mut desc = Description::new(first.desc.lower.clone(), last.desc.upper.clone());
         desc.since = option(words, "since").map_or(self.state.since.clone(), frontier);
         let output = Arc::new(Batch { desc, runs: vec![run_of(words[0], words)] });
-        let replacement = Replacement { inputs: self.read.clone(), output, blob_age_max_ms: BLOB_AGE_MAX_MS };
-        let used = self.decide(|state, now_ms| replace(state, now_ms, &replacement));
+        let used = self.decide(Replace { inputs: self.read.clone(), output });
         if used { "used" } else { "refused" }.to_owned()
     }
 

@@ -11,7 +11,7 @@ use crate::ids::{CriticalReaderId, LeasedReaderId, SeqNo, ShardId, WriterId};
 use crate::machine::{Health, Machine, check_purpose};
 use crate::maintain::Maintainer;
 use crate::read::{PartFetcher, ReadHandle, SinceHandle};
-use crate::state::transition::{self, FinalizeReply, open_critical, settle_codecs};
+use crate::state::command::{Finalize, FinalizeReply, OpenCritical, admit, settle_codecs};
 use crate::state::{CodecNames, State};
 use crate::write::WriteHandle;
 
@@ -130,10 +130,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
         let local = self.local()?;
         let state = local.machine.refresh().await?;
         let codecs = self.codecs();
-        settle_codecs(&state, &codecs)?;
-        if state.finalized {
-            return Err(transition::finalized(&state));
-        }
+        admit(&state, &codecs)?;
         let id = WriterId::from_u128(local.machine.fresh_bits());
         Ok(WriteHandle::new(Arc::clone(&local.machine), self.client.keep_alive(), id, codecs, purpose.to_owned()))
     }
@@ -166,9 +163,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
         initial_opaque: u64,
     ) -> Result<SinceHandle<T>, Error> {
         let local = self.local()?;
-        let codecs = self.codecs();
-        let decide = move |state: &State<T>, _now_ms| open_critical(state, &codecs, id, initial_opaque, "");
-        let reader = local.machine.apply(decide).await?.reply?;
+        let open = OpenCritical { id, codecs: self.codecs(), opaque: initial_opaque, purpose: String::new() };
+        let reader = local.machine.apply(open).await?.reply?;
         Ok(SinceHandle::new(Arc::clone(&local.machine), self.client.keep_alive(), id, reader))
     }
 
@@ -186,9 +182,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
     /// no harm. Interrupted, it has shrunk the shard a little.
     pub async fn finalize(&self) -> Result<(), Error> {
         let local = self.local()?;
-        let step = local.machine.config().sweep_step_objects_max;
         loop {
-            match local.machine.apply(move |state, _now_ms| transition::finalize(state, step)).await?.reply? {
+            match local.machine.apply(Finalize).await?.reply? {
                 FinalizeReply::More => {}
                 FinalizeReply::Done => {
                     local.machine.request_upkeep();

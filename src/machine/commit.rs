@@ -14,59 +14,12 @@ use crate::codec::Time;
 use crate::error::Error;
 use crate::ids::Token;
 use crate::life::lock;
-use crate::state::{Change, Decision, Entry, Sightings, State};
+use crate::state::command::{Command, Limits, Moment, RemoveLapsed};
+use crate::state::{Change, Entry, Sightings, State};
 
+use super::Machine;
+use super::request::{Applied, Pending};
 use super::write_entry::Written;
-use super::{Applied, Machine};
-
-/// A command in the queue.
-pub(super) trait Pending<T: Time>: Send {
-    /// Decides on `state` and remembers the reply; the facts to commit, if any.
-    fn decide(&mut self, state: &State<T>, now_ms: u64) -> Vec<Change<T>>;
-    /// Gives the remembered reply.
-    fn answer(self: Box<Self>, doubtful: bool);
-    /// Gives an error.
-    fn fail(self: Box<Self>, error: Error);
-}
-
-pub(super) struct Request<R, F> {
-    decide: F,
-    reply: Option<R>,
-    sender: oneshot::Sender<Result<Applied<R>, Error>>,
-}
-
-impl<R, F> Request<R, F> {
-    pub(super) fn new(decide: F, sender: oneshot::Sender<Result<Applied<R>, Error>>) -> Self {
-        Self { decide, reply: None, sender }
-    }
-}
-
-impl<T, R, F> Pending<T> for Request<R, F>
-where
-    T: Time,
-    R: Send,
-    F: FnMut(&State<T>, u64) -> Decision<T, R> + Send,
-{
-    fn decide(&mut self, state: &State<T>, now_ms: u64) -> Vec<Change<T>> {
-        let (changes, reply) = match (self.decide)(state, now_ms) {
-            Decision::Commit(changes, reply) => (changes, reply),
-            Decision::Reply(reply) => (Vec::new(), reply),
-        };
-        self.reply = Some(reply);
-        changes
-    }
-
-    fn answer(self: Box<Self>, doubtful: bool) {
-        if let Some(reply) = self.reply {
-            // A caller that has gone needs no answer.
-            let _ = self.sender.send(Ok(Applied { reply, doubtful }));
-        }
-    }
-
-    fn fail(self: Box<Self>, error: Error) {
-        let _ = self.sender.send(Err(error));
-    }
-}
 
 type Group<T> = Vec<Box<dyn Pending<T>>>;
 
@@ -138,6 +91,8 @@ impl<T: Time> Machine<T> {
             })?;
             match written {
                 Written::Committed => {
+                    let commands = || group.iter().map(|pending| pending.name()).collect::<Vec<_>>();
+                    tracing::trace!(shard = %self.shard, seqno = %draft.seqno, commands = ?commands(), "committed");
                     self.install_own(draft);
                     return Ok(doubtful);
                 }
@@ -164,13 +119,14 @@ impl<T: Time> Machine<T> {
     /// Lets each of the group decide on what those before it decided; `draft` becomes the state after all of them, and
     /// was `state` before.
     fn decide(&self, group: &mut Group<T>, state: &State<T>, draft: &mut State<T>) -> Result<Vec<Change<T>>, Error> {
-        let now_ms = draft.wall_ms;
+        let moment = Moment { now_ms: draft.wall_ms, limits: Limits::of(&self.context.config) };
         let mut changes = Vec::new();
-        let mut step = |draft: &mut State<T>, decided: Vec<Change<T>>| {
+        let mut step = |draft: &mut State<T>, command: &str, decided: Vec<Change<T>>| {
             for change in decided {
-                // Our own facts on our own state: a misfit is a mistake in a transition, not in storage.
+                // Our own facts on our own state: a misfit is a mistake in a decision, not in storage.
                 draft.apply_change(&change).map_err(|misfit| {
-                    let message = format!("refused to write a fact that does not fit ({misfit}): {change:?}");
+                    let message =
+                        format!("refused to write a fact of `{command}` that does not fit ({misfit}): {change:?}");
                     Error::invalid(message).advise(REPORT)
                 })?;
                 changes.push(change);
@@ -181,10 +137,10 @@ impl<T: Time> Machine<T> {
             let mut sightings = lock(&self.sightings);
             if sightings.due(self.begun.elapsed()) { self.look(&mut sightings, state) } else { Vec::new() }
         };
-        step(draft, lapsed)?;
+        step(draft, <RemoveLapsed as Command<T>>::NAME, lapsed)?;
         for pending in group.iter_mut() {
-            let decided = pending.decide(draft, now_ms);
-            step(draft, decided)?;
+            let decided = pending.decide(draft, &moment);
+            step(draft, pending.name(), decided)?;
         }
         match changes.iter().find_map(|change| draft.check_change(change).err()) {
             None => Ok(changes),

@@ -15,6 +15,7 @@ mod context;
 mod follow;
 mod log;
 mod purpose;
+mod request;
 mod spare;
 mod write_entry;
 
@@ -30,18 +31,19 @@ pub use context::Context;
 pub use follow::{Follow, Health};
 pub use log::Log;
 pub use purpose::check_purpose;
+pub use request::Applied;
 pub use spare::Spare;
 
 use crate::blobs::Blobs;
-use crate::clock::millis;
 use crate::codec::Time;
 use crate::config::Config;
 use crate::error::Error;
 use crate::ids::{PART_KIND, ROLLUP_KIND, ShardId, blob_name};
 use crate::life::{Life, lock};
-use crate::state::{Decision, Sightings, State};
+use crate::state::command::Command;
+use crate::state::{Sightings, State};
 
-use commit::{Pending, Request};
+use request::{Pending, Request};
 
 /// A shard's state in this process, and the way to change it.
 pub struct Machine<T: Time> {
@@ -65,15 +67,6 @@ pub struct Machine<T: Time> {
     health: watch::Sender<Health>,
     upkeep: Notify,
     upkeep_health: Mutex<Health>,
-}
-
-/// A reply, and whether an earlier try of the same command may have taken effect unseen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Applied<R> {
-    /// The reply.
-    pub reply: R,
-    /// If so, what the command wanted to add may be in use although the reply says no: it must not be deleted.
-    pub doubtful: bool,
 }
 
 impl<T: Time> Machine<T> {
@@ -133,12 +126,6 @@ impl<T: Time> Machine<T> {
         &self.context.spare_rows
     }
 
-    /// How old an object may be when a commit begins to refer to it, in milliseconds. Half of the age at which the leak
-    /// sweep takes it for lost: the other half is what clocks may differ by.
-    pub fn blob_age_max_ms(&self) -> u64 {
-        millis(self.context.config.orphan_age_min / 2)
-    }
-
     /// The newest state this process knows. No I/O.
     pub fn state(&self) -> Arc<State<T>> {
         Arc::clone(&self.state.borrow())
@@ -152,20 +139,16 @@ impl<T: Time> Machine<T> {
         self.context.life.carry(async move { machine.read_to_head().await.map(|()| machine.state()) }).await
     }
 
-    /// Applies a command: `decide` is called on the newest state, again after each conflict, until its facts are
-    /// committed or its reply stands on a fresh state.
+    /// Applies a command: it decides on the newest state, again after each conflict, until its facts are committed or
+    /// its reply stands on a fresh state.
     ///
     /// Cancelling before the first poll leaves nothing; after it the command is carried to its end by the runtime.
     /// An `Unavailable` error means that the command may have taken effect, unless it says that it did not. It comes at
     /// `Config::commit_deadline` at the latest, also where every try lost to another writer.
-    pub async fn apply<R, F>(self: &Arc<Self>, decide: F) -> Result<Applied<R>, Error>
-    where
-        R: Send + 'static,
-        F: FnMut(&State<T>, u64) -> Decision<T, R> + Send + 'static,
-    {
+    pub async fn apply<C: Command<T>>(self: &Arc<Self>, command: C) -> Result<Applied<C::Reply>, Error> {
         self.context.life.check_home().map_err(|error| error.of_shard(self.shard))?;
         let (sender, receiver) = oneshot::channel();
-        lock(&self.queue).push_back(Box::new(Request::new(decide, sender)));
+        lock(&self.queue).push_back(Box::new(Request::new(command, sender)));
         let machine = Arc::clone(self);
         let led = self.context.life.carry(async move { machine.lead_until(receiver).await });
         led.await.map_err(|error: Error| error.of_shard(self.shard))

@@ -15,7 +15,7 @@ use crate::fetch::{MergeRuns, RunReader};
 use crate::life::{Task, guarded_async};
 use crate::machine::Machine;
 use crate::part::{EncodeOptions, EncodedPart, MergeStep, SortedPartWriter};
-use crate::state::transition::{Replacement, replace};
+use crate::state::command::Replace;
 use crate::state::{Batch, CodecNames, Description, Location, Part, Run, State, glb};
 
 use super::fit::{Fitting, fit};
@@ -88,9 +88,7 @@ async fn merge_fitting<K: Data, V: Data, T: Time, D: Diff>(
     let written = run.clone();
     let runs = Some(run).filter(|run| !run.is_empty()).into_iter().chain(kept).collect();
     let output = Arc::new(Batch { desc, runs });
-    let blob_age_max_ms = machine.blob_age_max_ms();
-    let replacement = Replacement { inputs, output: Arc::clone(&output), blob_age_max_ms };
-    let applied = machine.apply(move |state, now_ms| replace(state, now_ms, &replacement)).await?;
+    let applied = machine.apply(Replace { inputs, output: Arc::clone(&output) }).await?;
     if !applied.reply && !applied.doubtful {
         remove(machine, &written).await?;
     }

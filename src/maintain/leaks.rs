@@ -23,7 +23,7 @@ use crate::codec::Time;
 use crate::error::Error;
 use crate::ids::{ROLLUP_KIND, blob_made_ms};
 use crate::machine::Machine;
-use crate::state::transition::record_time;
+use crate::state::command::RecordTime;
 use crate::state::{State, is_stale};
 
 /// Deletes what is lost, step by step, each of a bounded number of objects; how many.
@@ -96,7 +96,7 @@ async fn begin<T: Time>(machine: &Arc<Machine<T>>, found: &Suspects) -> Result<u
     let age_ms = millis(config.orphan_age_min);
     let is_young = |state: &State<T>| !found.old.iter().any(|name| is_stale(name, state.wall_ms, age_ms));
     if is_young(&state) && machine.time_stood_still() >= config.orphan_age_min {
-        machine.apply(|state, _now_ms| record_time(state)).await?;
+        machine.apply(RecordTime).await?;
         state = machine.state();
     }
     if is_young(&state) {

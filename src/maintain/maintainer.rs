@@ -13,7 +13,7 @@ use crate::codec::Time;
 use crate::error::Error;
 use crate::life::{KeepAlive, On, Supervised, panicked};
 use crate::machine::{Health, Machine};
-use crate::state::Decision;
+use crate::state::command::RemoveLapsed;
 
 use super::leaks;
 
@@ -95,8 +95,7 @@ async fn watch<T: Time>(machine: &Arc<Machine<T>>) -> Result<(), Error> {
 /// Looks for what no commit tells of.
 async fn make_round<T: Time>(machine: &Arc<Machine<T>>, leaks_next: &mut Instant) -> Result<(), Error> {
     if machine.anyone_lapsed() {
-        // Every commit removes the lapsed: one that wants nothing else will do.
-        machine.apply(|_state, _now_ms| Decision::Reply(())).await?;
+        machine.apply(RemoveLapsed).await?;
     }
     if *leaks_next <= Instant::now() {
         while leaks::sweep(machine).await? > 0 {}

@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::ids::SeqNo;
 use crate::machine::Machine;
 use crate::state::State;
-use crate::state::transition::delete_garbage;
+use crate::state::command::DeleteGarbage;
 
 /// Deletes one step's worth of garbage and records it; whether there was any.
 pub(super) async fn sweep<T: Time>(machine: &Arc<Machine<T>>) -> Result<bool, Error> {
@@ -18,7 +18,7 @@ pub(super) async fn sweep<T: Time>(machine: &Arc<Machine<T>>) -> Result<bool, Er
     let names: Vec<String> = dead.iter().flat_map(|(_, names)| names.iter().cloned()).collect();
     // First the objects, then the record: interrupted in between, the next sweep deletes them again: no harm done.
     machine.blobs().delete_all(machine.shard(), names).await?;
-    machine.apply(move |state, _now_ms| delete_garbage(state, &dead)).await?;
+    machine.apply(DeleteGarbage(dead)).await?;
     Ok(true)
 }
 

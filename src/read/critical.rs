@@ -10,7 +10,7 @@ use crate::ids::{CriticalReaderId, ShardId};
 use crate::life::KeepAlive;
 use crate::machine::Machine;
 use crate::state::CriticalReader;
-use crate::state::transition::{CriticalReply, downgrade_critical, expire_critical};
+use crate::state::command::{CriticalReply, DowngradeCritical, ExpireCritical};
 
 /// What became of a downgrade.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,9 +78,8 @@ impl<T: Time> SinceHandle<T> {
         expected: u64,
         new: (u64, &Antichain<T>),
     ) -> Result<SinceDowngrade<T>, Error> {
-        let (id, (opaque, since)) = (self.id, (new.0, new.1.clone()));
-        let decide = move |state: &crate::state::State<T>, _| downgrade_critical(state, id, expected, opaque, &since);
-        match self.machine.apply(decide).await?.reply {
+        let (opaque, since) = (new.0, new.1.clone());
+        match self.machine.apply(DowngradeCritical { id: self.id, expected, opaque, since }).await?.reply {
             CriticalReply::Downgraded(since) => {
                 self.since.clone_from(&since);
                 self.opaque = opaque;
@@ -100,8 +99,7 @@ impl<T: Time> SinceHandle<T> {
 
     /// Removes the reader from the shard. What it kept may go.
     pub async fn expire(self) -> Result<(), Error> {
-        let id = self.id;
-        self.machine.apply(move |state, _now_ms| expire_critical(state, id)).await?;
+        self.machine.apply(ExpireCritical(self.id)).await?;
         Ok(())
     }
 }

@@ -12,7 +12,7 @@ use crate::fetch::{Plan, Window};
 use crate::ids::{LeaseId, LeasedReaderId, ShardId};
 use crate::life::{KeepAlive, guarded};
 use crate::part::PartStats;
-use crate::state::transition::too_early;
+use crate::state::command::too_early;
 use crate::state::{CodecNames, Part, State, passed};
 
 use super::ahead::FetchAhead;

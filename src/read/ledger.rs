@@ -17,7 +17,7 @@ use crate::error::{EncodedFrontier, Error, ErrorKind};
 use crate::ids::{LeaseId, LeasedReaderId, SeqNo};
 use crate::life::{KeepAlive, lock};
 use crate::machine::Machine;
-use crate::state::transition::{Renewal, expire_reader};
+use crate::state::command::{ExpireReader, Renewal};
 use crate::state::{LeasedReader, State};
 
 /// What one reader has given out. The last owner's drop expires the reader.
@@ -246,8 +246,7 @@ impl<T: Time> Ledger<T> {
     pub(crate) async fn expire(&self) -> Result<(), Error> {
         self.machine.life().check_home().map_err(|error| error.of_shard(self.machine.shard()))?;
         if self.retire() {
-            let id = self.id;
-            self.machine.apply(move |state, _now_ms| expire_reader(state, id)).await?;
+            self.machine.apply(ExpireReader(self.id)).await?;
         }
         Ok(())
     }
@@ -317,7 +316,7 @@ impl<T: Time> Drop for Ledger<T> {
         // A note to the runtime: dropping neither blocks nor fails. If it cannot be carried out, the lease runs out.
         let (machine, id) = (Arc::clone(&self.machine), self.id);
         self.machine.life().note(async move {
-            if let Err(error) = machine.apply(move |state, _now_ms| expire_reader(state, id)).await {
+            if let Err(error) = machine.apply(ExpireReader(id)).await {
                 tracing::debug!(%error, reader = %id, "a dropped reader could not be removed; its lease will run out");
             }
         });

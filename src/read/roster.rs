@@ -17,7 +17,7 @@ use crate::ids::LeasedReaderId;
 use crate::life::{On, Supervised, lock};
 use crate::machine::{Machine, check_purpose};
 use crate::state::CodecNames;
-use crate::state::transition::{Registration, Renewal, RenewalReply, register, renew};
+use crate::state::command::{Register, Renew, Renewal, RenewalReply};
 
 use super::ledger::Ledger;
 
@@ -54,10 +54,10 @@ impl<T: Time> Roster<T> {
         let roster = Arc::clone(self);
         let id = LeasedReaderId::from_u128(self.machine.fresh_bits());
         let lease_ms = millis(self.machine.config().reader_lease);
-        let registration = Registration { id, codecs, purpose, lease_ms, as_of };
+        let register = Register { id, codecs, purpose, lease_ms, as_of };
         let open = async move {
             let asked = Instant::now();
-            let applied = roster.machine.apply(move |state, now_ms| register(state, now_ms, &registration)).await?;
+            let applied = roster.machine.apply(register).await?;
             let reader = applied.reply?;
             let since = reader.since.clone();
             let ledger = Ledger::new(Arc::clone(&roster.machine), id, reader, asked);
@@ -103,7 +103,7 @@ impl<T: Time> Roster<T> {
             return Ok(());
         }
         let ids: Vec<LeasedReaderId> = renewing.iter().map(|renewal| renewal.id).collect();
-        let applied = self.machine.apply(move |state, now_ms| renew(state, now_ms, &renewing)).await?;
+        let applied = self.machine.apply(Renew(renewing)).await?;
         for (id, reply) in ids.into_iter().zip(applied.reply) {
             let Some(ledger) = ledgers.iter().find(|ledger| ledger.id() == id) else {
                 continue;

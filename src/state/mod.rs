@@ -1,7 +1,7 @@
 //! The state of a shard, as a plain value: no async, no clock, no I/O.
 //!
-//! [`State`] is what the log's entries add up to. A *transition* (`transition`) is a function from a state, a command
-//! and the time to a [`Decision`]: either nothing is to be changed, or a list of [`Change`]s is to be committed. A
+//! [`State`] is what the log's entries add up to. A *command* (`command`) decides on a state at a moment: either nothing
+//! is to be changed, or a list of [`Change`]s is to be committed. A
 //! change is a fact, never a command: applying it depends on no decision that another version of the code could take
 //! differently. Cloning a state costs O(1), applying a change costs O(change).
 //!
@@ -11,10 +11,10 @@ mod apply;
 mod batch;
 mod change;
 mod check;
+pub mod command;
 mod frontier;
 mod holders;
 mod lapses;
-pub mod transition;
 mod upkeep;
 pub mod wire;
 
@@ -112,15 +112,6 @@ impl Totals {
         self.diffs = self.diffs.wrapping_sub(batch.diffs());
         self.object_batches -= u64::from(batch.has_object());
     }
-}
-
-/// What a transition decided.
-#[derive(Debug)]
-pub enum Decision<T: Time, R> {
-    /// Commit these facts, then give this reply.
-    Commit(Vec<Change<T>>, R),
-    /// Change nothing and give this reply, provided the state is fresh.
-    Reply(R),
 }
 
 impl<T: Time> State<T> {

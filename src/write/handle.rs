@@ -10,8 +10,8 @@ use crate::error::{Error, ErrorKind};
 use crate::ids::{ShardId, Token, WriterId};
 use crate::life::KeepAlive;
 use crate::machine::Machine;
-use crate::state::transition::{self, Append, AppendReply};
-use crate::state::{Change, CodecNames, Decision, Run, wire};
+use crate::state::command::{Append, AppendReply, Expect, ExpireWriter, Lower};
+use crate::state::{CodecNames, Run, wire};
 
 use super::batch::Standing;
 use super::{Batch, BatchBuilder};
@@ -27,6 +27,16 @@ pub enum Appended<T> {
         /// Where it is.
         current: Antichain<T>,
     },
+}
+
+impl<T> From<AppendReply<T>> for Appended<T> {
+    fn from(reply: AppendReply<T>) -> Self {
+        match reply {
+            // The rows are there, by this try, an earlier one or an identical writer.
+            AppendReply::Committed | AppendReply::Repeated | AppendReply::Covered => Appended::Committed,
+            AppendReply::UpperMismatch(current) => Appended::UpperMismatch { current },
+        }
+    }
 }
 
 /// Appends to a shard. Any number of writers may try; the upper decides who wins.
@@ -115,7 +125,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
             return Ok(mismatch);
         }
         let mut batch = self.stage(rows, expected.clone(), new.clone()).await?;
-        self.commit(&mut [&mut batch], expected, new, false).await
+        Ok(self.commit(&mut [&mut batch], Lower::At(expected), new).await?.into())
     }
 
     /// Appends those of the rows at times in `[lower, upper)` that the shard does not have yet: for several writers
@@ -129,7 +139,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
     {
         self.check_order(&lower, &upper)?;
         let mut batch = self.stage(rows, lower.clone(), upper.clone()).await?;
-        self.commit(&mut [&mut batch], lower, upper, true).await
+        Ok(self.commit(&mut [&mut batch], Lower::Covering(lower), upper).await?.into())
     }
 
     /// Appends staged batches together, if the shard's upper is `expected`; then it is `new`.
@@ -149,7 +159,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
         for batch in batches.iter() {
             self.check_batch(batch, &expected, &new)?;
         }
-        self.commit(batches, expected, new, false).await
+        Ok(self.commit(batches, Lower::At(expected), new).await?.into())
     }
 
     /// A builder of a batch whose rows are at times beyond `lower`.
@@ -175,10 +185,10 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
     ///
     /// Errors and cancelling as in [`WriteHandle::compare_and_append`].
     pub async fn advance_upper(&mut self, upper: &Antichain<T>) -> Result<(), Error> {
-        let lower = Antichain::from_elem(T::minimum());
-        match self.commit(&mut [], lower, upper.clone(), true).await? {
-            Appended::Committed => Ok(()),
-            Appended::UpperMismatch { current } => {
+        let lower = Lower::Covering(Antichain::from_elem(T::minimum()));
+        match self.commit(&mut [], lower, upper.clone()).await? {
+            AppendReply::Committed | AppendReply::Repeated | AppendReply::Covered => Ok(()),
+            AppendReply::UpperMismatch(current) => {
                 let message =
                     format!("the upper {:?} cannot be compared with {:?}", current.elements(), upper.elements());
                 Err(Error::invalid(message).of_shard(self.machine.shard()))
@@ -211,13 +221,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
 
     /// Gives up the handle and the record that the shard keeps of it.
     pub async fn expire(self) -> Result<(), Error> {
-        let id = self.id;
-        let decide = move |state: &crate::state::State<T>, _now_ms| match state.writers.contains_key(&id) {
-            true => Decision::Commit(vec![Change::WriterRemoved(id)], ()),
-            false => Decision::Reply(()),
-        };
         if self.recorded {
-            self.machine.apply(decide).await?;
+            self.machine.apply(ExpireWriter(self.id)).await?;
         }
         Ok(())
     }
@@ -315,31 +320,24 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
         builder.finish(upper).await
     }
 
+    /// What became of it, in full.
     async fn commit(
         &mut self,
         batches: &mut [&mut Batch<T>],
-        lower: Antichain<T>,
+        lower: Lower<T>,
         upper: Antichain<T>,
-        overlap: bool,
-    ) -> Result<Appended<T>, Error> {
+    ) -> Result<AppendReply<T>, Error> {
         let runs: Vec<Run<T>> = batches.iter().flat_map(|batch| batch.runs.iter().cloned()).collect();
-        let attempt = self.attempt(&runs, &lower, &upper);
-        let append = Append {
-            writer: self.id,
-            token: attempt.token,
-            codecs: Arc::clone(&self.codecs),
-            lower,
-            upper: upper.clone(),
-            runs,
-            overlap,
-            blob_age_max_ms: self.machine.blob_age_max_ms(),
-        };
+        let attempt = self.attempt(&runs, lower.frontier(), &upper);
+        let (writer, token) = (self.id, attempt.token);
+        let expect = Expect { codecs: Arc::clone(&self.codecs), lower };
+        let append = Append { writer, token, expect, upper: upper.clone(), runs };
         self.unsettled = Some(attempt);
         let before: Vec<Standing> = batches.iter().map(|batch| batch.standing()).collect();
         // From here on the commit goes its way, also if this call is cancelled or fails: the objects may come to be
         // used.
         batches.iter_mut().for_each(|batch| batch.stand(Standing::Offered));
-        let applied = self.machine.apply(move |state, now_ms| transition::append(state, now_ms, &append)).await?;
+        let applied = self.machine.apply(append).await?;
         self.unsettled = None;
         for (batch, before) in batches.iter_mut().zip(before) {
             match &applied.reply {
@@ -353,22 +351,13 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
             }
         }
         let reply = applied.reply?;
-        Ok(match reply {
-            AppendReply::Committed => {
-                self.upper = upper;
-                self.recorded = true;
-                Appended::Committed
-            }
-            AppendReply::Repeated | AppendReply::Covered => {
-                self.upper = self.machine.state().upper();
-                self.recorded = true;
-                Appended::Committed
-            }
-            AppendReply::UpperMismatch(current) => {
-                self.upper = current.clone();
-                Appended::UpperMismatch { current }
-            }
-        })
+        self.recorded |= !matches!(reply, AppendReply::UpperMismatch(_));
+        self.upper = match &reply {
+            AppendReply::Committed => upper,
+            AppendReply::Repeated | AppendReply::Covered => self.machine.state().upper(),
+            AppendReply::UpperMismatch(current) => current.clone(),
+        };
+        Ok(reply)
     }
 
     /// The attempt to append this: the one before, if its outcome is unsettled and it was the same.

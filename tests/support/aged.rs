@@ -8,10 +8,8 @@ use object_store::memory::InMemory;
 use timely::progress::Antichain;
 use timely_persist::ids::Token;
 use timely_persist::part::{PartFormat, PartMeta};
-use timely_persist::state::transition::{Append, append};
-use timely_persist::state::{
-    Batch, Change, CodecNames, Decision, Description, Entry, Location, Part, RollupRef, State,
-};
+use timely_persist::state::command::{Append, Command, Decision, Expect, Limits, Lower, Moment};
+use timely_persist::state::{Batch, Change, CodecNames, Description, Entry, Location, Part, RollupRef, State};
 use timely_persist::store::keys;
 use timely_persist::{SeqNo, ShardId, WriterId};
 
@@ -84,14 +82,12 @@ fn appending(state: &State<u64>, codecs: &Arc<CodecNames>, number: u64) -> Vec<C
     let command = Append {
         writer: WriterId::from_u128(1),
         token: Token::from_u128(1 << 90 | u128::from(number)),
-        codecs: Arc::clone(codecs),
-        lower: upper,
+        expect: Expect { codecs: Arc::clone(codecs), lower: Lower::At(upper) },
         upper: Antichain::from_elem(time + 1),
         runs: if number == 1 { vec![run()] } else { Vec::new() },
-        overlap: false,
-        blob_age_max_ms: u64::MAX,
     };
-    match append(state, 1, &command) {
+    let limits = Limits { blob_age_max_ms: u64::MAX, rollup_interval: u64::MAX, finalize_objects_max: usize::MAX };
+    match command.decide(state, &Moment { now_ms: 1, limits }) {
         Decision::Commit(changes, _) => changes,
         Decision::Reply(reply) => panic!("{reply:?}"),
     }

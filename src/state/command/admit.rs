@@ -1,0 +1,40 @@
+//! Whether a shard is one that rows of these types can be written to and read from.
+
+use std::sync::Arc;
+
+use crate::codec::Time;
+use crate::error::{Error, ErrorKind};
+use crate::state::{Change, CodecNames, State};
+
+/// Lets whoever opens the shard in: an error if it holds other types, or is finalized. With the change that makes a fresh
+/// shard remember its types.
+pub fn admit<T: Time>(state: &State<T>, names: &Arc<CodecNames>) -> Result<Vec<Change<T>>, Error> {
+    let changes = settle_codecs(state, names)?;
+    match state.finalized {
+        true => Err(Error::new(ErrorKind::Finalized, "there is nothing to open").of_shard(state.shard)),
+        false => Ok(changes),
+    }
+}
+
+/// The change that makes a fresh shard remember its types; an error if it holds others.
+pub fn settle_codecs<T: Time>(state: &State<T>, names: &Arc<CodecNames>) -> Result<Vec<Change<T>>, Error> {
+    let refuse = |kind, message: String| Err(Error::new(kind, message).of_shard(state.shard));
+    match &state.codecs {
+        None => match names.untraced() {
+            None => Ok(vec![Change::Codecs(Arc::clone(names))]),
+            Some(reason) => refuse(
+                ErrorKind::Invalid,
+                format!(
+                    "{reason}: store another form of the value, such as its text or its numbers, or implement Codec"
+                ),
+            ),
+        },
+        Some(known) => match known.difference(names) {
+            None => Ok(Vec::new()),
+            Some(difference) => refuse(
+                ErrorKind::CodecMismatch,
+                format!("its rows are of other types than those it was opened with: the {difference}"),
+            ),
+        },
+    }
+}

@@ -1,0 +1,135 @@
+//! Appending a batch at the upper.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use timely::PartialOrder;
+use timely::progress::Antichain;
+
+use crate::codec::Time;
+use crate::error::Error;
+use crate::ids::{Token, WriterId, blob_made_ms};
+use crate::state::{Batch, Change, CodecNames, Description, Run, State, WriterRecord};
+
+use super::admit::settle_codecs;
+use super::{Command, Decision, Moment};
+
+/// Appends a batch, if the shard is as expected.
+#[derive(Clone, Debug)]
+pub struct Append<T: Time> {
+    /// Who appends.
+    pub writer: WriterId,
+    /// Names this append, also when it is tried again: it takes effect once.
+    pub token: Token,
+    /// What it takes for granted.
+    pub expect: Expect<T>,
+    /// Where the batch ends.
+    pub upper: Antichain<T>,
+    /// Its rows.
+    pub runs: Vec<Run<T>>,
+}
+
+/// What an append takes for granted of the shard. All of it is checked in the one decision that appends.
+#[derive(Clone, Debug)]
+pub struct Expect<T> {
+    /// The types of the rows, which a fresh shard makes its own.
+    pub codecs: Arc<CodecNames>,
+    /// Where the batch begins.
+    pub lower: Lower<T>,
+}
+
+/// Where a batch begins, against the shard's upper.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lower<T> {
+    /// The shard's upper is here.
+    At(Antichain<T>),
+    /// The shard's upper is here or beyond: what it has already is left out.
+    Covering(Antichain<T>),
+}
+
+impl<T: Time> Lower<T> {
+    /// Where.
+    pub fn frontier(&self) -> &Antichain<T> {
+        match self {
+            Lower::At(lower) | Lower::Covering(lower) => lower,
+        }
+    }
+
+    /// What becomes of a batch that ends at `end` and cannot be appended where the shard's upper is; `None` if it can.
+    fn miss(&self, upper: &Antichain<T>, end: &Antichain<T>) -> Option<AppendReply<T>> {
+        let fits = match self {
+            Lower::At(lower) => lower == upper,
+            Lower::Covering(_) if PartialOrder::less_equal(end, upper) => return Some(AppendReply::Covered),
+            Lower::Covering(lower) => PartialOrder::less_equal(lower, upper) && PartialOrder::less_equal(upper, end),
+        };
+        (!fits).then(|| AppendReply::UpperMismatch(upper.clone()))
+    }
+}
+
+/// What became of an append.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AppendReply<T> {
+    /// It is in the shard.
+    Committed,
+    /// An earlier try of the same append is in the shard; the parts of this one are not used, unless they are the same.
+    Repeated,
+    /// The shard has these times already, from an identical writer; the parts are not used.
+    Covered,
+    /// The shard's upper is elsewhere; the parts are not used.
+    UpperMismatch(Antichain<T>),
+}
+
+impl<T: Time> Command<T> for Append<T> {
+    const NAME: &'static str = "append";
+    type Reply = Result<AppendReply<T>, Error>;
+
+    fn decide(&self, state: &State<T>, moment: &Moment) -> Decision<T, Self::Reply> {
+        Decision::or_refusal(self.decide_or_refuse(state, moment))
+    }
+}
+
+impl<T: Time> Append<T> {
+    fn decide_or_refuse(&self, state: &State<T>, moment: &Moment) -> Result<Decision<T, AppendReply<T>>, Error> {
+        let mut changes = settle_codecs(state, &self.expect.codecs)?;
+        let known = state.writers.get(&self.writer);
+        if known.is_some_and(|record| record.tokens.contains(&self.token)) {
+            return Ok(Decision::Reply(AppendReply::Repeated));
+        }
+        let upper = state.upper();
+        if let Some(missed) = self.expect.lower.miss(&upper, &self.upper) {
+            return Ok(Decision::Reply(missed));
+        }
+        if self.upper == upper {
+            return Ok(Decision::Reply(AppendReply::Committed));
+        }
+        self.check_age(state, moment)?;
+        let foldable = state.batches.last().is_some_and(|last| last.is_empty());
+        if self.runs.is_empty() && foldable {
+            changes.push(Change::EmptyExtended(self.upper.clone()));
+        } else {
+            let desc = Description::new(upper, self.upper.clone());
+            changes.push(Change::BatchAdded(Arc::new(Batch { desc, runs: self.runs.clone() })));
+        }
+        let mut record = known.cloned().unwrap_or(WriterRecord { tokens: Vec::new(), last_ms: moment.now_ms });
+        record.push(self.token, moment.now_ms);
+        changes.push(Change::WriterSet(self.writer, record));
+        Ok(Decision::Commit(changes, AppendReply::Committed))
+    }
+
+    /// An error if a leak sweep may take one of the objects for lost.
+    fn check_age(&self, state: &State<T>, moment: &Moment) -> Result<(), Error> {
+        let (now_ms, age_max_ms) = (moment.now_ms, moment.limits.blob_age_max_ms);
+        let Some(part) = self.runs.iter().flatten().find(|part| part.is_stale(now_ms, age_max_ms)) else {
+            return Ok(());
+        };
+        let name = part.blob().unwrap_or_default();
+        let age = Duration::from_millis(now_ms.saturating_sub(blob_made_ms(name).unwrap_or(0)));
+        let message = format!(
+            "the batch was staged {age:?} ago in the shard's time, at most {:?} are allowed, and its objects may be gone",
+            Duration::from_millis(age_max_ms)
+        );
+        Err(Error::invalid(message).of_shard(state.shard).of_object(name.to_owned()).advise(
+            "append its rows again; if it was staged just now, a process whose clock is ahead has moved the shard's time",
+        ))
+    }
+}
