@@ -16,10 +16,9 @@ use crate::life::{Task, guarded_async};
 use crate::machine::Machine;
 use crate::part::{EncodeOptions, EncodedPart, MergeStep, SortedPartWriter};
 use crate::state::command::Replace;
-use crate::state::{Batch, CodecNames, Description, Location, Part, Run, State, glb};
+use crate::state::{Batch, CodecNames, Description, Location, Part, Plan, Run, State, glb, next_merge};
 
 use super::fit::{Fitting, fit};
-use super::plan::{Plan, next_merge};
 
 /// Merges the batches that the policy names; whether it changed anything, or others did meanwhile.
 pub(super) async fn compact<K: Data, V: Data, T: Time, D: Diff>(

@@ -11,7 +11,6 @@ mod compact;
 mod fit;
 mod leaks;
 mod maintainer;
-mod plan;
 mod rollup;
 mod sweep;
 
@@ -136,7 +135,7 @@ async fn upkeep<K: Data, V: Data, T: Time, D: Diff>(
         let state = machine.state();
         let config = machine.config();
         let mut worked = false;
-        if config.compact && state.compaction_due(config) {
+        if state.compaction_due(config) {
             worked |= compact::compact::<K, V, T, D>(machine, &state).await?;
         }
         if machine.state().rollup_due(config) {

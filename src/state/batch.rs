@@ -119,7 +119,7 @@ impl<T: Time> Batch<T> {
         self.parts().fold(0, |sum, part| sum.saturating_add(part.meta.rows))
     }
 
-    /// The sum of all diffs, if they are integers; see [`State::counts_rows`](super::State::counts_rows). It wraps.
+    /// The sum of all diffs, if they are integers; see `compaction`. It wraps.
     pub fn diffs(&self) -> i64 {
         self.parts().fold(0, |sum, part| sum.wrapping_add(i64::from_le_bytes(part.meta.diff_sum)))
     }

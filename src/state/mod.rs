@@ -12,6 +12,7 @@ mod batch;
 mod change;
 mod check;
 pub mod command;
+mod compaction;
 mod frontier;
 mod holders;
 mod lapses;
@@ -25,10 +26,10 @@ use timely::progress::Antichain;
 
 pub use batch::{Batch, Description, Location, Part, Run, is_stale};
 pub use change::{Change, CodecNames, Entry, RollupRef};
+pub use compaction::{Plan, next_merge};
 pub use frontier::{advance_frontier, below, glb, join_time, passed};
 pub use holders::{CriticalReader, LeasedReader, WriterRecord};
 pub use lapses::Sightings;
-pub use upkeep::{collapses, rollup_interval};
 
 use crate::codec::Time;
 use crate::ids::{CriticalReaderId, LeasedReaderId, SeqNo, ShardId, Token, WriterId};

@@ -27,7 +27,8 @@ use crate::codec::Time;
 use crate::config::Config;
 use crate::error::Error;
 
-use super::{Change, State, rollup_interval};
+use super::upkeep::rollup_interval;
+use super::{Change, State};
 
 /// What is asked of a shard.
 pub trait Command<T: Time>: Send + 'static {
