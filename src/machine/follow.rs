@@ -9,26 +9,12 @@ use crate::error::Error;
 use crate::life::{On, Supervised, lock, panicked};
 use crate::state::State;
 
-use super::Machine;
-
-/// Keeps a task alive that reads the log when it may have grown. The last one dropped stops the task.
-#[derive(Debug)]
-pub struct Follow {
-    _task: Supervised,
-}
-
-/// Whether what a process does for a shard behind its callers' backs works: following its log, its upkeep.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Health {
-    /// It works, as far as is known.
-    Well,
-    /// It does not, and is tried again and again: why.
-    Stalled(String),
-}
+use super::{Context, Health, Machine};
 
 impl<T: Time> Machine<T> {
-    /// Follows the log for as long as the guard lives: the state in this process keeps up with other processes.
-    pub fn follow(self: &Arc<Self>) -> Arc<Follow> {
+    /// The task that reads the log when it may have grown, so that the state in this process keeps up with others. The last
+    /// one dropped stops it.
+    pub fn follow(self: &Arc<Self>) -> Arc<Supervised> {
         let mut slot = lock(&self.follow);
         if let Some(follow) = slot.upgrade() {
             return follow;
@@ -42,8 +28,7 @@ impl<T: Time> Machine<T> {
             }
         };
         let begin = move || follow_log(Weak::clone(&machine), Arc::clone(&context));
-        let task = self.context.life.supervise(On::Work, "following a log", begin, hear);
-        let follow = Arc::new(Follow { _task: task });
+        let follow = Arc::new(self.context.life.supervise(On::Work, "following a log", begin, hear));
         *slot = Arc::downgrade(&follow);
         follow
     }
@@ -71,7 +56,7 @@ impl<T: Time> Machine<T> {
     }
 }
 
-async fn follow_log<T: Time>(machine: Weak<Machine<T>>, context: Arc<super::Context>) {
+async fn follow_log<T: Time>(machine: Weak<Machine<T>>, context: Arc<Context>) {
     let Some(mut log) = machine.upgrade().map(|machine| context.log.watch(machine.shard)) else {
         return;
     };

@@ -13,6 +13,7 @@ mod catch_up;
 mod commit;
 mod context;
 mod follow;
+mod health;
 mod log;
 mod purpose;
 mod request;
@@ -28,7 +29,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
 pub use context::Context;
-pub use follow::{Follow, Health};
+pub use health::Health;
 pub use log::Log;
 pub use purpose::check_purpose;
 pub use request::Applied;
@@ -39,7 +40,7 @@ use crate::codec::Time;
 use crate::config::Config;
 use crate::error::Error;
 use crate::ids::{PART_KIND, ROLLUP_KIND, ShardId, blob_name};
-use crate::life::{Life, lock};
+use crate::life::{Life, Supervised, lock};
 use crate::state::command::Command;
 use crate::state::{Sightings, State};
 
@@ -61,7 +62,7 @@ pub struct Machine<T: Time> {
     time_seen: Mutex<Instant>,
     /// Whether it was said that the shard's time is ahead of this process's clock.
     told_ahead: AtomicBool,
-    follow: Mutex<Weak<Follow>>,
+    follow: Mutex<Weak<Supervised>>,
     /// The position that a commit of this process stands at or goes for: whoever follows the log need not look at it.
     own: Arc<AtomicU64>,
     health: watch::Sender<Health>,

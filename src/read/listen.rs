@@ -17,8 +17,8 @@ use crate::codec::{Data, Diff, Time};
 use crate::error::Error;
 use crate::fetch::{Plan, Window};
 use crate::ids::LeaseId;
-use crate::life::guarded;
-use crate::machine::{Follow, Health};
+use crate::life::{Supervised, guarded};
+use crate::machine::Health;
 use crate::state::{State, advance_frontier, passed};
 
 use super::ahead::FetchAhead;
@@ -55,7 +55,7 @@ pub struct Listen<K: Data, V: Data, T: Time, D: Diff> {
     candidate: Antichain<T>,
     /// Resolves when there is a step to take; made when it is first waited for.
     ready: Option<BoxFuture<'static, Result<(), Error>>>,
-    _follow: Arc<Follow>,
+    _follow: Arc<Supervised>,
 }
 
 impl<K: Data, V: Data, T: Time, D: Diff> Listen<K, V, T, D> {

@@ -13,7 +13,7 @@ use crate::state::{
     WriterRecord,
 };
 
-use super::{newer, proto};
+use super::proto;
 
 pub(super) fn entry_to_proto<T: Time>(entry: &Entry<T>) -> proto::Entry {
     proto::Entry {
@@ -367,4 +367,10 @@ fn id_bits(bytes: &[u8]) -> Result<u128, Error> {
 
 fn missing() -> Error {
     Error::corrupt("a field that must be there is missing")
+}
+
+/// Something that a later version of the library wrote.
+pub(super) fn newer(what: &str) -> Error {
+    let message = format!("{what} is unknown: a newer version of this library wrote it, upgrade to read the shard");
+    Error::new(ErrorKind::Invalid, message)
 }

@@ -12,7 +12,7 @@ use timely::progress::Antichain;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::codec::Time;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::ids::ShardId;
 
 use super::{CodecNames, Entry, Part, Run, State};
@@ -72,7 +72,7 @@ fn open<M: Message + Default>(magic: [u8; 8], bytes: &Bytes) -> Result<M, Error>
     if found != magic {
         let (kind, version) = found.split_at(KIND_BYTES);
         return Err(if kind == &magic[..KIND_BYTES] && version > &magic[KIND_BYTES..] {
-            newer("its version")
+            convert::newer("its version")
         } else {
             Error::corrupt("not written by this library")
         });
@@ -81,12 +81,6 @@ fn open<M: Message + Default>(magic: [u8; 8], bytes: &Bytes) -> Result<M, Error>
         return Err(Error::corrupt("the checksum does not match"));
     }
     M::decode(bytes.slice(HEADER_BYTES..)).map_err(|error| Error::corrupt("not a valid message").because(error))
-}
-
-/// Something that a later version of the library wrote.
-fn newer(what: &str) -> Error {
-    let message = format!("{what} is unknown: a newer version of this library wrote it, upgrade to read the shard");
-    Error::new(ErrorKind::Invalid, message)
 }
 
 const STAGED_MAGIC: [u8; 8] = *b"tpstage1";
