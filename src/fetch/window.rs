@@ -91,24 +91,12 @@ impl<T: Time> Window<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
     use timely::order::Product;
 
     use crate::part::PartFormat;
 
     fn meta<T: Time>(lower: Vec<T>, upper: Vec<T>) -> PartMeta<T> {
-        PartMeta {
-            format: PartFormat::ArrowIpc,
-            encoded_bytes: 1,
-            decoded_bytes: 1,
-            tail_bytes: 1,
-            rows: 1,
-            checksum: 0,
-            time_lower: lower.into(),
-            time_upper: upper,
-            diff_sum: [0; 8],
-            stats: Bytes::new(),
-        }
+        PartMeta::new(PartFormat::ArrowIpc, lower.into(), upper)
     }
 
     fn window(as_of: u64, snapshot: bool, shown: u64, until: Option<u64>) -> Window<u64> {

@@ -9,9 +9,9 @@ use crate::codec::{Builder, Data, Diff, Time};
 use crate::config::piece_bytes;
 use crate::error::Error;
 
-use super::meta::{EncodeOptions, EncodedPart};
+use super::meta::EncodedPart;
 use super::sum::too_large;
-use super::writer::{SortedPartWriter, row_size};
+use super::writer::{EncodeOptions, SortedPartWriter, row_size};
 
 /// The bytes that a value is taken to have before it is seen.
 const VALUE_BYTES: usize = 16;

@@ -11,12 +11,9 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef};
 use arrow_buffer::Buffer;
 
+use super::schema::OTHER_TYPE;
 use crate::codec::{Builder, Codec, Codec64, Column, Data, DecodeError, Diff, EncodeError, Time};
 use crate::error::Error;
-
-/// What helps where the bytes are those that were written, by their checksum, and do not read back all the same.
-pub(super) const OTHER_TYPE: &str = "if a type of the program was changed, use it as it was when the shard was written; \
-                                     otherwise restore the part from a backup";
 
 /// A run of consecutive rows of a part.
 pub struct Chunk<K: Codec, V: Codec, T, D> {
@@ -46,20 +43,12 @@ impl<K: Codec, V: Codec, T, D> fmt::Debug for Chunk<K, V, T, D> {
 }
 
 impl<K: Data, V: Data, T: Time, D: Diff> Chunk<K, V, T, D> {
-    /// A chunk of four arrays, in the order of the columns.
-    pub(super) fn try_new(arrays: [&ArrayRef; 4], memory_bytes: usize) -> Result<Self, DecodeError> {
-        let [keys, values, times, diffs] = arrays;
-        let columns = Columns::<K, V> {
-            keys: K::Column::try_new(keys, None)?,
-            values: V::Column::try_new(values, None)?,
-            times: Words::try_new::<T>(times)?,
-            diffs: Words::try_new::<D>(diffs)?,
-            memory_bytes,
-        };
-        let rows = columns.times.len();
-        if columns.keys.len() != rows || columns.values.len() != rows || columns.diffs.len() != rows {
-            return Err(DecodeError("columns of different lengths".to_owned()));
-        }
+    /// A chunk of four arrays, in the order of the columns. `Corrupt` if they do not hold what these types write.
+    pub(super) fn try_new(arrays: &[ArrayRef], memory_bytes: usize) -> Result<Self, Error> {
+        let columns = Columns::try_new::<T, D>(arrays, memory_bytes);
+        let columns = columns.map_err(|error| {
+            Error::corrupt("a part with a block that does not decode").advise(OTHER_TYPE).because(error)
+        })?;
         Ok(Self { columns: Arc::new(columns), marker: PhantomData })
     }
 
@@ -143,6 +132,26 @@ impl<K: Data, V: Data, T: Time, D: Diff> Chunk<K, V, T, D> {
     /// All rows, owned, in order.
     pub fn rows(&self) -> impl ExactSizeIterator<Item = ((K, V), T, D)> {
         self.refs().map(|(key, value, time, diff)| ((K::from_ref(key), V::from_ref(value)), time, diff))
+    }
+}
+
+impl<K: Data, V: Data> Columns<K, V> {
+    fn try_new<T: Time, D: Diff>(arrays: &[ArrayRef], memory_bytes: usize) -> Result<Self, DecodeError> {
+        let [keys, values, times, diffs] = arrays else {
+            return Err(DecodeError("a record batch with other columns".to_owned()));
+        };
+        let columns = Self {
+            keys: K::Column::try_new(keys, None)?,
+            values: V::Column::try_new(values, None)?,
+            times: Words::try_new::<T>(times)?,
+            diffs: Words::try_new::<D>(diffs)?,
+            memory_bytes,
+        };
+        let rows = columns.times.len();
+        if columns.keys.len() != rows || columns.values.len() != rows || columns.diffs.len() != rows {
+            return Err(DecodeError("columns of different lengths".to_owned()));
+        }
+        Ok(columns)
     }
 }
 

@@ -14,14 +14,13 @@
 //!
 //! Not here: I/O, and whether a part belongs where it was found.
 
-mod block;
 mod bounds;
 mod builder;
 mod chunk;
-mod layout;
+mod format;
 mod merge;
-
 mod meta;
+mod schema;
 mod stats;
 mod sum;
 mod tail;
@@ -36,13 +35,13 @@ use crate::error::Error;
 
 pub use builder::{PartBuilder, SortedRows};
 pub use chunk::Chunk;
+pub use format::{BlockInfo, PartFormat};
 pub use merge::{Merge, MergeStep};
-
-pub use meta::{EncodeOptions, EncodedPart, PartFormat, PartMeta};
+pub use meta::{EncodedPart, PartMeta};
 pub use stats::{ColumnStats, PartStats, STATS_BYTES_MAX};
-pub use tail::{BlockInfo, PartTail};
+pub use tail::PartTail;
 pub use value::StatValue;
-pub use writer::{ROW_BYTES_MAX, SortedPartWriter};
+pub use writer::{EncodeOptions, ROW_BYTES_MAX, SortedPartWriter};
 
 /// Decodes a whole object, verifying all of it against `meta`.
 ///
@@ -59,5 +58,9 @@ pub fn decode_part<K: Data, V: Data, T: Time, D: Diff>(
     let tail = PartTail::parse(bytes.slice(tail_start..), meta)?;
     tail.verify_header(&bytes.slice(..tail.header_bytes() as usize))?;
     let blocks = tail.blocks().iter().enumerate();
-    blocks.map(|(index, block)| tail.decode_block(index, bytes.slice(block.range_in_memory()))).collect()
+    blocks
+        .map(|(index, block)| {
+            tail.decode_block(index, bytes.slice(block.offset as usize..(block.offset + block.len) as usize))
+        })
+        .collect()
 }

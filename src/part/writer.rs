@@ -9,21 +9,16 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef, RecordBatch, make_array};
 use arrow_buffer::Buffer;
 use arrow_data::ArrayData;
-use arrow_ipc::writer::{
-    DictionaryTracker, FileWriter, IpcDataGenerator, IpcWriteContext, IpcWriteOptions, write_message,
-};
-use arrow_ipc::{CompressionType, MetadataVersion};
-use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
+use arrow_schema::{DataType, SchemaRef};
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::block::PREFIX_BYTES;
 use super::bounds::TimeBounds;
-use super::layout::buffer_widths;
-use super::meta::{EncodeOptions, EncodedPart, PartFormat, PartMeta};
+use super::format::{PartEncoder, PartFormat, Written, check_types};
+use super::meta::{EncodedPart, PartMeta};
+use super::schema::schema;
 use super::stats::StatsCollector;
-use super::tail::{BLOCKS_KEY, BlockList, BlockSum};
-use crate::codec::{self, Builder, Codec64, Data, Diff, EncodeError, Time, memory_of};
+use crate::codec::{Builder, Codec64, Data, Diff, EncodeError, Time, memory_of};
 use crate::config::Compression;
 use crate::error::Error;
 
@@ -31,27 +26,24 @@ use crate::error::Error;
 /// Arrow's 32-bit offsets address.
 pub const ROW_BYTES_MAX: usize = 1 << 30;
 
-/// Bytes of an object that do not come from rows, generously: header and footer of a part of common types.
-const OVERHEAD_BYTES: usize = 4_096;
+/// How a part is encoded. It shows in the bytes only; readers take any.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EncodeOptions {
+    /// How the buffers are compressed.
+    pub compression: Compression,
+    /// The most rows of a record batch: what a reader has to decode at once.
+    pub chunk_rows_max: usize,
+    /// The most bytes of a record batch before compression, unless a single row has more: what a reader keeps in memory
+    /// for each part that it merges.
+    pub chunk_bytes_max: usize,
+}
 
-/// What the buffers of a file are aligned to, in bytes: what Arrow recommends.
-const FILE_ALIGNMENT: usize = 64;
-
-/// The same of a message, as little as Arrow takes: the padding would be a tenth of ten rows.
-const MESSAGE_ALIGNMENT: usize = 8;
-
-/// The names of the columns, in their order.
-pub(super) const COLUMNS: [&str; 4] = ["key", "value", "time", "diff"];
-
-/// The schema of a part of these types.
-pub(super) fn schema<K: Data, V: Data, T: Time, D: Diff>() -> Schema {
-    let [key, value, time, diff] = COLUMNS;
-    Schema::new(vec![
-        codec::field::<K>(key),
-        codec::field::<V>(value),
-        Field::new(time, T::data_type(), false),
-        Field::new(diff, D::data_type(), false),
-    ])
+impl Default for EncodeOptions {
+    /// Chunks of 8,192 rows or 1 MiB: large enough that their headers (about 1 KiB) and a range request each do not
+    /// count, small enough that a merge of hundreds of runs fits in memory and a chunk in a cache.
+    fn default() -> Self {
+        Self { compression: Compression::None, chunk_rows_max: 8_192, chunk_bytes_max: 1 << 20 }
+    }
 }
 
 /// Checks that a row can be stored, and reads back, and says how many bytes it takes.
@@ -79,25 +71,12 @@ fn not_encodable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> 
     Error::invalid("a row that cannot be encoded").because(error)
 }
 
-/// A file that is being written.
-struct File {
-    writer: FileWriter<Vec<u8>>,
-    blocks: BlockList,
-}
-
-/// The bytes of a part, and what only its format knows of them.
-struct Written {
-    format: PartFormat,
-    bytes: Vec<u8>,
-    tail_start: usize,
-}
-
 /// Writes rows that are already sorted and consolidated.
 pub struct SortedPartWriter<K: Data, V: Data, T: Time, D: Diff> {
     options: EncodeOptions,
     schema: SchemaRef,
-    /// `None` for a message: all its rows lie in the builders until it is finished.
-    file: Option<File>,
+    format: PartFormat,
+    encoder: PartEncoder,
     keys: K::Builder,
     values: V::Builder,
     times: Vec<u64>,
@@ -123,27 +102,23 @@ impl<K: Data, V: Data, T: Time, D: Diff> SortedPartWriter<K, V, T, D> {
     /// A writer that has room for an object of so many bytes of rows: it need not grow, which takes up to three times
     /// that.
     pub fn with_capacity(options: &EncodeOptions, bytes: usize) -> Result<Self, Error> {
-        let schema = Arc::new(schema::<K, V, T, D>());
-        let write = write_options(options, FILE_ALIGNMENT)?;
-        let encoded_bytes = bytes + bytes / 16 + OVERHEAD_BYTES;
-        let writer = FileWriter::try_new_with_options(Vec::with_capacity(encoded_bytes), &schema, write);
-        let writer = writer.map_err(not_encodable)?;
-        let blocks = BlockList::new(xxh3_64(writer.get_ref()));
-        Self::of(options, schema, Some(File { writer, blocks }))
+        Self::of(PartFormat::ArrowIpc, options, bytes)
     }
 
     /// A writer of a single record batch without a file around it. It takes as many rows as fit in a chunk.
     pub(super) fn message(options: &EncodeOptions) -> Result<Self, Error> {
-        Self::of(options, Arc::new(schema::<K, V, T, D>()), None)
+        Self::of(PartFormat::ArrowMessage, options, 0)
     }
 
-    fn of(options: &EncodeOptions, schema: SchemaRef, file: Option<File>) -> Result<Self, Error> {
-        buffer_widths(&schema).map_err(|other| Error::invalid(format!("a part cannot hold {other}")))?;
+    fn of(format: PartFormat, options: &EncodeOptions, bytes: usize) -> Result<Self, Error> {
+        let schema = Arc::new(schema::<K, V, T, D>());
+        check_types(&schema)?;
         Ok(Self {
             options: options.clone(),
             stats: StatsCollector::new(&schema),
+            encoder: format.encoder(&schema, options.compression, bytes).map_err(not_encodable)?,
+            format,
             schema,
-            file,
             keys: K::Builder::default(),
             values: V::Builder::default(),
             times: Vec::new(),
@@ -254,19 +229,13 @@ impl<K: Data, V: Data, T: Time, D: Diff> SortedPartWriter<K, V, T, D> {
 
     /// The length of the object so far, in bytes, with the unfinished chunk counted uncompressed.
     pub fn encoded_bytes(&self) -> usize {
-        self.file.as_ref().map_or(0, |file| file.writer.get_ref().len()) + self.chunk_bytes
+        self.encoder.len() + self.chunk_bytes
     }
 
-    /// Writes the rows in the builders to the file.
+    /// Writes the rows in the builders.
     fn write_chunk(&mut self) -> Result<(), Error> {
         let (batch, decoded_bytes) = self.take_batch()?;
-        let Some(File { writer, blocks }) = &mut self.file else {
-            return Err(Error::invalid("more rows than one record batch takes"));
-        };
-        let start = writer.get_ref().len();
-        writer.write(&batch).map_err(not_encodable)?;
-        let checksum = xxh3_64(&writer.get_ref()[start..]);
-        blocks.push(BlockSum { rows: batch.num_rows() as u64, decoded_bytes, checksum });
+        self.encoder.write(&batch, decoded_bytes).map_err(not_encodable)?;
         self.recycle(batch);
         Ok(())
     }
@@ -306,20 +275,14 @@ impl<K: Data, V: Data, T: Time, D: Diff> SortedPartWriter<K, V, T, D> {
         let Some(diff_sum) = self.diff_sum.take() else {
             return Ok(None);
         };
-        if self.file.is_some() {
-            self.write_chunk()?;
-        }
-        let written = match self.file.take() {
-            Some(file) => finish_file(file),
-            None => message(&self.take_batch()?.0, &write_options(&self.options, MESSAGE_ALIGNMENT)?),
-        };
-        let Written { format, mut bytes, tail_start } = written.map_err(not_encodable)?;
+        self.write_chunk()?;
+        let Written { mut bytes, tail_start } = self.encoder.finish().map_err(not_encodable)?;
         // Room that was not needed: an inline part stays in memory.
         if bytes.len() < bytes.capacity() / 2 {
             bytes.shrink_to_fit();
         }
         let meta = PartMeta {
-            format,
+            format: self.format,
             encoded_bytes: bytes.len() as u64,
             decoded_bytes: self.decoded_bytes,
             tail_bytes: (bytes.len() - tail_start) as u64,
@@ -332,31 +295,6 @@ impl<K: Data, V: Data, T: Time, D: Diff> SortedPartWriter<K, V, T, D> {
         };
         Ok(Some(EncodedPart { bytes: Bytes::from(bytes), meta }))
     }
-}
-
-fn write_options(options: &EncodeOptions, alignment: usize) -> Result<IpcWriteOptions, Error> {
-    let compression = match options.compression {
-        Compression::None => None,
-        Compression::Lz4 => Some(CompressionType::LZ4_FRAME),
-        Compression::Zstd => Some(CompressionType::ZSTD),
-    };
-    let write = IpcWriteOptions::try_new(alignment, false, MetadataVersion::V5);
-    write.and_then(|write| write.try_with_compression(compression)).map_err(not_encodable)
-}
-
-fn finish_file(File { mut writer, blocks }: File) -> Result<Written, ArrowError> {
-    writer.write_metadata(BLOCKS_KEY, blocks.to_text());
-    let tail_start = writer.get_ref().len();
-    Ok(Written { format: PartFormat::ArrowIpc, bytes: writer.into_inner()?, tail_start })
-}
-
-fn message(batch: &RecordBatch, write: &IpcWriteOptions) -> Result<Written, ArrowError> {
-    let (mut dictionaries, mut context) = (DictionaryTracker::new(false), IpcWriteContext::default());
-    let (_, encoded) = IpcDataGenerator::default().encode(batch, &mut dictionaries, write, &mut context)?;
-    let bytes = encoded.ipc_message.len() + encoded.arrow_data.len();
-    let mut bytes = Vec::with_capacity(bytes + PREFIX_BYTES + MESSAGE_ALIGNMENT);
-    write_message(&mut bytes, encoded, write)?;
-    Ok(Written { format: PartFormat::ArrowMessage, bytes, tail_start: 0 })
 }
 
 /// A column of the words, which are taken.

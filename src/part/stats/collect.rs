@@ -11,7 +11,7 @@ use arrow_array::{Array, RecordBatch};
 use arrow_buffer::NullBuffer;
 use arrow_schema::{DataType, Field, Schema};
 
-use super::{ColumnStats, PartStats};
+use super::column::{ColumnStats, PartStats};
 use crate::part::value::{self, StatValue};
 
 /// The statistics so far.

@@ -3,8 +3,12 @@
 use bytes::Bytes;
 use prost::Message;
 
-use super::{ColumnStats, PartStats, STATS_BYTES_MAX};
+use super::column::{ColumnStats, PartStats};
 use crate::part::value::StatValue;
+
+/// The most bytes of encoded statistics. They are part of every copy of a shard's state; columns that do not fit are
+/// unknown.
+pub const STATS_BYTES_MAX: usize = 4 << 10;
 
 #[derive(Clone, PartialEq, Message)]
 struct ProtoStats {
@@ -49,25 +53,43 @@ enum ProtoKind {
     Bytes(Vec<u8>),
 }
 
-pub(super) fn encode(stats: &PartStats) -> Bytes {
-    let columns = stats.columns.iter().map(|column| ProtoColumn {
-        path: column.path.clone(),
-        null_count: column.null_count,
-        min: column.min.as_ref().and_then(encode_value),
-        max: column.max.as_ref().and_then(encode_value),
-    });
-    let mut stats = ProtoStats { rows: stats.rows, encoded_bytes: stats.encoded_bytes, columns: columns.collect() };
-    let fixed = ProtoStats { columns: Vec::new(), ..stats.clone() }.encoded_len();
-    let mut total = fixed;
-    // Time and diff are at the end and small; the columns that did not fit are unknown to a reader.
-    stats.columns.retain(|column| {
-        let len = column.encoded_len();
-        let len = 1 + prost::length_delimiter_len(len) + len;
-        let fits = total + len <= STATS_BYTES_MAX;
-        total += if fits { len } else { 0 };
-        fits
-    });
-    Bytes::from(stats.encode_to_vec())
+impl PartStats {
+    /// The durable form.
+    pub fn encode(&self) -> Bytes {
+        let columns = self.columns.iter().map(|column| ProtoColumn {
+            path: column.path.clone(),
+            null_count: column.null_count,
+            min: column.min.as_ref().and_then(encode_value),
+            max: column.max.as_ref().and_then(encode_value),
+        });
+        let mut stats = ProtoStats { rows: self.rows, encoded_bytes: self.encoded_bytes, columns: columns.collect() };
+        let fixed = ProtoStats { columns: Vec::new(), ..stats.clone() }.encoded_len();
+        let mut total = fixed;
+        // Time and diff are at the end and small; the columns that did not fit are unknown to a reader.
+        stats.columns.retain(|column| {
+            let len = column.encoded_len();
+            let len = 1 + prost::length_delimiter_len(len) + len;
+            let fits = total + len <= STATS_BYTES_MAX;
+            total += if fits { len } else { 0 };
+            fits
+        });
+        Bytes::from(stats.encode_to_vec())
+    }
+
+    /// Statistics of their durable form; `None`, that is unknown, if they are empty or cannot be decoded.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        if bytes.is_empty() {
+            return None;
+        }
+        let stats = ProtoStats::decode(bytes).ok()?;
+        let columns = stats.columns.into_iter().map(|column| ColumnStats {
+            path: column.path,
+            null_count: column.null_count,
+            min: column.min.and_then(decode_value),
+            max: column.max.and_then(decode_value),
+        });
+        Some(Self { rows: stats.rows, encoded_bytes: stats.encoded_bytes, columns: columns.collect() })
+    }
 }
 
 fn encode_value(value: &StatValue) -> Option<ProtoValue> {
@@ -83,20 +105,6 @@ fn encode_value(value: &StatValue) -> Option<ProtoValue> {
         StatValue::Bytes(value) => ProtoKind::Bytes(value.clone()),
     };
     Some(ProtoValue { kind: Some(kind) })
-}
-
-pub(super) fn decode(bytes: &[u8]) -> Option<PartStats> {
-    if bytes.is_empty() {
-        return None;
-    }
-    let stats = ProtoStats::decode(bytes).ok()?;
-    let columns = stats.columns.into_iter().map(|column| ColumnStats {
-        path: column.path,
-        null_count: column.null_count,
-        min: column.min.and_then(decode_value),
-        max: column.max.and_then(decode_value),
-    });
-    Some(PartStats { rows: stats.rows, encoded_bytes: stats.encoded_bytes, columns: columns.collect() })
 }
 
 /// `None` also for a kind that a later version added.

@@ -7,10 +7,14 @@
 use arrow_data::{BufferSpec, layout};
 use arrow_schema::{DataType, Schema};
 
-/// For each buffer of a record batch the bytes that its length is a multiple of; or the type that no part can hold.
-pub(super) fn buffer_widths(schema: &Schema) -> Result<Vec<u64>, DataType> {
+use crate::error::Error;
+
+/// For each buffer of a record batch the bytes that its length is a multiple of. `Invalid` names the type that no part
+/// can hold.
+pub(super) fn widths(schema: &Schema) -> Result<Vec<u64>, Error> {
     let mut widths = Vec::new();
-    schema.fields().iter().try_for_each(|field| collect(field.data_type(), &mut widths))?;
+    let collected = schema.fields().iter().try_for_each(|field| collect(field.data_type(), &mut widths));
+    collected.map_err(|other| Error::invalid(format!("a part cannot hold {other}")))?;
     Ok(widths)
 }
 

@@ -1,23 +1,23 @@
-//! One record batch out of its bytes.
+//! One record batch out of its bytes, as both of Arrow's formats hold it.
 //!
-//! Always: the checksum is verified first; then everything that Arrow's reader takes for granted (it slices by the
-//! offsets of a message and allocates by its lengths); then Arrow's own full validation; then the codecs'.
+//! Always: what Arrow's reader takes for granted is verified first (it slices by the offsets of a message and allocates by
+//! its lengths); then comes Arrow's own full validation.
 
 use std::collections::HashMap;
 
+use arrow_array::RecordBatch;
 use arrow_buffer::Buffer;
 use arrow_ipc::reader::RecordBatchDecoder;
-use arrow_ipc::{BodyCompressionMethod, CompressionType, MessageHeader, MetadataVersion, RecordBatch, root_as_message};
-use arrow_schema::Schema;
+use arrow_ipc::writer::IpcWriteOptions;
+use arrow_ipc::{BodyCompressionMethod, CompressionType, MessageHeader, MetadataVersion, root_as_message};
+use arrow_schema::{ArrowError, SchemaRef};
 use bytes::Bytes;
-use xxhash_rust::xxh3::xxh3_64;
 
-use super::chunk::{Chunk, OTHER_TYPE};
-use super::layout::buffer_widths;
-use super::tail::BlockInfo;
-use super::writer;
-use crate::codec::{Data, Diff, Time};
+use super::buffers::widths;
+use super::places::BlockInfo;
+use crate::config::Compression;
 use crate::error::Error;
+use crate::part::schema::OTHER_TYPE;
 
 /// What begins a message, by Arrow's format.
 const CONTINUATION_MARKER: [u8; 4] = [0xff; 4];
@@ -35,22 +35,9 @@ const EXPANSION_MAX: u64 = 1 << 15;
 /// What a compressed buffer may expand to regardless of its length: one block of Zstandard.
 const EXPANSION_BASE: u64 = 1 << 17;
 
-/// Verifies and decodes `bytes`, which should be `block` of a part that says that it is of `schema`, or says nothing.
-pub(super) fn decode<K: Data, V: Data, T: Time, D: Diff>(
-    block: &BlockInfo,
-    schema: Option<&Schema>,
-    bytes: Bytes,
-) -> Result<Chunk<K, V, T, D>, Error> {
-    if bytes.len() as u64 != block.len || xxh3_64(&bytes) != block.checksum {
-        return Err(Error::corrupt("a part with a block that is not what was written"));
-    }
-    let expected = writer::schema::<K, V, T, D>();
-    if let Some(schema) = schema.filter(|schema| expected.fields() != schema.fields()) {
-        let types =
-            |schema: &Schema| schema.fields().iter().map(|field| field.to_string()).collect::<Vec<_>>().join(", ");
-        let message = format!("a part of columns ({}) instead of ({})", types(schema), types(&expected));
-        return Err(Error::corrupt(message).advise(OTHER_TYPE));
-    }
+/// Decodes `bytes`, which passed the checksum of `block`: its columns, which should be those of `schema`, and the memory
+/// that they keep alive.
+pub(super) fn decode(block: &BlockInfo, schema: SchemaRef, bytes: Bytes) -> Result<(RecordBatch, usize), Error> {
     let buffer = Buffer::from(bytes);
     let (message, body) = split(block, &buffer).ok_or_else(|| Error::corrupt("a block that holds no message"))?;
     let message = root_as_message(&message).map_err(|error| malformed(error.to_string()))?;
@@ -59,16 +46,21 @@ pub(super) fn decode<K: Data, V: Data, T: Time, D: Diff>(
     }
     let batch = message.header_as_record_batch();
     let batch = batch.ok_or_else(|| malformed("a message without its record batch".to_owned()))?;
-    let widths = buffer_widths(&expected).map_err(|other| Error::invalid(format!("a part cannot hold {other}")))?;
-    let memory_bytes = check(&batch, block, &widths, &body).map_err(malformed)?;
+    let memory_bytes = check(&batch, block, &widths(&schema)?, &body).map_err(malformed)?;
     let dictionaries = HashMap::new();
-    let arrays = RecordBatchDecoder::try_new(&body, batch, expected.into(), &dictionaries, &MetadataVersion::V5)
-        .and_then(RecordBatchDecoder::read_record_batch)
-        .map_err(malformed)?;
-    let [key, value, time, diff] = arrays.columns() else {
-        return Err(malformed("a record batch with other columns".to_owned()));
+    let decoder = RecordBatchDecoder::try_new(&body, batch, schema, &dictionaries, &MetadataVersion::V5);
+    let batch = decoder.and_then(RecordBatchDecoder::read_record_batch).map_err(malformed)?;
+    Ok((batch, memory_bytes))
+}
+
+/// How record batches are written.
+pub(super) fn write_options(compression: Compression, alignment: usize) -> Result<IpcWriteOptions, ArrowError> {
+    let compression = match compression {
+        Compression::None => None,
+        Compression::Lz4 => Some(CompressionType::LZ4_FRAME),
+        Compression::Zstd => Some(CompressionType::ZSTD),
     };
-    Chunk::try_new([key, value, time, diff], memory_bytes).map_err(malformed)
+    IpcWriteOptions::try_new(alignment, false, MetadataVersion::V5)?.try_with_compression(compression)
 }
 
 fn malformed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
@@ -91,7 +83,7 @@ pub(super) fn message_bytes(bytes: &[u8]) -> Option<usize> {
 }
 
 /// Checks the lengths in a message against the bytes that are there, and says what decoding will keep in memory.
-fn check(batch: &RecordBatch<'_>, block: &BlockInfo, widths: &[u64], body: &[u8]) -> Result<usize, String> {
+fn check(batch: &arrow_ipc::RecordBatch<'_>, block: &BlockInfo, widths: &[u64], body: &[u8]) -> Result<usize, String> {
     if u64::try_from(batch.length()) != Ok(block.rows) {
         return Err(format!("{} rows instead of {}", batch.length(), block.rows));
     }
