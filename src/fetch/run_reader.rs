@@ -13,12 +13,12 @@ use crate::blobs::Blobs;
 use crate::codec::{Data, Diff, Time};
 use crate::error::Error;
 use crate::ids::ShardId;
-use crate::life::Task;
-use crate::part::{BlockInfo, Chunk, EncodeOptions};
+use crate::life::{Task, guarded};
+use crate::part::{BlockInfo, Blocks, Chunk, EncodeOptions};
 use crate::state::Part;
 
-use super::spans::{PartSpans, Span, WHOLE_BYTES_MAX, block_bytes, is_whole, part_bytes, read};
-use super::whole::{naming, trusted};
+use super::part_reader::{PartReader, WHOLE_BYTES_MAX};
+use super::source::Source;
 
 /// The memory that reading a run takes, in bytes: what its largest block takes, and while it is decoded.
 ///
@@ -49,12 +49,11 @@ impl BlockBytes {
 /// Reads the parts of one run in order.
 #[derive(Debug)]
 pub struct RunReader<T: Time> {
-    blobs: Arc<Blobs>,
     shard: ShardId,
     /// What nothing was asked of yet.
-    waiting: VecDeque<Part<T>>,
+    waiting: VecDeque<Source<T>>,
     /// The part that is read span by span, unless that happens ahead.
-    part: Option<PartSpans<T>>,
+    part: Option<PartReader<T>>,
     /// What is read before it is wanted.
     ahead: VecDeque<Ahead<T>>,
     /// Where it is, if it is.
@@ -75,27 +74,29 @@ struct Ahead<T: Time> {
     bytes: u64,
     /// Whether the part has no other span.
     whole: bool,
-    read: Task<(PartSpans<T>, Result<Option<Span<T>>, Error>)>,
+    read: Task<ReadAhead<T>>,
 }
 
-/// A span in the middle of being read.
+/// What comes of reading a span: its blocks, and the reader again.
+type ReadAhead<T> = (PartReader<T>, Result<Option<Blocks>, Error>);
+
+/// A span in the middle of being given out.
 #[derive(Debug)]
 struct Open<T: Time> {
-    span: Span<T>,
-    /// The block to be given out next.
-    block: usize,
-    /// The rows of it that were given out before.
+    source: Source<T>,
+    blocks: Blocks,
+    /// The rows of the first of its blocks that were given out before.
     rows: usize,
 }
 
 impl<T: Time> RunReader<T> {
     /// A reader of these parts, which together are sorted.
-    pub fn new(blobs: Arc<Blobs>, shard: ShardId, parts: impl IntoIterator<Item = Part<T>>) -> Self {
-        let waiting: VecDeque<_> = parts.into_iter().collect();
+    pub fn new(blobs: Arc<Blobs>, shard: ShardId, parts: impl IntoIterator<Item = Arc<Part<T>>>) -> Self {
+        let source = |part| Source::new(Arc::clone(&blobs), shard, part);
+        let waiting: VecDeque<_> = parts.into_iter().map(source).collect();
         Self {
-            blobs,
             shard,
-            is_inline: waiting.iter().all(|part| part.blob().is_none()),
+            is_inline: waiting.iter().all(Source::is_inline),
             waiting,
             part: None,
             ahead: VecDeque::new(),
@@ -114,12 +115,12 @@ impl<T: Time> RunReader<T> {
 
     /// The memory that reading it takes, if it has not begun.
     pub fn block_bytes(&self) -> BlockBytes {
-        BlockBytes::of(&self.waiting)
+        BlockBytes::of(self.waiting.iter().map(Source::part))
     }
 
     /// Whether its first rows are one request away.
     pub fn begins_whole(&self) -> bool {
-        self.waiting.front().is_some_and(|part| is_whole(part, self.span_bytes_max))
+        self.waiting.front().is_some_and(|part| PartReader::is_whole(part, self.span_bytes_max))
     }
 
     /// The same reader, which gives out no more than these bytes at a time, unless a single row has more.
@@ -142,40 +143,44 @@ impl<T: Time> RunReader<T> {
     /// asked for again.
     pub async fn next<K: Data, V: Data, D: Diff>(&mut self) -> Result<Option<Chunk<K, V, T, D>>, Error> {
         loop {
-            if self.open.is_none() {
-                let Some(span) = self.next_span().await? else { return Ok(None) };
-                self.open = Some(Open { block: span.blocks.start, span, rows: 0 });
-            }
-            let Some(open) = &mut self.open else { continue };
-            let Some(info) = open.span.tail.blocks().get(open.block).filter(|_| open.block < open.span.blocks.end)
-            else {
+            let open = match &mut self.open {
+                Some(open) => open,
+                None => match self.next_span().await? {
+                    None => return Ok(None),
+                    Some((source, blocks)) => self.open.insert(Open { source, blocks, rows: 0 }),
+                },
+            };
+            let Some(info) = open.blocks.first() else {
                 self.open = None;
                 continue;
             };
-            let part = &open.span.part;
-            let bytes = match open.span.block(open.block) {
+            let bytes = match open.blocks.first_bytes() {
                 Some(bytes) => bytes,
-                None => read(&self.blobs, self.shard, part, info.range()).await?,
+                None => open.source.read(info.range()).await?,
             };
-            let chunk = open.span.tail.decode_block::<K, V, T, D>(open.block, bytes);
-            let chunk = trusted(chunk, &self.blobs, self.shard, part).await?;
+            let chunk = guarded(|| open.blocks.decode_first::<K, V, T, D>(bytes));
+            let chunk = open.source.trust(chunk).await?;
             let chunk_bytes_max = self.chunk_bytes_max;
-            if part.blob().is_none() || block_bytes(info) <= chunk_bytes_max as u64 {
-                open.block += 1;
-                if open.block == open.span.blocks.end {
+            if open.source.is_inline() || info.memory_bytes() <= chunk_bytes_max as u64 {
+                open.blocks.skip_first();
+                if open.blocks.first().is_none() {
                     self.open = None; // its bytes go with the chunk
                 }
                 return Ok(Some(chunk));
             }
             let end = chunk.len().min(open.rows + rows_within(&chunk, info, chunk_bytes_max));
-            let some = chunk.copy(open.rows..end).map_err(|error| naming(error, self.shard, part))?;
-            (open.block, open.rows) = if end == chunk.len() { (open.block + 1, 0) } else { (open.block, end) };
-            open.span.bytes.take_if(|bytes| bytes.len() > chunk_bytes_max);
+            let some = chunk.copy(open.rows..end).map_err(|error| open.source.name(error))?;
+            open.rows = end;
+            if end == chunk.len() {
+                open.rows = 0;
+                open.blocks.skip_first();
+            }
+            open.blocks.drop_bytes(chunk_bytes_max);
             return Ok(Some(some));
         }
     }
 
-    async fn next_span(&mut self) -> Result<Option<Span<T>>, Error> {
+    async fn next_span(&mut self) -> Result<Option<(Source<T>, Blocks)>, Error> {
         loop {
             if self.stopped {
                 return Err(Error::unavailable("reading a run was stopped")
@@ -183,14 +188,15 @@ impl<T: Time> RunReader<T> {
                     .of_shard(self.shard));
             }
             if let Some(part) = &mut self.part {
-                let span = part.next().await?;
+                let source = part.source().clone();
+                let span = part.next(self.span_bytes_max).await?;
                 if let Some(part) = self.part.take_if(|part| self.runtime.is_some() || part.is_finished()) {
                     self.go_on(part);
                 }
-                if span.is_some() {
-                    return Ok(span);
+                match span {
+                    Some(blocks) => return Ok(Some((source, blocks))),
+                    None => continue,
                 }
-                continue;
             }
             self.read_ahead();
             if let Some(first) = self.ahead.front_mut() {
@@ -198,21 +204,28 @@ impl<T: Time> RunReader<T> {
                 self.ahead.pop_front();
                 let (part, span) = joined.inspect_err(|_| self.stopped = true)?;
                 match span {
-                    Err(_) => self.part = Some(part), // it may be asked again
+                    Err(error) => {
+                        self.part = Some(part); // it may be asked again
+                        return Err(error);
+                    }
                     Ok(None) => continue,
-                    Ok(Some(_)) => self.go_on(part),
+                    Ok(Some(blocks)) => {
+                        let source = part.source().clone();
+                        self.go_on(part);
+                        return Ok(Some((source, blocks)));
+                    }
                 }
-                return span;
             }
             let Some(part) = self.waiting.pop_front() else { return Ok(None) };
-            self.part = Some(self.spans(part));
+            self.part = Some(PartReader::new(part, 0));
         }
     }
 
     /// Begins to read what follows a span of this part.
-    fn go_on(&mut self, part: PartSpans<T>) {
+    fn go_on(&mut self, part: PartReader<T>) {
         if let Some(runtime) = self.runtime.as_ref().filter(|_| !part.is_finished()) {
-            self.ahead.push_front(Ahead { bytes: self.span_bytes_max, whole: false, read: start(runtime, part) });
+            let bytes = self.span_bytes_max;
+            self.ahead.push_front(Ahead { bytes, whole: false, read: start(runtime, part, bytes) });
         }
         self.read_ahead();
     }
@@ -224,27 +237,23 @@ impl<T: Time> RunReader<T> {
         while self.ahead.back().is_none_or(|last| last.whole)
             && let Some(next) = self.waiting.front()
         {
-            let whole = is_whole(next, self.span_bytes_max);
-            let next_bytes = part_bytes(next).min(self.span_bytes_max);
+            let whole = PartReader::is_whole(next, self.span_bytes_max);
+            let next_bytes = next.memory_bytes().min(self.span_bytes_max);
             bytes = bytes.saturating_add(next_bytes);
             if !self.ahead.is_empty() && bytes > self.span_bytes_max {
                 return;
             }
             if let Some(part) = self.waiting.pop_front() {
-                let read = start(&runtime, self.spans(part));
+                let read = start(&runtime, PartReader::new(part, 0), self.span_bytes_max);
                 self.ahead.push_back(Ahead { bytes: next_bytes, whole, read });
             }
         }
     }
-
-    fn spans(&self, part: Part<T>) -> PartSpans<T> {
-        PartSpans::new(Arc::clone(&self.blobs), self.shard, part, self.span_bytes_max)
-    }
 }
 
-fn start<T: Time>(runtime: &Handle, mut part: PartSpans<T>) -> Task<(PartSpans<T>, Result<Option<Span<T>>, Error>)> {
+fn start<T: Time>(runtime: &Handle, mut part: PartReader<T>, bytes_max: u64) -> Task<ReadAhead<T>> {
     Task::start(runtime, "reading a part was stopped", async move {
-        let span = part.next().await;
+        let span = part.next(bytes_max).await;
         (part, span)
     })
 }
@@ -255,6 +264,6 @@ fn rows_within<K: Data, V: Data, T: Time, D: Diff>(
     block: &BlockInfo,
     bytes_max: usize,
 ) -> usize {
-    let row_bytes = block_bytes(block).div_ceil(chunk.len().max(1) as u64).max(1);
+    let row_bytes = block.memory_bytes().div_ceil(chunk.len().max(1) as u64).max(1);
     usize::try_from(bytes_max as u64 / row_bytes).unwrap_or(usize::MAX).max(1)
 }

@@ -40,6 +40,13 @@ pub enum Plan<T> {
 }
 
 impl<T: Time> Window<T> {
+    /// One that shows all there is from `as_of` on, the snapshot there and what follows it, whatever batch it is of.
+    pub fn new(as_of: Antichain<T>) -> Self {
+        let (shown, until) = (Antichain::from_elem(T::minimum()), Antichain::new());
+        let desc = Description::new(shown.clone(), until.clone());
+        Self { desc, as_of, snapshot: true, updates: true, shown, until }
+    }
+
     /// The time at which a row of time `time` is shown, if it is.
     pub fn show(&self, time: T) -> Option<T> {
         if !self.desc.contains(&time) {

@@ -114,7 +114,8 @@ async fn merge_runs<K: Data, V: Data, T: Time, D: Diff>(
     output: &mut Run<T>,
 ) -> Result<(), Error> {
     let config = machine.config();
-    let reader = |run: &Run<T>| RunReader::new(Arc::clone(machine.blobs()), machine.shard(), run.iter().cloned());
+    let reader =
+        |run: &Run<T>| RunReader::new(Arc::clone(machine.blobs()), machine.shard(), run.iter().cloned().map(Arc::new));
     let readers = fitting.merged.iter().map(|(_, run)| reader(run)).collect();
     let descs: Vec<_> = fitting.merged.iter().map(|(desc, _)| desc.clone()).collect();
     // On this runtime, not the one that commits and fetches for others.

@@ -14,6 +14,7 @@
 //!
 //! Not here: I/O, and whether a part belongs where it was found.
 
+mod blocks;
 mod bounds;
 mod builder;
 mod chunk;
@@ -33,6 +34,7 @@ use bytes::Bytes;
 use crate::codec::{Data, Diff, Time};
 use crate::error::Error;
 
+pub use blocks::Blocks;
 pub use builder::{PartBuilder, SortedRows};
 pub use chunk::Chunk;
 pub use format::{BlockInfo, PartFormat};
@@ -50,17 +52,5 @@ pub fn decode_part<K: Data, V: Data, T: Time, D: Diff>(
     bytes: Bytes,
     meta: &PartMeta<T>,
 ) -> Result<Vec<Chunk<K, V, T, D>>, Error> {
-    if bytes.len() as u64 != meta.encoded_bytes {
-        let (found, expected) = (bytes.len(), meta.encoded_bytes);
-        return Err(Error::corrupt(format!("a part of {found} bytes that should have {expected}")));
-    }
-    let tail_start = meta.tail_range()?.start as usize;
-    let tail = PartTail::parse(bytes.slice(tail_start..), meta)?;
-    tail.verify_header(&bytes.slice(..tail.header_bytes() as usize))?;
-    let blocks = tail.blocks().iter().enumerate();
-    blocks
-        .map(|(index, block)| {
-            tail.decode_block(index, bytes.slice(block.offset as usize..(block.offset + block.len) as usize))
-        })
-        .collect()
+    Blocks::of_object(bytes, meta)?.decode(u64::MAX)
 }

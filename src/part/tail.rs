@@ -3,6 +3,8 @@
 //! Always: what is parsed has passed the checksum in [`PartMeta`], and the header and the blocks of a parsed tail fill
 //! the object up to the tail without a gap. A block's checksum is verified before anything looks into it.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -44,6 +46,24 @@ impl PartTail {
     /// The record batches, in order and without a gap.
     pub fn blocks(&self) -> &[BlockInfo] {
         &self.index.blocks
+    }
+
+    /// Where adjacent blocks lie in the object.
+    pub fn range(&self, indices: &Range<usize>) -> Range<u64> {
+        let blocks = self.blocks().get(indices.clone()).unwrap_or_default();
+        let start = blocks.first().map_or(0, |block| block.range().start);
+        start..blocks.last().map_or(start, |block| block.range().end)
+    }
+
+    /// The first of these blocks, as many as take so many bytes of memory together; at least one, if there is one.
+    pub fn within(&self, indices: Range<usize>, bytes_max: u64) -> Range<usize> {
+        let blocks = self.blocks().get(indices.clone()).unwrap_or_default();
+        let mut bytes = 0u64;
+        let fitting = blocks.iter().take_while(|block| {
+            bytes = bytes.saturating_add(block.memory_bytes());
+            bytes <= bytes_max
+        });
+        indices.start..indices.start + fitting.count().max(1).min(blocks.len())
     }
 
     /// How many bytes there are before the first record batch. Other tools need them; decoding does not.

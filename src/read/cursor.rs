@@ -39,7 +39,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Cursor<K, V, T, D> {
     pub(super) fn new(machine: &Machine<T>, runs: Vec<Vec<LeasedPart<T>>>) -> Self {
         let (life, blobs) = (Arc::clone(machine.life()), machine.blobs());
         let reader = |run: &Vec<LeasedPart<T>>| {
-            let parts = run.iter().map(|part| part.reading().part.clone());
+            let parts = run.iter().map(|part| Arc::clone(&part.reading().part));
             RunReader::new(Arc::clone(blobs), machine.shard(), parts)
         };
         let windows = runs.iter().filter_map(|run| run.first()).map(|part| part.reading().window.clone()).collect();

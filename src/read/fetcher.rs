@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::codec::{Data, Diff, Time};
 use crate::error::{EncodedFrontier, Error, ErrorKind};
-use crate::fetch::{Plan, fetch_part};
+use crate::fetch::{PartReader, Plan, Source};
 use crate::life::{KeepAlive, Life};
 use crate::machine::Machine;
 use crate::state::CodecNames;
@@ -58,6 +58,11 @@ impl<K: Data, V: Data, T: Time, D: Diff> PartFetcher<K, V, T, D> {
         PartPieces::new(self.clone(), part.into())
     }
 
+    /// Where the part's bytes are to be had.
+    pub(super) fn source(&self, part: &PartRef<T>) -> Source<T> {
+        Source::new(Arc::clone(self.machine.blobs()), part.reading.shard, Arc::clone(&part.reading.part))
+    }
+
     /// What is wrong with fetching this part, before the store is asked.
     pub(super) fn check(&self, part: &PartRef<T>) -> Result<(), Error> {
         let reading = &part.reading;
@@ -83,7 +88,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> PartFetcher<K, V, T, D> {
         let (reading, plan) = (&part.reading, part.plan());
         let chunks = match plan {
             Plan::Nothing => Vec::new(),
-            _ => match fetch_part(self.machine.blobs(), reading.shard, &reading.part).await {
+            _ => match PartReader::new(self.source(&part), 0).decode_all().await {
                 Ok(chunks) => chunks,
                 Err(error) => return Err(self.explain(&part, error).await),
             },

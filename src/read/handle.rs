@@ -8,17 +8,18 @@ use timely::progress::Antichain;
 
 use crate::codec::{Data, Diff, Time};
 use crate::error::Error;
-use crate::fetch::{Plan, Window};
+use crate::fetch::Window;
 use crate::ids::{LeaseId, LeasedReaderId, ShardId};
 use crate::life::{KeepAlive, guarded};
 use crate::part::PartStats;
 use crate::state::command::too_early;
-use crate::state::{CodecNames, Part, State, passed};
+use crate::state::{CodecNames, State, passed};
 
 use super::ahead::FetchAhead;
 use super::cursor::{Cursor, is_wrongly_discarded};
 use super::leased::Reading;
 use super::ledger::Ledger;
+use super::pick::pick;
 use super::{LeasedPart, Listen, PartFetcher, Pin, Roster, Subscribe};
 
 /// Reads a shard at times beyond its since, which it keeps from being merged away.
@@ -138,31 +139,22 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
 
     /// The runs of parts that a snapshot at `as_of` has, leased.
     fn take_snapshot(&self, as_of: &Antichain<T>) -> Result<Vec<Vec<LeasedPart<T>>>, Error> {
-        let window = |desc: &crate::state::Description<T>| Window {
-            desc: desc.clone(),
-            as_of: as_of.clone(),
-            snapshot: true,
-            updates: false,
-            shown: Antichain::from_elem(T::minimum()),
-            until: Antichain::new(),
-        };
-        let types = self.types();
+        let view = Window { updates: false, ..Window::new(as_of.clone()) };
+        Ok(self.take(&view, usize::MAX)?.0)
+    }
+
+    /// Leases the parts that this view shows something of, as [`pick`] says.
+    pub(super) fn take(
+        &self,
+        view: &Window<T>,
+        parts_max: usize,
+    ) -> Result<(Vec<Vec<LeasedPart<T>>>, Antichain<T>), Error> {
         self.ledger.take(|state, leasing| {
-            let mut runs = Vec::new();
-            for batch in &state.batches {
-                let window = window(&batch.desc);
-                for run in &batch.runs {
-                    let shown = run.iter().filter(|part| window.plan(&part.meta) != Plan::Nothing);
-                    let lease = |part: &Part<T>| {
-                        let number = leasing.lease(part.blob());
-                        let (shard, part, window) = (state.shard, part.clone(), window.clone());
-                        let reading = Reading { shard, types, part, window };
-                        LeasedPart::new(&self.ledger, number, reading)
-                    };
-                    runs.push(shown.map(lease).collect());
-                }
-            }
-            runs
+            pick(state, view, parts_max, |part, window| {
+                let number = leasing.lease(part.blob());
+                let part = Arc::new(part.clone());
+                LeasedPart::new(&self.ledger, number, Reading { shard: state.shard, types: self.types, part, window })
+            })
         })
     }
 
@@ -283,15 +275,6 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
     /// `Unavailable` if the log did not answer: then its lease runs out.
     pub async fn expire(self) -> Result<(), Error> {
         self.ledger.expire().await
-    }
-
-    /// What tells the types of its parts' rows from others.
-    pub(super) fn types(&self) -> u64 {
-        self.types
-    }
-
-    pub(super) fn ledger(&self) -> &Arc<Ledger<T>> {
-        &self.ledger
     }
 
     pub(super) fn roster(&self) -> &Arc<Roster<T>> {

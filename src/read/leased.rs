@@ -22,7 +22,7 @@ pub(crate) struct Reading<T: Time> {
     pub(crate) shard: ShardId,
     /// The digest of the names of the reader's types: see `CodecNames::digest`.
     pub(crate) types: u64,
-    pub(crate) part: Part<T>,
+    pub(crate) part: Arc<Part<T>>,
     pub(crate) window: Window<T>,
 }
 
@@ -227,7 +227,7 @@ impl<T: Time> TryFrom<Wire> for ExchangeablePart<T> {
             until: frontier(until)?,
         };
         let shard = ShardId::from_u128(wire.shard);
-        let reading = Reading { shard, types: wire.types, part: wire::decode_part(&wire.part)?, window };
+        let reading = Reading { shard, types: wire.types, part: Arc::new(wire::decode_part(&wire.part)?), window };
         let lease = LeaseId { reader: LeasedReaderId::from_u128(wire.reader), number: wire.number };
         Ok(Self { lease, reading: Arc::new(reading) })
     }

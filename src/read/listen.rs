@@ -15,14 +15,13 @@ use timely::progress::Antichain;
 
 use crate::codec::{Data, Diff, Time};
 use crate::error::Error;
-use crate::fetch::{Plan, Window};
+use crate::fetch::Window;
 use crate::ids::LeaseId;
 use crate::life::{Supervised, guarded};
 use crate::machine::Health;
 use crate::state::{State, advance_frontier, passed};
 
 use super::ahead::FetchAhead;
-use super::leased::Reading;
 use super::{LeasedPart, PartFetcher, ReadHandle};
 
 /// What a listener hears.
@@ -158,35 +157,10 @@ impl<K: Data, V: Data, T: Time, D: Diff> Listen<K, V, T, D> {
     /// Leases the parts of the next batches, and the position behind them.
     fn take_step(&self) -> Result<(Vec<LeasedPart<T>>, Antichain<T>), Error> {
         let parts_max = self.handle.roster().machine().config().listen_parts_max;
-        let (ledger, types) = (self.handle.ledger(), self.handle.types());
-        ledger.take(|state, leasing| {
-            let mut parts = Vec::new();
-            let mut position = self.position.clone();
-            for batch in state.batches.iter().skip(state.batch_beyond(&self.position)) {
-                // The snapshot is taken as a whole: before its end the position tells nothing about times that
-                // compaction may move to `as_of`.
-                let whole = self.snapshot && !passed(&position, &self.as_of);
-                if parts.len() >= parts_max && !whole {
-                    break;
-                }
-                let window = Window {
-                    desc: batch.desc.clone(),
-                    as_of: self.as_of.clone(),
-                    snapshot: self.snapshot,
-                    updates: true,
-                    shown: self.position.clone(),
-                    until: self.until.clone(),
-                };
-                for part in batch.parts().filter(|part| window.plan(&part.meta) != Plan::Nothing) {
-                    let number = leasing.lease(part.blob());
-                    let (shard, part, window) = (state.shard, part.clone(), window.clone());
-                    let reading = Reading { shard, types, part, window };
-                    parts.push(LeasedPart::new(ledger, number, reading));
-                }
-                position.clone_from(&batch.desc.upper);
-            }
-            (parts, position)
-        })
+        let (as_of, shown, until) = (self.as_of.clone(), self.position.clone(), self.until.clone());
+        let view = Window { snapshot: self.snapshot, shown, until, ..Window::new(as_of) };
+        let (runs, position) = self.handle.take(&view, parts_max)?;
+        Ok((runs.into_iter().flatten().collect(), position))
     }
 
     /// Moves to a position; the frontier, if that makes it move.

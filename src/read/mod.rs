@@ -13,6 +13,7 @@ mod handle;
 mod leased;
 mod ledger;
 mod listen;
+mod pick;
 mod pieces;
 mod roster;
 

@@ -20,8 +20,8 @@ pub struct PartPieces<K: Data, V: Data, T: Time, D: Diff> {
 
 impl<K: Data, V: Data, T: Time, D: Diff> PartPieces<K, V, T, D> {
     pub(super) fn new(fetcher: PartFetcher<K, V, T, D>, part: PartRef<T>) -> Self {
-        let (blobs, reading, plan) = (Arc::clone(fetcher.machine().blobs()), &part.reading, part.plan());
-        let pieces = (plan != Plan::Nothing).then(|| Pieces::new(blobs, reading.shard, reading.part.clone()));
+        let plan = part.plan();
+        let pieces = (plan != Plan::Nothing).then(|| Pieces::new(fetcher.source(&part)));
         Self { plan, fetcher, part, pieces }
     }
 

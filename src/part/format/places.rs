@@ -34,6 +34,11 @@ impl BlockInfo {
         Self { offset, len, rows, decoded_bytes, checksum, metadata_bytes }
     }
 
+    /// The memory that it takes at most, decoded or not.
+    pub fn memory_bytes(&self) -> u64 {
+        self.decoded_bytes.max(self.len)
+    }
+
     /// The bytes to fetch.
     pub fn range(&self) -> Range<u64> {
         self.offset..self.offset + self.len
