@@ -36,22 +36,9 @@
 //! belongs to a value that stops it. What goes wrong appears as a value on `errors`, and a source that cannot go on holds
 //! its frontier: it never claims to be complete when it is not.
 
-mod agreement;
-mod button;
-mod credit;
-mod emit;
-mod error;
-mod fetch;
-mod fetching;
-mod foreign;
-mod handout;
-mod leader;
-mod mailbox;
-mod message;
-mod settings;
+mod common;
 mod source;
-mod steps;
 
-pub use button::Button;
-pub use error::{SourceError, SourceErrorKind};
+pub use common::button::Button;
+pub use common::error::{SourceError, SourceErrorKind};
 pub use source::{MapSource, MappedSource, PersistSource, Source, persist_source};

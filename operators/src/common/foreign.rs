@@ -8,30 +8,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use futures::FutureExt;
 use timely_persist::ShardId;
 
-use crate::error::{SourceError, SourceErrorKind};
+use crate::common::error::{SourceError, SourceErrorKind};
 
-/// Whose code.
+/// Whose code, as a message names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Code {
-    Filter,
-    FilterRows,
-    Map,
-    StartAfter,
-    /// What the shard's types bring along, which the library calls.
-    Types,
-}
+pub(crate) struct Code(pub(crate) &'static str);
 
-impl Code {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Filter => "the source's `filter`",
-            Self::FilterRows => "the source's `filter_rows`",
-            Self::Map => "the source's `map`",
-            Self::StartAfter => "the future that the source was to `start_after`",
-            Self::Types => "the code that reads the shard, or that of its types (a codec, say),",
-        }
-    }
-}
+/// What the shard's types bring along, which the library calls.
+pub(crate) const TYPES: Code = Code("the code that reads the shard, or that of its types (a codec, say),");
 
 /// What a panic left.
 #[derive(Debug)]
@@ -51,7 +35,7 @@ impl Panicked {
     /// The error that a source says then.
     pub(crate) fn of_shard(self, shard: ShardId) -> SourceError {
         let Self { code, message } = self;
-        let message = format!("{} panicked: {message}; correct it and build the source again", code.name());
+        let message = format!("{} panicked: {message}; correct it and build the source again", code.0);
         SourceError::new(SourceErrorKind::Invalid, message, shard)
     }
 }
@@ -73,14 +57,18 @@ mod tests {
     #[test]
     fn the_error_says_which_code_panicked_and_what_it_said() {
         let shard = ShardId::from_u128(1);
-        let text = call(Code::Filter, || panic!("out of range")).map(|(): ()| ()).unwrap_err().of_shard(shard);
+        let text = call(Code("the source's `filter`"), || panic!("out of range"))
+            .map(|(): ()| ())
+            .unwrap_err()
+            .of_shard(shard);
         assert_eq!(*text.kind(), SourceErrorKind::Invalid);
         assert!(text.message().starts_with("the source's `filter` panicked: out of range;"), "{text}");
         let number = 7;
-        let formatted = call(Code::Map, || panic!("row {number}")).map(|(): ()| ()).unwrap_err().of_shard(shard);
+        let formatted =
+            call(Code("the source's `map`"), || panic!("row {number}")).map(|(): ()| ()).unwrap_err().of_shard(shard);
         assert!(formatted.message().starts_with("the source's `map` panicked: row 7;"), "{formatted}");
-        let other = call(Code::Types, || std::panic::panic_any(7)).map(|(): ()| ()).unwrap_err().of_shard(shard);
+        let other = call(TYPES, || std::panic::panic_any(7)).map(|(): ()| ()).unwrap_err().of_shard(shard);
         assert!(other.message().contains("panicked: it gave no message;"), "{other}");
-        assert_eq!(call(Code::Types, || 7).map_err(|_| ()), Ok(7));
+        assert_eq!(call(TYPES, || 7).map_err(|_| ()), Ok(7));
     }
 }

@@ -88,14 +88,19 @@ impl Complete {
     }
 }
 
+/// What the operators of one dataflow have to know of being stopped.
+pub(crate) struct Stopping<'scope, T: Timestamp> {
+    pub(crate) button: Button,
+    pub(crate) complete: Complete,
+    /// The stop edge.
+    pub(crate) edge: StreamVec<'scope, T, Infallible>,
+}
+
 /// The button of this worker, and the stop edge.
-pub(crate) fn button<'scope, T: Timestamp>(
-    scope: Scope<'scope, T>,
-    name: &str,
-) -> (Button, Complete, StreamVec<'scope, T, Infallible>) {
+pub(crate) fn stopping<'scope, T: Timestamp>(scope: Scope<'scope, T>, name: &str) -> Stopping<'scope, T> {
     let mut builder = OperatorBuilder::new(format!("{name}: stop"), scope);
     let address = builder.operator_info().address;
-    let (output, stop) = builder.new_output();
+    let (output, edge) = builder.new_output();
     let output = OutputBuilder::<_, CapacityContainerBuilder<Vec<Infallible>>>::from(output);
 
     let pressed = Arc::new(AtomicBool::new(false));
@@ -112,5 +117,5 @@ pub(crate) fn button<'scope, T: Timestamp>(
             }
         }
     });
-    (button, complete, stop)
+    Stopping { button, complete, edge }
 }

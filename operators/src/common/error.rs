@@ -82,15 +82,31 @@ impl SourceError {
         Self { kind, message, shard: error.shard(), object: error.object().map(str::to_owned) }
     }
 
-    /// The same of another kind: of a try that failed and is repeated.
-    pub(crate) fn of_kind(self, kind: SourceErrorKind) -> Self {
-        Self { kind, ..self }
+    /// What is said of a try that failed and is repeated.
+    pub(crate) fn stalled(error: &Error, shard: ShardId) -> Self {
+        Self { kind: SourceErrorKind::Stalled, ..Self::of(error).of_shard(shard) }
+    }
+
+    /// What is said when the log, or the store, answers again.
+    pub(crate) fn recovered(who: &str, shard: ShardId) -> Self {
+        Self::new(SourceErrorKind::Recovered, format!("the {who} answers again"), shard)
     }
 
     /// The same, naming the shard if it names none.
     pub(crate) fn of_shard(mut self, shard: ShardId) -> Self {
         self.shard.get_or_insert(shard);
         self
+    }
+
+    /// Tells the log of the program, if it is more than a passing trouble.
+    pub(crate) fn trace(&self) {
+        match self.kind {
+            SourceErrorKind::FilterWrong => tracing::error!(error = %self, "a wrong filter"),
+            _ if self.is_final() => {
+                tracing::error!(error = %self, "a source stopped with an error and holds its frontier");
+            }
+            _ => {}
+        }
     }
 
     /// What to do about it.

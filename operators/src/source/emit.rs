@@ -11,7 +11,8 @@ use timely::dataflow::operators::CapabilitySet;
 use timely::dataflow::operators::generic::OutputBuilderSession;
 use timely_persist::{Codec, Data, Diff, FetchedPart, Time};
 
-use crate::foreign::{Code, Panicked};
+use crate::common::foreign::{Code, Panicked, TYPES};
+use crate::source::closures::{FILTER_ROWS, MAP};
 
 /// The fuel of one activation: rows that are looked at, where each is at most [`ROW_BYTES`] large; a larger one takes more,
 /// and so does sending. Looking at that many takes 0.1 ms.
@@ -53,7 +54,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Rows<K, V, T, D> for Owned {
     }
 
     fn running(&self) -> Code {
-        Code::Types
+        TYPES
     }
 
     #[inline]
@@ -87,7 +88,7 @@ where
     }
 
     fn running(&self) -> Code {
-        if self.runs { Code::Map } else { Code::Types }
+        if self.runs { MAP } else { TYPES }
     }
 
     #[inline]
@@ -123,7 +124,7 @@ impl<K: Data, V: Data, T: Time, D: Diff, R: Rows<K, V, T, D>> Rows<K, V, T, D> f
     }
 
     fn running(&self) -> Code {
-        if self.keep_runs { Code::FilterRows } else { self.rows.running() }
+        if self.keep_runs { FILTER_ROWS } else { self.rows.running() }
     }
 
     #[inline]

@@ -1,5 +1,19 @@
 //! Sources: what a caller asks for, and what it gets.
 
+mod capabilities;
+mod closures;
+mod credit;
+mod emit;
+mod fetch;
+mod fetch_operator;
+mod fetch_task;
+mod handout;
+mod handout_operator;
+mod leader;
+mod message;
+mod settings;
+mod steps;
+
 use std::convert::Infallible;
 use std::future::Future;
 
@@ -10,13 +24,14 @@ use timely::dataflow::{Scope, StreamVec};
 use timely::progress::Antichain;
 use timely_persist::{Data, Diff, PartStats, Shard, Time};
 
-use crate::button::{Button, button};
-use crate::emit::{Keep, Kept, Mapped, Owned, Rows};
-use crate::error::SourceError;
-use crate::fetch::fetch;
-use crate::handout::handout;
-use crate::leader::{Leading, lead};
-use crate::settings::{Closures, Settings};
+use self::closures::Closures;
+use self::emit::{Keep, Kept, Mapped, Owned, Rows};
+use self::fetch_operator::fetch;
+use self::handout_operator::hand_out;
+use self::leader::{Leading, lead};
+use self::settings::Settings;
+use crate::common::button::{Button, stopping};
+use crate::common::error::SourceError;
 
 /// A shard as a collection.
 #[must_use = "a source that is dropped is stopped"]
@@ -194,18 +209,18 @@ impl<K: Data, V: Data, T: Time, D: Diff> PersistSource<K, V, T, D> {
             settings.audit_one_in = 0;
         }
         settings.closures = closures;
-        let (mut button, complete, stop) = button(scope, &settings.name);
+        let mut stopping = stopping(scope, &settings.name);
         let (handle, home) = scope.feedback(Default::default());
         let runtime = shard.client().runtime().clone();
         let leader = |mailbox| {
             drop(runtime.spawn(lead(shard.clone(), settings.clone(), leading, mailbox))); // it ends with its mailbox
         };
-        let handed_out = handout(scope, &settings, home, stop.clone(), &mut button, complete, leader);
-        let fetched = fetch(scope, &shard, &settings, handed_out.descs, stop, &mut button, rows);
+        let handed_out = hand_out(&settings, home, &mut stopping, leader);
+        let fetched = fetch(&shard, &settings, handed_out.descs, &mut stopping, rows);
         fetched.home.connect_loop(handle);
         let errors = handed_out.errors.concat(fetched.errors);
         let progress = errors.clone().flat_map(|_| None);
-        MappedSource { stream: fetched.data, errors, progress, button }
+        MappedSource { stream: fetched.data, errors, progress, button: stopping.button }
     }
 }
 

@@ -7,30 +7,27 @@
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 
-use timely::progress::Antichain;
-use timely_persist::state::glb;
-use timely_persist::{Data, Diff, ErrorKind, Health, ReadHandle, Shard, ShardId, Time};
+use timely_persist::{Data, Diff, ErrorKind, Health, ReadHandle, Shard, Time};
 use tokio::sync::watch;
 
-use crate::error::{SourceError, SourceErrorKind};
-use crate::foreign::{Code, finish};
-use crate::mailbox::{Closed, Sender};
-use crate::settings::{Pauses, Settings};
-use crate::steps::{Filter, ListenSteps, Step, Steps};
+use crate::common::error::{SourceError, SourceErrorKind};
+use crate::common::foreign::{TYPES, finish};
+use crate::common::mailbox::{Closed, Sender};
+use crate::source::closures::START_AFTER;
+use crate::source::handout::Event;
+use crate::source::settings::Settings;
+use crate::source::steps::{Filter, ListenSteps, Steps};
+
+/// What waits at once for the leader's operator to hear it. More would only wait there.
+pub(crate) const LETTERS_MAX: usize = 4;
 
 /// What the leader's operator hears.
 #[derive(Debug)]
 pub(crate) enum Heard<T: Time> {
-    /// The reader is there: the collection begins at this `as_of`.
-    Opened(Antichain<T>),
-    /// The first step.
-    Step(Step<T>),
-    /// Where the steps after it come from.
+    /// Something that happened.
+    Event(Event<T>),
+    /// Where the steps behind the first come from.
     Steps(Box<dyn Steps<T>>),
-    /// Something to pass on.
-    Notice(SourceError),
-    /// The end, before the collection's.
-    Failed(SourceError),
 }
 
 /// What to wait for before the shard is read.
@@ -49,14 +46,14 @@ pub(crate) async fn lead<K: Data, V: Data, T: Time, D: Diff>(
     leading: Leading,
     mailbox: Sender<Heard<T>>,
 ) {
-    let led = finish(Code::Types, run(&shard, &settings, leading, &mailbox));
+    let led = finish(TYPES, run(&shard, &settings, leading, &mailbox));
     tokio::select! {
         biased;
         () = mailbox.closed() => {}
         ended = led => {
             let ended = ended.unwrap_or_else(|panic| Err(End::failed(panic.of_shard(settings.shard))));
             if let Err(End::Failed(error)) = ended {
-                let _ = mailbox.send(Heard::Failed(error.of_shard(settings.shard))).await;
+                let _ = mailbox.send(Heard::Event(Event::Failed(error.of_shard(settings.shard)))).await;
             }
         }
     }
@@ -94,9 +91,9 @@ async fn run<K: Data, V: Data, T: Time, D: Diff>(
 ) -> Result<(), End> {
     let reader = open(shard, settings, mailbox).await?;
     let as_of = settings.as_of.clone().unwrap_or_else(|| reader.since().clone());
-    mailbox.send(Heard::Opened(as_of.clone())).await?;
+    mailbox.send(Heard::Event(Event::Opened(as_of.clone()))).await?;
     if let Some(start) = leading.start {
-        finish(Code::StartAfter, start).await.map_err(|panic| End::failed(panic.of_shard(settings.shard)))?;
+        finish(START_AFTER, start).await.map_err(|panic| End::failed(panic.of_shard(settings.shard)))?;
     }
     let listen = match settings.snapshot {
         true => reader.subscribe(as_of).await?,
@@ -112,7 +109,7 @@ async fn open<K: Data, V: Data, T: Time, D: Diff>(
     settings: &Settings<T>,
     mailbox: &Sender<Heard<T>>,
 ) -> Result<ReadHandle<K, V, T, D>, End> {
-    let mut pauses = Pauses::of(settings);
+    let mut pauses = settings.pauses.clone();
     let mut stalled = false;
     loop {
         let opened = match &settings.as_of {
@@ -122,14 +119,13 @@ async fn open<K: Data, V: Data, T: Time, D: Diff>(
         match opened {
             Ok(reader) => {
                 if stalled {
-                    mailbox.send(Heard::Notice(recovered(settings.shard))).await?;
+                    notify(SourceError::recovered("log", settings.shard), mailbox).await?;
                 }
                 return Ok(reader);
             }
             Err(error) if error.kind() == ErrorKind::Unavailable => {
                 if !std::mem::replace(&mut stalled, true) {
-                    let notice = SourceError::of(&error).of_kind(SourceErrorKind::Stalled).of_shard(settings.shard);
-                    mailbox.send(Heard::Notice(notice)).await?;
+                    notify(SourceError::stalled(&error, settings.shard), mailbox).await?;
                 }
                 pauses.pause().await;
             }
@@ -152,11 +148,7 @@ async fn follow<T: Time>(
             reason = change(&mut health, well) => tell(reason, &mut well, settings, mailbox).await?,
         }
     };
-    let ended = first.progress.as_ref().is_some_and(|frontier| frontier.is_empty());
-    mailbox.send(Heard::Step(first)).await?;
-    if ended {
-        return Ok(());
-    }
+    mailbox.send(Heard::Event(Event::Step(first))).await?;
     mailbox.send(Heard::Steps(Box::new(steps))).await?;
     loop {
         let reason = change(&mut health, well).await;
@@ -173,9 +165,13 @@ async fn tell<T: Time>(
     *well = reason.is_none();
     let notice = match reason {
         Some(reason) => SourceError::new(SourceErrorKind::Stalled, reason, settings.shard),
-        None => recovered(settings.shard),
+        None => SourceError::recovered("log", settings.shard),
     };
-    mailbox.send(Heard::Notice(notice)).await
+    notify(notice, mailbox).await
+}
+
+async fn notify<T: Time>(notice: SourceError, mailbox: &Sender<Heard<T>>) -> Result<(), Closed> {
+    mailbox.send(Heard::Event(Event::Notice(notice))).await
 }
 
 /// Waits until following does not work any more (why), or works again (`None`).
@@ -187,29 +183,5 @@ async fn change(health: &mut watch::Receiver<Health>, well: bool) -> Option<Stri
         Ok(Health::Well) => None,
         // Nobody follows the log any more; the listener says why.
         Err(_) => std::future::pending().await,
-    }
-}
-
-/// What is said when the log answers again.
-pub(crate) fn recovered(shard: ShardId) -> SourceError {
-    SourceError::new(SourceErrorKind::Recovered, "the log answers again", shard)
-}
-
-/// The one time at which a collection from `as_of` on may begin, if it begins at all: advancing a time by an `as_of` of
-/// several elements may move it to before each of them, but not to before their greatest lower bound.
-pub(crate) fn beginning<T: Time>(as_of: &Antichain<T>) -> Antichain<T> {
-    glb(as_of).into_iter().collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use timely::order::Product;
-
-    #[test]
-    fn a_collection_begins_at_the_meet_of_its_as_of() {
-        let as_of = Antichain::from(vec![Product::new(0u32, 5u32), Product::new(5, 1)]);
-        assert_eq!(beginning(&as_of), Antichain::from_elem(Product::new(0, 1)));
-        assert!(beginning(&Antichain::<u64>::new()).is_empty());
     }
 }

@@ -8,29 +8,44 @@ use timely_persist::{
     Time,
 };
 
-use crate::error::{SourceError, SourceErrorKind};
-use crate::foreign::{Code, call, finish};
-use crate::mailbox::{Closed, Sender};
-use crate::settings::{Pauses, Settings};
+use crate::common::error::SourceError;
+use crate::common::foreign::{TYPES, call, finish};
+use crate::common::mailbox::{Closed, Sender};
+use crate::source::emit::Emission;
+use crate::source::fetch::Brought;
+use crate::source::settings::Settings;
+
+/// Rows of a part, in memory.
+#[derive(Debug)]
+pub(crate) struct Piece<K: Data, V: Data, T: Time, D: Diff> {
+    pub(crate) emission: Emission<K, V, T, D>,
+    /// The room that the part takes in the pool, if these are its last rows.
+    _room: Option<InflightPermit>,
+}
 
 /// What a fetch operator hears from its tasks.
 #[derive(Debug)]
-pub(crate) enum Delivery<K: Data, V: Data, T: Time, D: Diff> {
-    /// Some of the part is there; the rest, too, if its room in the pool comes along.
-    Fetched(LeaseId, FetchedPart<K, V, T, D>, Option<InflightPermit>),
-    /// The part will never be there.
-    Failed(LeaseId, SourceError),
-    /// Storage does not answer; the task keeps trying.
-    Stalled(LeaseId, SourceError),
+pub(crate) struct Delivery<K: Data, V: Data, T: Time, D: Diff> {
+    pub(crate) lease: LeaseId,
+    pub(crate) brought: Brought<Piece<K, V, T, D>>,
+}
+
+/// Rows, and the part's room if they are its last.
+fn rows<K: Data, V: Data, T: Time, D: Diff>(
+    part: FetchedPart<K, V, T, D>,
+    room: Option<InflightPermit>,
+) -> Brought<Piece<K, V, T, D>> {
+    let last = room.is_some();
+    Brought::Rows { rows: Piece { emission: Emission::new(part), _room: room }, last }
 }
 
 /// A running fetch. Dropping it ends it.
 #[derive(Debug)]
-pub(crate) struct Fetching {
+pub(crate) struct FetchTask {
     task: AbortHandle,
 }
 
-impl Drop for Fetching {
+impl Drop for FetchTask {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -40,9 +55,9 @@ impl Drop for Fetching {
 #[derive(Debug)]
 pub(crate) enum Started<K: Data, V: Data, T: Time, D: Diff> {
     /// The part is there.
-    Here(FetchedPart<K, V, T, D>, InflightPermit),
+    Here(Brought<Piece<K, V, T, D>>),
     /// It will be delivered.
-    Fetching(Fetching),
+    Fetching(FetchTask),
 }
 
 /// Starts fetches.
@@ -71,19 +86,19 @@ impl<K: Data, V: Data, T: Time, D: Diff> Fetches<K, V, T, D> {
     pub(crate) fn start(&self, part: ExchangeablePart<T>) -> Started<K, V, T, D> {
         if part.is_inline()
             && let Some(permit) = self.share.acquire(part.bytes()).now_or_never()
-            && let Ok(Some(Ok(fetched))) = call(Code::Types, || attempt(&self.shard, &part).now_or_never())
+            && let Ok(Some(Ok(fetched))) = call(TYPES, || attempt(&self.shard, &part).now_or_never())
         {
-            return Started::Here(fetched, permit);
+            return Started::Here(rows(fetched, Some(permit)));
         }
         // Also where something is wrong with an inline part: a task may wait and try again, and says what it is.
         let (lease, deliveries, shard) = (part.lease_id(), self.deliveries.clone(), self.settings.shard);
         let fetch = fetch(self.shard.clone(), part, self.share.clone(), self.settings.clone(), deliveries.clone());
         let task = self.client.runtime().spawn(async move {
-            if let Err(panic) = finish(Code::Types, fetch).await {
-                let _ = deliveries.send(Delivery::Failed(lease, panic.of_shard(shard))).await;
+            if let Err(panic) = finish(TYPES, fetch).await {
+                let _ = deliveries.send(Delivery { lease, brought: Brought::Failed(panic.of_shard(shard)) }).await;
             } // or the operator is gone: nobody waits for the part
         });
-        Started::Fetching(Fetching { task: task.abort_handle() })
+        Started::Fetching(FetchTask { task: task.abort_handle() })
     }
 }
 
@@ -103,24 +118,23 @@ async fn fetch<K: Data, V: Data, T: Time, D: Diff>(
 ) -> Result<(), Closed> {
     let lease = part.lease_id();
     let mut permit = Some(share.acquire(part.bytes()).await);
-    let mut pauses = Pauses::of(&settings);
+    let mut pauses = settings.pauses.clone();
     let mut pieces = shard.fetcher().fetch_pieces(&part);
     while permit.is_some() {
-        match pieces.next().await {
-            Ok(piece) => {
-                let room = permit.take_if(|_| pieces.is_finished());
-                deliveries.send(Delivery::Fetched(lease, piece, room)).await?;
-            }
+        let brought = match pieces.next().await {
+            Ok(piece) => rows(piece, permit.take_if(|_| pieces.is_finished())),
             Err(error) if error.kind() == ErrorKind::Unavailable => {
-                let notice = SourceError::of(&error).of_kind(SourceErrorKind::Stalled).of_shard(settings.shard);
-                deliveries.send(Delivery::Stalled(lease, notice)).await?;
+                let notice = Brought::Stalled(SourceError::stalled(&error, settings.shard));
+                deliveries.send(Delivery { lease, brought: notice }).await?;
                 pauses.pause().await;
+                continue;
             }
             Err(error) => {
-                let error = SourceError::of(&error).of_shard(settings.shard);
-                return deliveries.send(Delivery::Failed(lease, error)).await;
+                permit = None;
+                Brought::Failed(SourceError::of(&error).of_shard(settings.shard))
             }
-        }
+        };
+        deliveries.send(Delivery { lease, brought }).await?;
     }
     Ok(())
 }

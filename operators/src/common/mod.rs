@@ -1,0 +1,12 @@
+//! What the operators share that read or write shards: how they are stopped, how they agree, how they hear of tasks, and
+//! what they say when something is wrong. It knows none of them.
+
+pub(crate) mod agreement;
+pub(crate) mod button;
+pub(crate) mod error;
+pub(crate) mod foreign;
+pub(crate) mod frontier;
+pub(crate) mod mailbox;
+pub(crate) mod pauses;
+pub(crate) mod placement;
+pub(crate) mod wake;
