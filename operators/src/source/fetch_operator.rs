@@ -21,7 +21,7 @@ use crate::common::mailbox::{Found, Receiver, mailbox};
 use crate::source::capabilities::{Capabilities, HOME};
 use crate::source::emit::{Containers, DataSession, EMIT_FUEL, Rows};
 use crate::source::fetch::{Action, Event, Fetch, PIECES_MAX, Task};
-use crate::source::fetch_task::{Delivery, FetchTask, Fetches, Piece, Started};
+use crate::source::fetch_task::{Delivery, FetchTask, Fetches, Piece};
 use crate::source::handout_operator::Desc;
 use crate::source::message::{Home, Order, Sent};
 use crate::source::settings::Settings;
@@ -191,9 +191,9 @@ impl<K: Data, V: Data, T: Time, D: Diff, R: Rows<K, V, T, D>> Fetching<K, V, T, 
     /// Starts fetches.
     fn start(&mut self, outputs: &mut Outputs<'_, T, R::Out>) {
         while let Some((lease, part)) = self.protocol.next_fetch() {
-            match self.fetches.start(part) {
-                Started::Fetching(task) => drop(self.tasks.insert(lease, task)),
-                Started::Here(brought) => self.handle(Event::Brought { lease, brought }, outputs),
+            match self.fetches.at_once(&part) {
+                Some(brought) => self.handle(Event::Brought { lease, brought }, outputs),
+                None => drop(self.tasks.insert(lease, self.fetches.start(part))),
             }
         }
     }

@@ -51,15 +51,6 @@ impl Drop for FetchTask {
     }
 }
 
-/// What became of starting a fetch.
-#[derive(Debug)]
-pub(crate) enum Started<K: Data, V: Data, T: Time, D: Diff> {
-    /// The part is there.
-    Here(Brought<Piece<K, V, T, D>>),
-    /// It will be delivered.
-    Fetching(FetchTask),
-}
-
 /// Starts fetches.
 pub(crate) struct Fetches<K: Data, V: Data, T: Time, D: Diff> {
     shard: Shard<K, V, T, D>,
@@ -81,15 +72,19 @@ impl<K: Data, V: Data, T: Time, D: Diff> Fetches<K, V, T, D> {
         Self { shard: shard.clone(), client, share, settings: settings.clone(), deliveries }
     }
 
-    /// Starts fetching a part, as soon as the client's pool has room for it. One that came along with its description is
-    /// there at once: no thread need be woken to get it, nor the operator to hear of it.
-    pub(crate) fn start(&self, part: ExchangeablePart<T>) -> Started<K, V, T, D> {
-        if part.is_inline()
-            && let Some(permit) = self.share.acquire(part.bytes()).now_or_never()
-            && let Ok(Some(Ok(fetched))) = call(TYPES, || attempt(&self.shard, &part).now_or_never())
-        {
-            return Started::Here(rows(fetched, Some(permit)));
+    /// The rows of a part that came along with its description, if the client's pool has room for it now: no thread need be
+    /// woken to get them, nor the operator to hear of them.
+    pub(crate) fn at_once(&self, part: &ExchangeablePart<T>) -> Option<Brought<Piece<K, V, T, D>>> {
+        if !part.is_inline() {
+            return None;
         }
+        let permit = self.share.acquire(part.bytes()).now_or_never()?;
+        let fetched = call(TYPES, || attempt(&self.shard, part).now_or_never()).ok()??;
+        Some(rows(fetched.ok()?, Some(permit)))
+    }
+
+    /// Starts fetching a part, as soon as the client's pool has room for it.
+    pub(crate) fn start(&self, part: ExchangeablePart<T>) -> FetchTask {
         // Also where something is wrong with an inline part: a task may wait and try again, and says what it is.
         let (lease, deliveries, shard) = (part.lease_id(), self.deliveries.clone(), self.settings.shard);
         let fetch = fetch(self.shard.clone(), part, self.share.clone(), self.settings.clone(), deliveries.clone());
@@ -98,7 +93,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Fetches<K, V, T, D> {
                 let _ = deliveries.send(Delivery { lease, brought: Brought::Failed(panic.of_shard(shard)) }).await;
             } // or the operator is gone: nobody waits for the part
         });
-        Started::Fetching(FetchTask { task: task.abort_handle() })
+        FetchTask { task: task.abort_handle() }
     }
 }
 

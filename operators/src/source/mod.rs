@@ -11,6 +11,8 @@ mod handout;
 mod handout_operator;
 mod leader;
 mod message;
+#[cfg(test)]
+mod protocol_test;
 mod settings;
 mod steps;
 
