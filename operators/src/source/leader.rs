@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use crate::common::error::{SourceError, SourceErrorKind};
 use crate::common::foreign::{TYPES, finish};
+use crate::common::frontier::shown;
 use crate::common::mailbox::{Closed, Sender};
 use crate::source::closures::START_AFTER;
 use crate::source::handout::Event;
@@ -148,7 +149,11 @@ async fn follow<T: Time>(
             reason = change(&mut health, well) => tell(reason, &mut well, settings, mailbox).await?,
         }
     };
+    let end = first.progress.as_ref().map(|frontier| shown(frontier, &settings.until));
     mailbox.send(Heard::Event(Event::Step(first))).await?;
+    if end.is_some_and(|end| end.is_empty()) {
+        return Ok(()); // a listener that lived on would follow the log for nobody
+    }
     mailbox.send(Heard::Steps(Box::new(steps))).await?;
     loop {
         let reason = change(&mut health, well).await;
