@@ -255,10 +255,11 @@ impl<T: Time, L: Lend> Handout<T, L> {
             self.queue.push_back(Waiting { at: self.frontier.clone(), parts: parts.into() });
         }
         if let Some(frontier) = progress {
+            let frontier = shown(&frontier, &self.until);
             if frontier.is_empty() && std::mem::take(&mut self.stalled) {
                 actions.push(Action::Report(SourceError::recovered("log", self.shard))); // the last word of a source is no alarm
             }
-            self.progress(shown(&frontier, &self.until), actions);
+            self.progress(frontier, actions);
         }
     }
 
