@@ -126,7 +126,7 @@ impl<T: Time> Machine<T> {
                 // Our own facts on our own state: a misfit is a mistake in a decision, not in storage.
                 draft.apply_change(&change).map_err(|misfit| {
                     let message =
-                        format!("refused to write a fact of `{command}` that does not fit ({misfit}): {change:?}");
+                        format!("refused to write a fact of {command} that does not fit ({misfit}): {change:?}");
                     Error::invalid(message).advise(REPORT)
                 })?;
                 changes.push(change);
