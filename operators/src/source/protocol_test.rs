@@ -146,6 +146,8 @@ struct World {
     rests: bool,
     stopped: bool,
     wrong_seen: usize,
+    /// Whether the leader's last word was that the log does not answer.
+    alarmed: bool,
     /// Things that happened.
     happened: usize,
 }
@@ -208,6 +210,7 @@ impl World {
             rests: false,
             stopped: false,
             wrong_seen: 0,
+            alarmed: false,
             happened: 0,
         };
         world.write(&settings.until);
@@ -226,8 +229,9 @@ impl World {
                 break;
             }
             if self.random.one_in(5) {
-                let kinds = [SourceErrorKind::Stalled, SourceErrorKind::Recovered];
-                self.letters.extend(kinds.map(|kind| Letter::Notice(error(kind))));
+                let kinds = [SourceErrorKind::Stalled, SourceErrorKind::Recovered].into_iter();
+                let said = kinds.take(1 + self.random.below(2) as usize); // an end may come first
+                self.letters.extend(said.map(|kind| Letter::Notice(error(kind))));
             }
             let parts = (0..self.random.below(6)).map(|_| self.offer(time)).collect();
             let progress = (!self.random.one_in(6)).then(|| {
@@ -299,7 +303,7 @@ impl World {
                     held = frontier;
                 }
                 handout::Action::ShutDown => self.letters.clear(),
-                handout::Action::Report(_) => {}
+                handout::Action::Report(error) => self.alarmed = *error.kind() == SourceErrorKind::Stalled,
                 handout::Action::Fault(fault) => panic!("{fault:?}"),
             }
         }
@@ -497,6 +501,7 @@ impl World {
         } else {
             assert!(self.parts.iter().all(|part| part.home == Some(true)), "something was not emitted");
             assert_eq!(self.frontier(), least([&self.end].into_iter()));
+            assert!(!(self.alarmed && self.end.is_empty()), "the last word of a source is no alarm");
         }
         if self.trouble == Trouble::Disagreement {
             let told = kinds.iter().filter(|kind| ***kind == SourceErrorKind::Invalid).count();
