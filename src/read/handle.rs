@@ -1,5 +1,6 @@
 //! The handle of a leased reader.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use futures::stream::{self, Stream, StreamExt, TryStreamExt};
@@ -16,6 +17,7 @@ use crate::state::command::too_early;
 use crate::state::{CodecNames, State, passed};
 
 use super::ahead::FetchAhead;
+use super::audit::{FilterAudit, Sifted};
 use super::cursor::{Cursor, is_wrongly_discarded};
 use super::leased::Reading;
 use super::ledger::Ledger;
@@ -171,11 +173,15 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
     ) -> Result<Cursor<K, V, T, D>, Error> {
         self.check_as_of(&as_of)?;
         self.wait_until_passed(&as_of).await?;
-        let mut audited = Vec::new();
+        let (mut audit, mut audited) = (self.filter_audit(), Vec::new());
         let mut runs = self.take_snapshot(&as_of)?;
         for run in &mut runs {
-            let discarded = run.extract_if(.., |part| part.stats().is_some_and(|stats| !keep(&stats)));
-            audited.extend(discarded.filter(|_| self.is_audited()));
+            let sifted = Cell::new(Sifted::Kept);
+            let left_out = run.extract_if(.., |part| {
+                sifted.set(audit.sift(part, &keep));
+                sifted.get() != Sifted::Kept
+            });
+            audited.extend(left_out.filter(|_| sifted.get() == Sifted::Audited));
         }
         for part in audited {
             let stats = part.stats();
@@ -188,13 +194,10 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
         Ok(Cursor::new(self.roster.machine(), runs))
     }
 
-    /// Whether a part that a filter discarded is to be looked at.
-    fn is_audited(&self) -> bool {
+    /// For one read through a filter of parts: which of them it leaves out, and which of those are to be audited.
+    pub fn filter_audit(&self) -> FilterAudit {
         let machine = self.roster.machine();
-        match u128::from(machine.config().filter_audit_one_in) {
-            0 => false,
-            one_in => machine.fresh_bits().is_multiple_of(one_in),
-        }
+        FilterAudit::new(machine.config().filter_audit_one_in, machine.fresh_bits())
     }
 
     /// The shard's contents at `as_of`, consolidated, in order: all of them in memory. Errors as in

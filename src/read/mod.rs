@@ -5,6 +5,7 @@
 //! read that the cached state can answer asks the log nothing. Writing knows nothing of this layer, nor the other way.
 
 mod ahead;
+mod audit;
 mod critical;
 mod cursor;
 mod fetched;
@@ -17,6 +18,7 @@ mod pick;
 mod pieces;
 mod roster;
 
+pub use audit::{FilterAudit, Sifted};
 pub use critical::{SinceDowngrade, SinceHandle};
 pub use cursor::Cursor;
 pub use fetched::FetchedPart;

@@ -96,12 +96,13 @@ async fn run<K: Data, V: Data, T: Time, D: Diff>(
     if let Some(start) = leading.start {
         finish(START_AFTER, start).await.map_err(|panic| End::failed(panic.of_shard(settings.shard)))?;
     }
+    let audit = reader.filter_audit();
     let listen = match settings.snapshot {
         true => reader.subscribe(as_of).await?,
         false => reader.listen(as_of).await?,
     };
     let health = listen.health();
-    follow(ListenSteps::new(listen, settings.clone(), leading.filter), health, settings, mailbox).await
+    follow(ListenSteps::new(listen, settings.clone(), leading.filter, audit), health, settings, mailbox).await
 }
 
 /// Opens the reader; tries again for as long as the log does not answer.

@@ -207,9 +207,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> PersistSource<K, V, T, D> {
             start_after: leading.start.is_some(),
         };
         let rows = Kept::by(keep, rows);
-        if !rows.judges() {
-            settings.audit_one_in = 0;
-        }
+        settings.audits = rows.judges();
         settings.closures = closures;
         let mut stopping = stopping(scope, &settings.name);
         let (handle, home) = scope.feedback(Default::default());

@@ -29,8 +29,8 @@ pub(crate) struct Settings<T: Time> {
     pub(crate) inflight_bytes_max: u64,
     /// Fetches under way at once, on each worker.
     pub(crate) fetches_max: usize,
-    /// Of how many parts that the filter discards one is fetched anyway; 0 for none.
-    pub(crate) audit_one_in: u64,
+    /// Whether the source knows which rows matter, so that parts which the filter discards can be audited.
+    pub(crate) audits: bool,
     /// The pauses between tries.
     pub(crate) pauses: Pauses,
 }
@@ -47,7 +47,7 @@ impl<T: Time> Settings<T> {
             closures: Closures::default(),
             inflight_bytes_max: config.inflight_bytes_max as u64,
             fetches_max: config.fetches_max.max(1),
-            audit_one_in: config.filter_audit_one_in,
+            audits: false,
             pauses: Pauses::of(config),
         }
     }

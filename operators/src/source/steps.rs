@@ -6,7 +6,7 @@
 use std::task::{Context, Poll};
 
 use timely::progress::Antichain;
-use timely_persist::{Data, Diff, LeasedPart, Listen, ListenEvent, PartStats, Time};
+use timely_persist::{Data, Diff, FilterAudit, LeasedPart, Listen, ListenEvent, PartStats, Sifted, Time};
 
 use crate::common::error::SourceError;
 use crate::common::foreign::{Panicked, call};
@@ -34,23 +34,26 @@ pub(crate) struct ListenSteps<K: Data, V: Data, T: Time, D: Diff> {
     listen: Listen<K, V, T, D>,
     settings: Settings<T>,
     filter: Option<Filter>,
-    discarded: u64,
+    audit: FilterAudit,
 }
 
 impl<K: Data, V: Data, T: Time, D: Diff> ListenSteps<K, V, T, D> {
-    pub(crate) fn new(listen: Listen<K, V, T, D>, settings: Settings<T>, filter: Option<Filter>) -> Self {
-        Self { listen: listen.until(settings.until.clone()), settings, filter, discarded: 0 }
+    pub(crate) fn new(
+        listen: Listen<K, V, T, D>,
+        settings: Settings<T>,
+        filter: Option<Filter>,
+        audit: FilterAudit,
+    ) -> Self {
+        Self { listen: listen.until(settings.until.clone()), settings, filter, audit }
     }
 
     fn offer(&mut self, part: LeasedPart<T>) -> Result<Option<Offered<LeasedPart<T>>>, Panicked> {
-        let keep = match (&self.filter, part.stats()) {
-            (Some(filter), Some(stats)) => call(FILTER, || filter(&stats))?,
-            _ => true, // when in doubt, keep it
+        let sifted = match &self.filter {
+            Some(filter) => call(FILTER, || self.audit.sift(&part, filter))?,
+            None => Sifted::Kept,
         };
-        self.discarded += u64::from(!keep);
-        let audit_one_in = self.settings.audit_one_in;
-        let audit = !keep && audit_one_in > 0 && self.discarded.is_multiple_of(audit_one_in);
-        Ok((keep || audit).then_some(Offered { part, audit }))
+        let audit = sifted == Sifted::Audited && self.settings.audits;
+        Ok((audit || sifted == Sifted::Kept).then_some(Offered { part, audit }))
     }
 }
 
