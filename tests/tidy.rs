@@ -37,6 +37,12 @@ ids
 clock
 ";
 
+/// Each top-level module of `operators/src/`, and those it may import: what operators share knows none of them.
+const OPERATOR_LAYERS: &str = "\
+source    common
+common
+";
+
 /// A file says one thing; one that is longer says several.
 const LINES_MAX: usize = 600;
 
@@ -80,13 +86,13 @@ impl File {
     }
 }
 
-/// The parsed layer table.
-fn layers() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
+/// A parsed layer table.
+fn layers(table: &'static str) -> BTreeMap<&'static str, BTreeSet<&'static str>> {
     let row = |line: &'static str| {
         let mut words = line.split_whitespace();
         (words.next().unwrap(), words.collect())
     };
-    LAYERS.lines().map(row).collect()
+    table.lines().map(row).collect()
 }
 
 /// How the file looks.
@@ -120,16 +126,18 @@ fn check_reserved(file: &File, tokens: &[Token]) -> Vec<Violation> {
     found
 }
 
-/// The file's imports against the layer table.
-fn check_layers(file: &File, tokens: &[Token]) -> Vec<Violation> {
-    let layers = layers();
+/// The names of the crates that the library does not know, its own among them.
+fn check_crates(file: &File, tokens: &[Token]) -> Vec<Violation> {
+    let known = |token: &&Token| ["timely_persist", "timely_persist_operators"].contains(&token.text.as_str());
+    let strange = tokens.iter().filter(known);
+    strange.map(|token| file.violation(token.line, format!("the library does not know `{}`", token.text))).collect()
+}
+
+/// The file's imports against a layer table.
+fn check_layers(file: &File, tokens: &[Token], table: &'static str) -> Vec<Violation> {
+    let layers = layers(table);
     let module = module_of(&file.name);
     let mut found = Vec::new();
-    for krate in ["timely_persist", "timely_persist_operators"] {
-        for token in tokens.iter().filter(|token| token.text == krate) {
-            found.push(file.violation(token.line, format!("the library does not know `{krate}`")));
-        }
-    }
     if module == "lib" {
         return found;
     }
@@ -243,7 +251,8 @@ fn the_library_keeps_its_layers() {
     let files = sources("src");
     let check = |file: &File| {
         let tokens = tokens(&file.text);
-        [check_look(file), check_reserved(file, &tokens), check_layers(file, &tokens)].concat()
+        let imports = [check_crates(file, &tokens), check_layers(file, &tokens, LAYERS)].concat();
+        [check_look(file), check_reserved(file, &tokens), imports].concat()
     };
     report("src", &files.iter().flat_map(check).collect::<Vec<_>>());
     assert_eq!(cycle(&files), None, "these modules of src/ import each other");
@@ -255,7 +264,8 @@ fn the_operators_use_the_public_api_and_have_no_cycle() {
     let files = sources("operators/src");
     let check = |file: &File| {
         let tokens = tokens(&file.text);
-        [check_look(file), check_reserved(file, &tokens), check_operators(file, &tokens, &hidden)].concat()
+        let imports = [check_operators(file, &tokens, &hidden), check_layers(file, &tokens, OPERATOR_LAYERS)].concat();
+        [check_look(file), check_reserved(file, &tokens), imports].concat()
     };
     report("operators/src", &files.iter().flat_map(check).collect::<Vec<_>>());
     assert_eq!(cycle(&files), None, "these modules of operators/src/ import each other");
@@ -279,7 +289,8 @@ fn the_layer_table_points_down_and_is_the_one_that_is_explained() {
         }
         assert!(below.insert(module), "`{module}` is in the table twice");
     }
-    assert!(!layers()["write"].contains("read") && !layers()["read"].contains("write"));
+    let layers = layers(LAYERS);
+    assert!(!layers["write"].contains("read") && !layers["read"].contains("write"));
 
     let explained = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
     let explained: BTreeSet<&str> = explained.lines().map(str::trim).collect();
@@ -292,7 +303,8 @@ fn the_layer_table_points_down_and_is_the_one_that_is_explained() {
 fn said(name: &str, text: &str) -> Vec<String> {
     let file = File { name: name.to_owned(), text: text.to_owned() };
     let tokens = tokens(text);
-    let all = [check_reserved(&file, &tokens), check_layers(&file, &tokens)].concat();
+    let imports = [check_crates(&file, &tokens), check_layers(&file, &tokens, LAYERS)].concat();
+    let all = [check_reserved(&file, &tokens), imports].concat();
     all.iter().map(Violation::to_string).collect()
 }
 
@@ -376,6 +388,18 @@ fn cycles_are_found() {
     assert_eq!(cycle(&files(&line)), None);
     let ring = [("a.rs", "use crate::b;"), ("b/x.rs", "use crate::c::C;"), ("c.rs", "use super::b::B;"), ("d.rs", "")];
     assert_eq!(cycle(&files(&ring)), Some(vec!["b".to_owned(), "c".to_owned()]));
+}
+
+#[test]
+fn what_operators_share_knows_no_source() {
+    let said = |name: &str, text: &str| {
+        let file = File { name: name.to_owned(), text: text.to_owned() };
+        check_layers(&file, &tokens(text), OPERATOR_LAYERS).iter().map(Violation::to_string).collect::<Vec<_>>()
+    };
+    assert!(said("source/leader.rs", "use crate::common::error::SourceError;\nuse super::steps;").is_empty());
+    let refused = said("common/button.rs", "use crate::source::settings::Settings;");
+    assert!(refused[0].starts_with("common/button.rs:1: `common` may not import `source`"), "{refused:?}");
+    assert_eq!(said("sink/mod.rs", "").len(), 1, "a new module comes with its row");
 }
 
 #[test]
