@@ -64,7 +64,6 @@ const KNOWN_CIRCLES: &[&str] = &[
      store/directory/publish.rs store/directory/staged.rs",
     "store/object_log/directory_watch.rs store/object_log/wake_ups.rs",
     "store/postgres.rs store/postgres/notices.rs store/postgres/sessions.rs",
-    "write/batch.rs write/builder.rs",
 ];
 
 /// What only some files under `src/` say, as a sequence of tokens, and which those are.

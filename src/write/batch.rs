@@ -10,9 +10,7 @@ use crate::error::Error;
 use crate::ids::ShardId;
 use crate::life::KeepAlive;
 use crate::machine::Machine;
-use crate::state::{Run, wire};
-
-use super::builder::names;
+use crate::state::{Part, Run, wire};
 
 /// Rows of an interval `[lower, upper)`, in storage but not yet in the shard.
 ///
@@ -142,4 +140,9 @@ impl<T: Time> std::fmt::Debug for Batch<T> {
         let (lower, upper) = (self.lower.elements(), self.upper.elements());
         write!(f, "Batch of {} rows in [{lower:?}, {upper:?})", self.rows())
     }
+}
+
+/// The objects of these parts.
+pub(super) fn names<'a, T: Time>(parts: impl IntoIterator<Item = &'a Part<T>>) -> Vec<String> {
+    parts.into_iter().filter_map(|part| part.blob().map(str::to_owned)).collect()
 }

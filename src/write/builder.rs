@@ -20,6 +20,7 @@ use crate::part::{EncodeOptions, PartBuilder};
 use crate::state::{CodecNames, Location, Part, Run};
 
 use super::Batch;
+use super::batch::names;
 
 /// The rows for which room is made because an iterator says that it has them. What it says need not be true.
 const RESERVED_ROWS_MAX: usize = 1 << 16;
@@ -262,11 +263,6 @@ impl<K: Data, V: Data, T: Time, D: Diff> Drop for BatchBuilder<K, V, T, D> {
             });
         }
     }
-}
-
-/// The objects of these parts.
-pub(super) fn names<'a, T: Time>(parts: impl IntoIterator<Item = &'a Part<T>>) -> Vec<String> {
-    parts.into_iter().filter_map(|part| part.blob().map(str::to_owned)).collect()
 }
 
 /// How parts are encoded under this configuration.
