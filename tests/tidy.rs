@@ -57,8 +57,6 @@ const KNOWN_CIRCLES: &[&str] = &[
     "codec/names.rs codec/serde.rs",
     "codec/serde/parts.rs codec/serde/trace.rs",
     "life/carried.rs life/mod.rs life/retry.rs life/threads.rs",
-    "read/fetcher.rs read/pieces.rs",
-    "read/handle.rs read/listen.rs",
     "store/cache.rs store/cache/disk.rs",
     "store/directory.rs store/directory/folders.rs store/directory/identity.rs store/directory/marker.rs \
      store/directory/publish.rs store/directory/staged.rs",

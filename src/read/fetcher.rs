@@ -9,8 +9,7 @@ use crate::life::{KeepAlive, Life};
 use crate::machine::Machine;
 use crate::state::CodecNames;
 
-use super::leased::PartRef;
-use super::{FetchedPart, PartPieces, PartRef as PublicPartRef};
+use super::{FetchedPart, PartRef};
 
 /// Fetches the parts of one shard. It holds nothing: whoever gave the part out does.
 pub struct PartFetcher<K: Data, V: Data, T: Time, D: Diff> {
@@ -40,7 +39,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> PartFetcher<K, V, T, D> {
     /// reader's lease was lost; `Unavailable` if the store did not answer within `Config::store_deadline`; `Invalid`
     /// for a part of another shard, and where the codec of a type of the rows panicked; `CodecMismatch` for one that was given out by a reader of other types, or of types of
     /// another shape. Cancelling leaves nothing.
-    pub async fn fetch(&self, part: impl Into<PublicPartRef<T>>) -> Result<FetchedPart<K, V, T, D>, Error> {
+    pub async fn fetch(&self, part: impl Into<PartRef<T>>) -> Result<FetchedPart<K, V, T, D>, Error> {
         let part: PartRef<T> = part.into();
         self.life().within(self.fetch_ref(part)).await
     }
@@ -51,11 +50,6 @@ impl<K: Data, V: Data, T: Time, D: Diff> PartFetcher<K, V, T, D> {
 
     pub(super) fn life(&self) -> &Arc<Life> {
         self.machine.life()
-    }
-
-    /// The same part a piece at a time, of about a megabyte each: its first rows are there before the last are read.
-    pub fn fetch_pieces(&self, part: impl Into<PublicPartRef<T>>) -> PartPieces<K, V, T, D> {
-        PartPieces::new(self.clone(), part.into())
     }
 
     /// Where the part's bytes are to be had.

@@ -22,7 +22,7 @@ use super::cursor::{Cursor, is_wrongly_discarded};
 use super::leased::Reading;
 use super::ledger::Ledger;
 use super::pick::pick;
-use super::{LeasedPart, Listen, PartFetcher, Pin, Roster, Subscribe};
+use super::{LeasedPart, PartFetcher, Pin, Roster};
 
 /// Reads a shard at times beyond its since, which it keeps from being merged away.
 ///
@@ -241,18 +241,6 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
         })
     }
 
-    /// Everything that happens strictly after `as_of`, at its time. Errors as in [`ReadHandle::snapshot`].
-    pub async fn listen(self, as_of: Antichain<T>) -> Result<Listen<K, V, T, D>, Error> {
-        self.check_as_of(&as_of)?;
-        Ok(Listen::new(self, as_of, false))
-    }
-
-    /// The snapshot at `as_of` and everything after it, in one pass. Errors as in [`ReadHandle::snapshot`].
-    pub async fn subscribe(self, as_of: Antichain<T>) -> Result<Subscribe<K, V, T, D>, Error> {
-        self.check_as_of(&as_of)?;
-        Ok(Listen::new(self, as_of, true))
-    }
-
     /// Gives back the lease of a part that was exchanged. `Invalid` if it is not out.
     pub fn return_lease(&self, id: LeaseId) -> Result<(), Error> {
         self.ledger.give_back(id)
@@ -285,7 +273,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
     }
 
     /// An error if this reader may not read at `as_of`.
-    fn check_as_of(&self, as_of: &Antichain<T>) -> Result<(), Error> {
+    pub(super) fn check_as_of(&self, as_of: &Antichain<T>) -> Result<(), Error> {
         self.ledger.check()?;
         if PartialOrder::less_equal(&self.since, as_of) {
             return Ok(());

@@ -57,8 +57,22 @@ pub struct Listen<K: Data, V: Data, T: Time, D: Diff> {
     _follow: Arc<Supervised>,
 }
 
+impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
+    /// Everything that happens strictly after `as_of`, at its time. Errors as in [`ReadHandle::snapshot`].
+    pub async fn listen(self, as_of: Antichain<T>) -> Result<Listen<K, V, T, D>, Error> {
+        self.check_as_of(&as_of)?;
+        Ok(Listen::new(self, as_of, false))
+    }
+
+    /// The snapshot at `as_of` and everything after it, in one pass. Errors as in [`ReadHandle::snapshot`].
+    pub async fn subscribe(self, as_of: Antichain<T>) -> Result<Subscribe<K, V, T, D>, Error> {
+        self.check_as_of(&as_of)?;
+        Ok(Listen::new(self, as_of, true))
+    }
+}
+
 impl<K: Data, V: Data, T: Time, D: Diff> Listen<K, V, T, D> {
-    pub(super) fn new(handle: ReadHandle<K, V, T, D>, as_of: Antichain<T>, snapshot: bool) -> Self {
+    fn new(handle: ReadHandle<K, V, T, D>, as_of: Antichain<T>, snapshot: bool) -> Self {
         let follow = handle.roster().machine().follow();
         let position = Antichain::from_elem(T::minimum());
         Self {

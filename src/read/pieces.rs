@@ -18,13 +18,18 @@ pub struct PartPieces<K: Data, V: Data, T: Time, D: Diff> {
     pieces: Option<Pieces<K, V, T, D>>,
 }
 
-impl<K: Data, V: Data, T: Time, D: Diff> PartPieces<K, V, T, D> {
-    pub(super) fn new(fetcher: PartFetcher<K, V, T, D>, part: PartRef<T>) -> Self {
+impl<K: Data, V: Data, T: Time, D: Diff> PartFetcher<K, V, T, D> {
+    /// Fetches a part as [`PartFetcher::fetch`] does, but a piece at a time, of about a megabyte each: its first rows are
+    /// there before the last are read.
+    pub fn fetch_pieces(&self, part: impl Into<PartRef<T>>) -> PartPieces<K, V, T, D> {
+        let part: PartRef<T> = part.into();
         let plan = part.plan();
-        let pieces = (plan != Plan::Nothing).then(|| Pieces::new(fetcher.source(&part)));
-        Self { plan, fetcher, part, pieces }
+        let pieces = (plan != Plan::Nothing).then(|| Pieces::new(self.source(&part)));
+        PartPieces { fetcher: self.clone(), part, plan, pieces }
     }
+}
 
+impl<K: Data, V: Data, T: Time, D: Diff> PartPieces<K, V, T, D> {
     /// Whether every row was given out.
     pub fn is_finished(&self) -> bool {
         self.pieces.as_ref().is_none_or(Pieces::is_finished)
