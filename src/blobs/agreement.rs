@@ -4,14 +4,11 @@
 //! largest limit that any process may still run with, which the store remembers; so it does no harm that a process knows of
 //! a change only when it asks.
 
-use std::sync::Mutex;
-
 use tokio::time::timeout_at;
 
 use crate::clock::millis;
 use crate::config::StoreLimits;
 use crate::error::Error;
-use crate::life::lock;
 use crate::store::{KeptLimits, keys, limits};
 
 use super::Blobs;
@@ -29,24 +26,6 @@ pub enum Agreement {
     Change,
     /// It changes the store's, where nobody is running.
     ChangeAlone,
-}
-
-/// The store's limits, as far as this process has heard of them.
-#[derive(Debug, Default)]
-pub(super) struct Agreed(Mutex<Option<KeptLimits>>);
-
-impl Agreed {
-    fn known(&self) -> Option<KeptLimits> {
-        *lock(&self.0)
-    }
-
-    /// Remembers what stands in the store; what is to be kept, of this and of what was known before.
-    fn heard(&self, found: KeptLimits) -> StoreLimits {
-        let mut known = lock(&self.0);
-        let kept = known.map_or(found.kept, |known| known.kept.max(found.kept));
-        *known = Some(KeptLimits { kept, ..found });
-        kept
-    }
 }
 
 impl Blobs {

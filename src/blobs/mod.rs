@@ -6,6 +6,7 @@
 //!
 //! Not here: what is in an object, and whether anyone still needs it.
 
+mod agreed;
 mod agreement;
 mod open;
 mod read;
@@ -18,7 +19,7 @@ use bytes::Bytes;
 use futures::stream::{self, Stream, StreamExt, TryStreamExt};
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
 pub use agreement::Agreement;
 pub use open::{OpenBlob, slice};
@@ -29,8 +30,8 @@ use crate::ids::ShardId;
 use crate::life::Life;
 use crate::store::{Files, ObjectCache, keys};
 
-use agreement::Agreed;
-use request::Tried;
+use agreed::Agreed;
+use request::{Tried, is_final};
 
 /// The way to a client's objects.
 #[derive(Debug)]
@@ -142,5 +143,26 @@ impl Blobs {
             }
         })
         .try_filter_map(|object| async move { Ok(object.location.filename().map(str::to_owned)) })
+    }
+
+    /// Asks until the store gives an answer that asking again would not change, or the deadline has passed.
+    async fn persist<R, F>(&self, mut request: impl FnMut() -> F) -> Result<R, Tried>
+    where
+        F: Future<Output = object_store::Result<R>>,
+    {
+        let limit = self.deadline;
+        let mut retry = self.life.retry(limit);
+        let mut failed = None; // the last that was told: a request that the deadline cuts off says nothing
+        loop {
+            match timeout_at(retry.request_deadline(limit), request()).await {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(error)) if is_final(&error) => return Err(Tried::Failed(error)),
+                Ok(Err(error)) => failed = Some(error),
+                Err(_elapsed) => {}
+            }
+            if !retry.pause().await {
+                return Err(failed.map_or(Tried::NoAnswer, Tried::Failed));
+            }
+        }
     }
 }
