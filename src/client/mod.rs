@@ -51,11 +51,6 @@ pub(crate) struct Local<T: Time> {
 }
 
 impl Client {
-    /// A typed handle on a shard. No I/O.
-    pub fn shard<K: Data, V: Data, T: Time, D: Diff>(&self, id: ShardId) -> Shard<K, V, T, D> {
-        Shard::new(self.clone(), id)
-    }
-
     /// Waits until what dropped handles left to be done is done (readers removed, unused objects deleted), then stops
     /// the client's tasks and waits for them, each for at most 10 seconds. Handles that are still around, and calls
     /// that are under way, answer `Unavailable` from then on.

@@ -105,8 +105,15 @@ pub enum Holder {
     Critical(CriticalReaderId),
 }
 
+impl Client {
+    /// A typed handle on a shard. No I/O.
+    pub fn shard<K: Data, V: Data, T: Time, D: Diff>(&self, id: ShardId) -> Shard<K, V, T, D> {
+        Shard::new(self.clone(), id)
+    }
+}
+
 impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
-    pub(super) fn new(client: Client, id: ShardId) -> Self {
+    fn new(client: Client, id: ShardId) -> Self {
         Self { client, id, marker: PhantomData }
     }
 
