@@ -11,6 +11,7 @@ mod boolean;
 mod bounded;
 mod fixed;
 mod integer;
+mod misfit;
 mod names;
 mod option;
 mod serde;
@@ -28,11 +29,12 @@ use differential_dataflow::difference::Semigroup;
 use differential_dataflow::lattice::Lattice;
 use timely::progress::Timestamp;
 
-pub use self::serde::{SHAPE_BYTES_MAX, Serde, SerdeBuilder, SerdeColumn};
+pub use self::serde::{Serde, SerdeBuilder, SerdeColumn};
 pub use boolean::{BooleanBuilder, BooleanColumn};
 pub use fixed::{FixedBuilder, FixedCodec, FixedColumn};
 pub use integer::{Integer, IntegerBuilder, IntegerColumn};
-pub use names::{difference, untraced};
+pub use misfit::{DecodeError, EncodeError};
+pub use names::{SHAPE_BYTES_MAX, difference, untraced};
 pub use option::{OptionBuilder, OptionColumn};
 pub use text::{BytesBuilder, BytesColumn, TextBuilder, TextColumn};
 pub use tuple::{TupleBuilder, TupleColumn};
@@ -40,30 +42,6 @@ pub use unit::{UnitBuilder, UnitColumn};
 pub use word::Codec64;
 
 pub(crate) use bounded::bounded;
-
-/// A column that is not what the codec writes: why.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DecodeError(pub String);
-
-impl fmt::Display for DecodeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for DecodeError {}
-
-/// A value that cannot be stored: why.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EncodeError(pub String);
-
-impl fmt::Display for EncodeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for EncodeError {}
 
 /// A type that can be stored as an Arrow column.
 ///

@@ -5,7 +5,9 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use super::serde::SHAPE_BYTES_MAX;
+/// The most bytes of a shape in a name, which every copy of a shard's state has: some hundred fields. A longer one is
+/// there as its digest, and a type of another shape is still refused, but not told in which field.
+pub const SHAPE_BYTES_MAX: usize = 4 << 10;
 
 /// Begins a shape that could not be found out, and what follows is why.
 pub(super) const UNTRACED: char = '!';

@@ -9,7 +9,6 @@
 //! Not here: a guard against types whose values take no bytes (`Vec<()>`) or recurse without end; their bytes are
 //! believed once the checksum above is right.
 
-mod parts;
 mod samples;
 mod shape;
 mod trace;
@@ -29,12 +28,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::names::{DIGEST, UNTRACED};
+use super::names::{DIGEST, SHAPE_BYTES_MAX, UNTRACED};
 use super::{Builder, BytesBuilder, Codec, Column, DecodeError, EncodeError, bounded, downcast, no_nulls};
-
-/// The most bytes of a shape in a name, which every copy of a shard's state has: some hundred fields. A longer one is
-/// there as its digest, and a type of another shape is still refused, but not told in which field.
-pub const SHAPE_BYTES_MAX: usize = 4 << 10;
 
 /// The stack on which a shape is found out: enough for the deepest value that is made (128 within one another), of types
 /// of 64 KiB each. Memory is taken as it is used.

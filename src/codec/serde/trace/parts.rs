@@ -3,8 +3,8 @@
 use serde::de::value::U32Deserializer;
 use serde::de::{DeserializeSeed, EnumAccess, IntoDeserializer, MapAccess, SeqAccess, VariantAccess, Visitor};
 
-use super::shape::{Format, Style};
-use super::trace::{Asked, Refusal, Tracer, within};
+use super::super::shape::{Format, Style};
+use super::{Asked, Refusal, Tracer, within};
 
 /// The fields of a struct or a variant, one after the other.
 pub(super) struct Fields<'a> {
