@@ -11,17 +11,35 @@ use crate::error::Error;
 
 use super::{Life, ended};
 
+impl Life {
+    /// Polls `future` wherever the caller is, with this client's timers and I/O around it. Dropping it drops the work.
+    pub fn within<R, F>(self: &Arc<Self>, future: F) -> Within<F>
+    where
+        F: Future<Output = Result<R, Error>> + Send,
+    {
+        Within { future: Box::pin(future), end: self.end_of(), life: Arc::clone(self) }
+    }
+
+    /// Carries `future` to its end, whether its caller waits for it, polls it late or drops it: for what others wait
+    /// for too, such as a commit, and for what must not stop between two steps.
+    ///
+    /// It is polled once where the caller is: with a log that answers at once, no other thread is needed. If it has to
+    /// wait, the pulse goes on with it, where no data I/O and no dataflow is in its way: renewals queue up behind
+    /// commits. `Unavailable` if the client was shut down: then it may have happened.
+    pub fn carry<R, F>(self: &Arc<Self>, future: F) -> Carried<R>
+    where
+        R: Send + 'static,
+        F: Future<Output = Result<R, Error>> + Send + 'static,
+    {
+        Carried { work: Work::New(Box::pin(future)), life: Arc::clone(self) }
+    }
+}
+
 /// A future that may be polled from anywhere, and says `Unavailable` once the client has ended.
 pub struct Within<F> {
     future: Pin<Box<F>>,
     end: Pin<Box<dyn Future<Output = ()> + Send>>,
     life: Arc<Life>,
-}
-
-impl<F> Within<F> {
-    pub(super) fn new(life: Arc<Life>, future: F) -> Self {
-        Self { future: Box::pin(future), end: life.end_of(), life }
-    }
 }
 
 impl<R, F: Future<Output = Result<R, Error>>> Future for Within<F> {
@@ -56,10 +74,6 @@ enum Work<R> {
 }
 
 impl<R: Send + 'static> Carried<R> {
-    pub(super) fn new(life: Arc<Life>, future: Boxed<R>) -> Self {
-        Self { work: Work::New(future), life }
-    }
-
     fn begin(&self, mut future: Boxed<R>, task: &mut task::Context<'_>) -> Result<Poll<Result<R, Error>>, Work<R>> {
         let _alive = match self.life.for_a_poll() {
             Ok(alive) => alive,

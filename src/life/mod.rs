@@ -19,6 +19,7 @@
 //! Not here: what is done. This room knows no shard and no store.
 
 mod carried;
+mod lock;
 mod panics;
 mod retry;
 mod supervisor;
@@ -26,13 +27,13 @@ mod task;
 mod threads;
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, Weak};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, Weak};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-pub use carried::{Carried, Within};
+pub use lock::lock;
 pub use panics::{guarded, guarded_async, panicked, unfinished};
 pub use retry::Retry;
 pub use supervisor::{Post, Supervised};
@@ -43,6 +44,8 @@ use crate::clock::Entropy;
 use crate::config::Config;
 use crate::error::Error;
 use crate::ids::ProcessId;
+
+use retry::Pauses;
 
 /// Whatever keeps a client's threads running: each handle has one.
 pub type KeepAlive = Arc<dyn std::any::Any + Send + Sync>;
@@ -61,22 +64,6 @@ pub struct Life {
     owner: OnceLock<Weak<dyn std::any::Any + Send + Sync>>,
     threads: Threads,
     pauses: Pauses,
-}
-
-/// How long what failed or panicked rests before it is tried again.
-#[derive(Debug)]
-struct Pauses {
-    /// At first.
-    min: Duration,
-    /// At most.
-    max: Duration,
-    entropy: Arc<dyn Entropy>,
-}
-
-impl Pauses {
-    fn jittered(&self, pause: Duration, fraction_min: f64) -> Duration {
-        pause.mul_f64(fraction_min + (1.0 - fraction_min) * self.entropy.fraction())
-    }
 }
 
 /// Which of a client's threads something goes on on.
@@ -149,28 +136,6 @@ impl Life {
     /// The threads that maintain shards.
     pub fn upkeep(&self) -> &Handle {
         &self.threads.upkeep
-    }
-
-    /// Polls `future` wherever the caller is, with this client's timers and I/O around it. Dropping it drops the work.
-    pub fn within<R, F>(self: &Arc<Self>, future: F) -> Within<F>
-    where
-        F: Future<Output = Result<R, Error>> + Send,
-    {
-        Within::new(Arc::clone(self), future)
-    }
-
-    /// Carries `future` to its end, whether its caller waits for it, polls it late or drops it: for what others wait
-    /// for too, such as a commit, and for what must not stop between two steps.
-    ///
-    /// It is polled once where the caller is: with a log that answers at once, no other thread is needed. If it has to
-    /// wait, the pulse goes on with it, where no data I/O and no dataflow is in its way: renewals queue up behind
-    /// commits. `Unavailable` if the client was shut down: then it may have happened.
-    pub fn carry<R, F>(self: &Arc<Self>, future: F) -> Carried<R>
-    where
-        R: Send + 'static,
-        F: Future<Output = Result<R, Error>> + Send + 'static,
-    {
-        Carried::new(Arc::clone(self), Box::pin(future))
     }
 
     /// Leaves a note: what a dropped value cannot wait for, the runtime does, and the client lives until then. Neither
@@ -274,9 +239,4 @@ impl Drop for Note {
     fn drop(&mut self) {
         self.0.notes.send_modify(|count| *count -= 1);
     }
-}
-
-/// Locks a mutex whose critical sections leave the data whole, so that a panic elsewhere does not spread.
-pub fn lock<V: ?Sized>(mutex: &Mutex<V>) -> MutexGuard<'_, V> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,12 +1,27 @@
 //! Trying again: pauses that grow, with jitter, up to a deadline.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::clock::deadline_after;
+use crate::clock::{Entropy, deadline_after};
 
-use super::Pauses;
+/// How long what failed or panicked rests before it is tried again.
+#[derive(Debug)]
+pub(super) struct Pauses {
+    /// At first.
+    pub(super) min: Duration,
+    /// At most.
+    pub(super) max: Duration,
+    pub(super) entropy: Arc<dyn Entropy>,
+}
+
+impl Pauses {
+    pub(super) fn jittered(&self, pause: Duration, fraction_min: f64) -> Duration {
+        pause.mul_f64(fraction_min + (1.0 - fraction_min) * self.entropy.fraction())
+    }
+}
 
 /// The pauses of one operation that is tried until a deadline.
 #[derive(Debug)]
