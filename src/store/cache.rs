@@ -6,82 +6,27 @@
 //!
 //! Not here: what may be cached. A part and a rollup may, their names are used once; a log's entry may not.
 
-use std::collections::{BTreeSet, HashMap, hash_map};
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use moka::notification::RemovalCause;
 use moka::sync::Cache;
 use object_store::path::Path;
-use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use crate::config::Config;
 use crate::error::Error;
 
 mod disk;
+mod entries;
 
 pub use disk::CACHE_SLOTS_MAX;
 
 use disk::DiskCache;
+use entries::{Entries, Key, object_number};
 
 /// What is kept in memory beside the bytes of an entry, about: its name, and the cache's own record of it.
 const ENTRY_BYTES: u64 = 256;
-
-/// Which bytes of which object.
-#[derive(Clone, Debug)]
-struct Key {
-    object: Path,
-    /// `None` for all of them.
-    range: Option<Range<u64>>,
-}
-
-impl Key {
-    /// The key as bytes: its range, and the object's name.
-    fn bytes(&self) -> Vec<u8> {
-        let range = self.range.clone().unwrap_or(u64::MAX..u64::MAX); // no object has that one
-        let mut bytes = Vec::from(range.start.to_le_bytes());
-        bytes.extend(range.end.to_le_bytes());
-        bytes.extend(self.object.as_ref().as_bytes());
-        bytes
-    }
-
-    fn number(&self) -> u128 {
-        xxh3_128(&self.bytes())
-    }
-}
-
-/// The same number for all entries of one object.
-fn object_number(object: &Path) -> u64 {
-    xxh3_64(object.as_ref().as_bytes())
-}
-
-/// Which entries there are of each object, so that they can be forgotten together.
-#[derive(Debug, Default)]
-struct Entries(Mutex<HashMap<u64, BTreeSet<u128>>>);
-
-impl Entries {
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, BTreeSet<u128>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn add(&self, object: u64, entry: u128) {
-        self.lock().entry(object).or_default().insert(entry);
-    }
-
-    fn remove(&self, object: u64, entry: u128) {
-        if let hash_map::Entry::Occupied(mut entries) = self.lock().entry(object) {
-            entries.get_mut().remove(&entry);
-            if entries.get().is_empty() {
-                entries.remove();
-            }
-        }
-    }
-
-    fn of(&self, object: u64) -> Vec<u128> {
-        self.lock().get(&object).into_iter().flatten().copied().collect()
-    }
-}
 
 /// The cache of one client.
 #[derive(Debug)]

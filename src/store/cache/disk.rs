@@ -18,7 +18,7 @@ use moka::notification::RemovalCause;
 use moka::sync::Cache;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Entries, Key, object_number};
+use super::entries::{Entries, Key, object_number};
 use crate::error::Error;
 
 /// Processes that may share one directory: each has a slot, and what is in it stays when the process is gone.
