@@ -37,10 +37,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::store::keys;
 use folders::Folders;
 use identity::Presence;
+use marker::refused;
 use staged::Sweeps;
 
 mod folders;
@@ -69,8 +70,8 @@ impl Directory {
     /// Nothing is written unless the directory is empty or ours. Blocks for a few file operations.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] for what is no directory, is not empty and not ours, is of a later version, or has a path
-    /// that is too long; [`ErrorKind::Corrupt`] for a marker that cannot be read as one; [`ErrorKind::Unavailable`]
+    /// `ErrorKind::Invalid` for what is no directory, is not empty and not ours, is of a later version, or has a path
+    /// that is too long; `ErrorKind::Corrupt` for a marker that cannot be read as one; `ErrorKind::Unavailable`
     /// where the file system refuses.
     pub fn open(path: impl AsRef<FilePath>) -> Result<Self, Error> {
         let path = path.as_ref();
@@ -220,16 +221,6 @@ fn check_length(path: &FilePath) -> Result<(), Error> {
         }
     }
     Ok(())
-}
-
-/// What the file system did not let us do at open. Mostly the path is to blame, not the disk.
-fn refused(doing: &'static str, error: std::io::Error) -> Error {
-    let kind = match error.kind() {
-        Io::NotADirectory | Io::AlreadyExists | Io::InvalidInput | Io::InvalidFilename => ErrorKind::Invalid,
-        Io::PermissionDenied | Io::ReadOnlyFilesystem => ErrorKind::Invalid,
-        _ => ErrorKind::Unavailable,
-    };
-    Error::new(kind, format!("{doing}: {error}")).because(error)
 }
 
 async fn blocking<T: Send + 'static>(

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::identity::{Gone, Identity};
+use super::publish::sync_folder;
 
 /// Folders known to be durable that are remembered: three per shard. Forgetting them costs syncing them once more.
 pub const SYNCED_FOLDERS_MAX: usize = 65_536;
@@ -124,9 +125,4 @@ impl Folders {
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Makes a folder's names durable. Where folders cannot be opened as files there is nothing to do.
-pub(super) fn sync_folder(folder: &Path) -> std::io::Result<()> {
-    if cfg!(unix) { std::fs::File::open(folder)?.sync_all() } else { Ok(()) }
 }

@@ -8,10 +8,8 @@ use std::path::Path;
 
 use object_store::PutMode;
 
-use super::folders::sync_folder;
-use super::publish::publish;
-use super::refused;
-use crate::error::Error;
+use super::publish::{publish, sync_folder};
+use crate::error::{Error, ErrorKind};
 
 /// The name of the marker file.
 pub const MARKER_NAME: &str = "timely-persist";
@@ -115,12 +113,21 @@ fn write(directory: &Path) -> std::io::Result<()> {
     }
 }
 
+/// What the file system did not let us do at open. Mostly the path is to blame, not the disk.
+pub(super) fn refused(doing: &'static str, error: std::io::Error) -> Error {
+    let kind = match error.kind() {
+        Io::NotADirectory | Io::AlreadyExists | Io::InvalidInput | Io::InvalidFilename => ErrorKind::Invalid,
+        Io::PermissionDenied | Io::ReadOnlyFilesystem => ErrorKind::Invalid,
+        _ => ErrorKind::Unavailable,
+    };
+    Error::new(kind, format!("{doing}: {error}")).because(error)
+}
+
 #[cfg(test)]
 mod tests {
     use object_store::ObjectStoreExt;
 
     use super::*;
-    use crate::error::ErrorKind;
     use crate::store::directory::Directory;
 
     #[test]

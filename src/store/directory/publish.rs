@@ -10,8 +10,6 @@ use std::time::SystemTime;
 
 use object_store::{PutMode, PutPayload};
 
-use super::folders::sync_folder;
-
 /// Writes `data` to `file`, durably but for the names of the folders above its own; when, by the file system's clock.
 ///
 /// `AlreadyExists` where the mode says that it must not. Blocks. Killed, it leaves a temporary file, which the sweep
@@ -56,6 +54,11 @@ fn name_it(staged: &Path, file: &Path, mode: &PutMode) -> std::io::Result<()> {
         PutMode::Overwrite | PutMode::Update(_) => fs::rename(staged, file)?,
     }
     file.parent().map_or(Ok(()), sync_folder)
+}
+
+/// Makes a folder's names durable. Where folders cannot be opened as files there is nothing to do.
+pub(super) fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    if cfg!(unix) { std::fs::File::open(folder)?.sync_all() } else { Ok(()) }
 }
 
 #[cfg(test)]
