@@ -41,6 +41,7 @@ use crate::store::keys;
 mod boundary;
 mod commit;
 mod directory_watch;
+mod poll_interval;
 mod read;
 mod seen;
 mod truncation;
@@ -48,9 +49,9 @@ mod wake_ups;
 
 pub use boundary::BOUNDARY_DIGESTS_MAX;
 pub use commit::{CREATE_ATTEMPTS_MAX, CREATE_BACKOFF};
+pub use poll_interval::{POLL_INTERVAL_MAX, POLL_INTERVAL_MIN};
 pub use read::{READ_ATTEMPTS_MAX, SCAN_FETCHES_MAX, SCAN_KNOWN_FETCHES_MAX};
 pub use seen::SEEN_SHARDS_MAX;
-pub use wake_ups::{POLL_INTERVAL_MAX, POLL_INTERVAL_MIN};
 
 use seen::Seen;
 use wake_ups::WakeUps;

@@ -16,8 +16,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::time::Instant;
 
+use super::poll_interval::POLL_INTERVAL_MAX;
 use super::seen::Seen;
-use super::wake_ups::POLL_INTERVAL_MAX;
 use crate::ids::{SeqNo, ShardId};
 use crate::store::directory::MARKER_NAME;
 use crate::store::keys;

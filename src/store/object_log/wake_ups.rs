@@ -12,18 +12,11 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::directory_watch::DirectoryWatch;
+use super::poll_interval::{POLL_INTERVAL_MAX, POLL_INTERVAL_MIN};
 use super::seen::Seen;
 use crate::ids::{SeqNo, ShardId};
 use crate::store::consensus::LogWatch;
 use crate::store::signals::{Signals, Subscription};
-
-/// How long a polling watch first waits. A few times the latency of a bucket's request, so that polling a busy shard
-/// adds little to it.
-pub const POLL_INTERVAL_MIN: Duration = Duration::from_millis(20);
-
-/// How long a polling watch waits at most: what an idle reader costs per hour (3600 looks) against how late it may
-/// notice.
-pub const POLL_INTERVAL_MAX: Duration = Duration::from_secs(1);
 
 /// The wake-ups of one log.
 #[derive(Debug)]
