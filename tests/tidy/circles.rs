@@ -245,7 +245,7 @@ impl<'a> Source<'a> {
                     at = import_end(tokens, at + 1, Vec::new(), &mut add);
                 }
                 "in" if before == "(" => at += 1, // how far something is public
-                word if is_word(word) && !matches!(before, "::" | "." | "mod") => {
+                word if is_word(word) && !matches!(before, "::" | "mod") && !is_member(tokens, at) => {
                     let (mut words, line) = (vec![word.to_owned()], tokens[at].line);
                     while text(tokens, at + 1) == "::" && is_word(text(tokens, at + 2)) {
                         words.push(text(tokens, at + 2).to_owned());
@@ -308,6 +308,11 @@ fn absolute(module: &[String], words: Vec<String>) -> Vec<String> {
     }
     let kept = &module[..module.len().saturating_sub(supers)];
     [&["crate".to_owned()], kept, &words[own + supers..]].concat()
+}
+
+/// Whether the word at this place is a field or a method. (Behind two dots is the end of a range, or a value.)
+fn is_member(tokens: &[Token], at: usize) -> bool {
+    at >= 2 && text(tokens, at - 1) == "." && text(tokens, at - 2) != "."
 }
 
 fn is_word(text: &str) -> bool {
