@@ -3,14 +3,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 use timely::progress::Antichain;
 use timely_persist::clock::Clock;
 use timely_persist::ids::blob_name;
-use timely_persist::store::{Fault, Faults, FaultyStore, Gate, Operation, Rule, keys};
+use timely_persist::store::keys;
 use timely_persist::{Appended, Client, Config, ErrorKind, Shard, ShardId};
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
@@ -97,26 +96,4 @@ async fn a_batch_that_was_staged_too_long_ago_is_refused() {
     let error = writer.compare_and_append_batch(&mut [&mut batch], at(0), at(1)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
     assert_eq!(writer.fetch_upper().await.unwrap(), at(0));
-}
-
-/// A store that takes a request for a listing and never answers must not hang the upkeep, and so whoever waits for it.
-#[tokio::test]
-async fn a_listing_that_is_never_answered_is_given_up() {
-    let faults = Faults::default();
-    let store = FaultyStore::new(Arc::new(InMemory::new()), faults.clone());
-    let mut config = Config::default();
-    (config.rollup_interval, config.store_deadline) = (1, Duration::from_millis(200));
-    let client = Client::builder(Arc::new(store)).config(config).open().await.unwrap();
-    let shard: Shard<String, u64, u64, i64> = client.shard(ShardId::from_u128(1));
-    let mut writer = shard.open_writer("test").await.unwrap();
-    let gate = Gate::default();
-    faults.add(Rule::every(Operation::List, Fault::HoldBefore(gate.clone())).named("blob"));
-    let appended = writer.compare_and_append(vec![(("key".to_owned(), 0), 0, 1)], at(0), at(1)).await.unwrap();
-    assert_eq!(appended, Appended::Committed);
-    let error = shard.settle().await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
-    assert!(error.to_string().contains("the objects could not be listed"), "{error}");
-    faults.clear();
-    gate.open();
-    shard.settle().await.unwrap();
 }

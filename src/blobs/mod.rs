@@ -166,3 +166,35 @@ impl Blobs {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use object_store::memory::InMemory;
+    use tokio::runtime::Handle;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::clock::SystemEntropy;
+    use crate::error::ErrorKind;
+    use crate::life::start_threads;
+    use crate::store::{Fault, Faults, FaultyStore, Gate, Operation, Rule};
+
+    /// Upkeep that waits for ever for a listing would hang whoever waits for the upkeep.
+    #[tokio::test(start_paused = true)]
+    async fn a_listing_that_is_never_answered_is_given_up() {
+        let config = Config::default();
+        let (_, threads) = start_threads(Some(Handle::current()), &config).expect("a runtime that is there");
+        let life = Life::new(threads, &config, Arc::new(SystemEntropy));
+        let faults = Faults::default();
+        let store = Arc::new(FaultyStore::new(Arc::new(InMemory::new()), faults.clone()));
+        let (blobs, shard) = (Blobs::new(store, None, life, &config), ShardId::from_u128(1));
+        blobs.write(shard, "name", Bytes::from_static(b"x")).await.expect("it is written");
+        let names = || blobs.list(shard, None).try_collect::<Vec<_>>();
+        assert_eq!(names().await.expect("it is listed"), ["name"]);
+        faults.add(Rule::every(Operation::List, Fault::HoldBefore(Gate::default())));
+        let begun = Instant::now();
+        let error = names().await.expect_err("nobody answers");
+        assert_eq!((error.kind(), error.shard()), (ErrorKind::Unavailable, Some(shard)));
+        assert!(begun.elapsed() >= config.store_deadline && begun.elapsed() < 2 * config.store_deadline);
+    }
+}
