@@ -139,7 +139,7 @@ impl Error {
     }
 
     /// What it says, and what caused it: for a message that travels without the error.
-    pub(crate) fn with_causes(&self) -> String {
+    pub fn with_causes(&self) -> String {
         let mut text = self.to_string();
         let mut source = std::error::Error::source(self);
         while let Some(error) = source {

@@ -73,12 +73,7 @@ impl SourceError {
             // A kind of a newer library: what it says is in the message.
             _ => SourceErrorKind::Invalid,
         };
-        let mut message = error.to_string();
-        let mut cause = std::error::Error::source(error);
-        while let Some(error) = cause {
-            message = format!("{message} (because: {error})");
-            cause = error.source();
-        }
+        let message = error.with_causes();
         Self { kind, message, shard: error.shard(), object: error.object().map(str::to_owned) }
     }
 
