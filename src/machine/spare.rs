@@ -4,7 +4,9 @@
 //! touch. Always: one value waits at most, whatever is offered.
 
 use std::any::Any;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
+
+use crate::life::lock;
 
 /// A place for one value of any type.
 #[derive(Debug, Default)]
@@ -13,7 +15,7 @@ pub struct Spare(Mutex<Option<Box<dyn Any + Send>>>);
 impl Spare {
     /// The value that waits, if it is of this type.
     pub fn take<S: Any>(&self) -> Option<S> {
-        let mut place = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut place = lock(&self.0);
         match place.take()?.downcast() {
             Ok(spare) => Some(*spare),
             Err(other) => {
@@ -26,7 +28,7 @@ impl Spare {
     /// Keeps a value, in the place of another.
     pub fn keep<S: Any + Send>(&self, spare: S) {
         let spare: Box<dyn Any + Send> = Box::new(spare);
-        let before = self.0.lock().unwrap_or_else(PoisonError::into_inner).replace(spare);
+        let before = lock(&self.0).replace(spare);
         drop(before); // not under the lock: it may be large
     }
 }

@@ -1,11 +1,12 @@
 //! A log that counts what is asked of it: for tests, benchmarks and whoever wants to know what a shard costs.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::ids::{SeqNo, ShardId};
+use crate::life::lock;
 use crate::store::consensus::{CompareAndSet, Consensus, LogEntry, LogError, LogWatch};
 
 /// How often each operation was asked for, since the log was made.
@@ -52,11 +53,11 @@ impl CountingLog {
 
     /// What was counted so far.
     pub fn counts(&self) -> LogCounts {
-        *self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.counts)
     }
 
     fn count(&self, count: impl FnOnce(&mut LogCounts)) {
-        count(&mut self.counts.lock().unwrap_or_else(PoisonError::into_inner));
+        count(&mut lock(&self.counts));
     }
 
     fn settle<R>(&self, result: Result<R, LogError>, count: impl FnOnce(&mut LogCounts, &R)) -> Result<R, LogError> {

@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::ops::{Range, Sub};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -17,6 +17,8 @@ use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
 };
+
+use crate::life::lock;
 
 /// How often each operation was asked for, since the store was made. Failed ones count too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -100,7 +102,7 @@ struct Counts(Arc<Mutex<OperationCounts>>);
 
 impl Counts {
     fn count(&self, count: impl FnOnce(&mut OperationCounts)) {
-        count(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        count(&mut lock(&self.0));
     }
 }
 
@@ -112,7 +114,7 @@ impl CountingStore {
 
     /// What was counted so far.
     pub fn counts(&self) -> OperationCounts {
-        *self.counts.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.counts.0)
     }
 }
 

@@ -4,12 +4,13 @@
 //! from an [`Entropy`] that a test seeds. Nothing here waits for real time unless a rule says so: a [`Gate`] holds an
 //! operation until the test lets it go.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 use crate::clock::Entropy;
+use crate::life::lock;
 
 /// What is asked of a store or of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -124,17 +125,17 @@ impl Faults {
 
     /// Adds a rule. The first that applies to an operation decides, in the order they were added.
     pub fn add(&self, rule: Rule) {
-        self.rules.lock().unwrap_or_else(PoisonError::into_inner).push(rule);
+        lock(&self.rules).push(rule);
     }
 
     /// Removes all rules. What they hold stays held.
     pub fn clear(&self) {
-        self.rules.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        lock(&self.rules).clear();
     }
 
     /// What befalls this operation.
     pub(super) fn befall(&self, operation: Operation, name: &str) -> Option<Fault> {
-        let mut rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rules = lock(&self.rules);
         for rule in rules.iter_mut() {
             if rule.operation != operation || !name.contains(&rule.name_part) || rule.times == 0 {
                 continue;

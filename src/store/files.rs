@@ -14,12 +14,14 @@ use std::fs::File;
 use std::io::{Error, ErrorKind, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use bytes::Bytes;
 use memmap2::MmapMut;
 use object_store::{GetResult, GetResultPayload};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::life::lock;
 
 /// Bytes of buffers that are kept for the next reads: as many parts as are read at once by default.
 pub const KEPT_BYTES_MAX: usize = 64 << 20;
@@ -109,7 +111,7 @@ impl Buffers {
 
     /// The smallest buffer that is large enough, or a new one.
     fn take(&self, len: usize) -> std::io::Result<MmapMut> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = lock(&self.kept);
         let fitting = kept.iter().enumerate().filter(|(_, buffer)| buffer.len() >= len);
         if let Some((index, _)) = fitting.min_by_key(|(_, buffer)| buffer.len()) {
             return Ok(kept.swap_remove(index));
@@ -128,7 +130,7 @@ impl Buffers {
         if buffer.len() > KEPT_BYTES_MAX {
             return;
         }
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = lock(&self.kept);
         let mut bytes: usize = kept.iter().map(|buffer| buffer.len()).sum();
         while bytes + buffer.len() > KEPT_BYTES_MAX {
             let smaller = kept.iter().enumerate().filter(|(_, other)| other.len() < buffer.len());

@@ -4,11 +4,12 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 
 use crate::ids::{SeqNo, ShardId};
+use crate::life::lock;
 
 /// What a watch was told.
 #[derive(Clone, Copy, Debug, Default)]
@@ -129,10 +130,6 @@ impl Drop for Subscription {
             }
         }
     }
-}
-
-fn lock<V>(mutex: &Mutex<V>) -> std::sync::MutexGuard<'_, V> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

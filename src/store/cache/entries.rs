@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeSet, HashMap, hash_map};
 use std::ops::Range;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use object_store::path::Path;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
+
+use crate::life::lock;
 
 /// Which bytes of which object.
 #[derive(Clone, Debug)]
@@ -41,7 +43,7 @@ pub(super) struct Entries(Mutex<HashMap<u64, BTreeSet<u128>>>);
 
 impl Entries {
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, BTreeSet<u128>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     pub(super) fn add(&self, object: u64, entry: u128) {

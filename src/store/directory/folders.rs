@@ -3,10 +3,11 @@
 use std::collections::{HashMap, HashSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use super::identity::{Gone, Identity};
 use super::publish::sync_folder;
+use crate::life::lock;
 
 /// Folders known to be durable that are remembered: three per shard. Forgetting them costs syncing them once more.
 pub const SYNCED_FOLDERS_MAX: usize = 65_536;
@@ -123,6 +124,6 @@ impl Folders {
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.known)
     }
 }

@@ -12,12 +12,13 @@
 use std::collections::HashMap;
 use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
 use super::marker::MARKER_NAME;
+use crate::life::lock;
 use crate::store::keys;
 
 /// How long a temporary file must not have been written to before it is taken for left behind. One day: a writer needs
@@ -41,7 +42,7 @@ impl Sweeps {
     /// Whether what is around `folder` is to be swept now. Says so once: the caller does it.
     pub(super) fn is_due(&self, folder: &Path) -> bool {
         let Some(around) = folder.parent() else { return false };
-        let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut swept = lock(&self.swept);
         if swept.get(around).is_some_and(|last| last.elapsed() < STAGED_SWEEP_INTERVAL) {
             return false;
         }

@@ -11,7 +11,7 @@ use std::collections::hash_map::Entry;
 use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::time::Instant;
@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use super::poll_interval::POLL_INTERVAL_MAX;
 use super::seen::Seen;
 use crate::ids::{SeqNo, ShardId};
+use crate::life::lock;
 use crate::store::directory::MARKER_NAME;
 use crate::store::keys;
 use crate::store::signals::Signals;
@@ -172,7 +173,7 @@ impl DirectoryWatch {
     }
 
     fn running(&self) -> MutexGuard<'_, Running> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.running)
     }
 }
 

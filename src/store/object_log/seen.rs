@@ -4,9 +4,10 @@
 //! committed once stays so, though it may be truncated by now.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use crate::ids::{SeqNo, ShardId};
+use crate::life::lock;
 
 /// Shards that are remembered. Forgetting one costs a request at its next commit, so this only keeps a process that
 /// walks over very many shards from growing.
@@ -20,13 +21,13 @@ pub(super) struct Seen {
 impl Seen {
     /// The newest position known to have been committed.
     pub(super) fn newest(&self, shard: ShardId) -> SeqNo {
-        let shards = self.shards.lock().unwrap_or_else(PoisonError::into_inner);
+        let shards = lock(&self.shards);
         shards.get(&shard).copied().unwrap_or(SeqNo::ZERO)
     }
 
     /// Remembers that `seqno` was committed.
     pub(super) fn saw(&self, shard: ShardId, seqno: SeqNo) {
-        let mut shards = self.shards.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shards = lock(&self.shards);
         if shards.len() >= SEEN_SHARDS_MAX && !shards.contains_key(&shard) {
             shards.clear();
         }

@@ -6,7 +6,7 @@
 //! lost.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
@@ -19,7 +19,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::sessions::Sessions;
 use super::statements;
 use crate::ids::{SeqNo, ShardId};
-use crate::life::{Post, Supervised};
+use crate::life::{Post, Supervised, lock};
 use crate::store::signals::Signals;
 
 /// Shards whose commits wait to be announced. More are left to be found by looking.
@@ -58,7 +58,7 @@ impl Announcer {
 
     /// Leaves a note that `seqno` was committed.
     pub(super) fn committed(&self, shard: ShardId, seqno: SeqNo) {
-        let mut newest = self.pending.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut newest = lock(&self.pending.newest);
         if newest.len() < ANNOUNCEMENTS_MAX || newest.contains_key(&shard) {
             let known = newest.entry(shard).or_default();
             *known = seqno.max(*known);
@@ -70,7 +70,7 @@ impl Announcer {
 async fn announce(pending: Arc<Pending>, sessions: Arc<Sessions>) {
     loop {
         pending.added.notified().await;
-        let newest = std::mem::take(&mut *pending.newest.lock().unwrap_or_else(PoisonError::into_inner));
+        let newest = std::mem::take(&mut *lock(&pending.newest));
         let news: Vec<String> = newest.iter().map(|(shard, seqno)| format!("{shard} {}", seqno.0)).collect();
         if !news.is_empty()
             && let Err(failure) = sessions.query(statements::ANNOUNCE, &[&news]).await
@@ -116,7 +116,7 @@ impl Listener {
 
     /// Counts a watch, and begins to listen with the first.
     pub(super) fn watch(&self) {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut running = lock(&self.running);
         running.watches += 1;
         if running.task.is_none() {
             let (server, signals) = (self.server.clone(), Arc::clone(&self.signals));
@@ -127,7 +127,7 @@ impl Listener {
 
     /// Takes back one [`Listener::watch`].
     pub(super) fn unwatch(&self) {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut running = lock(&self.running);
         running.watches = running.watches.saturating_sub(1);
         if running.watches == 0 {
             running.task = None; // which stops it
