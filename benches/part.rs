@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use timely_persist::Compression;
-use timely_persist::part::{Chunk, EncodeOptions, EncodedPart, Merge, MergeStep, PartBuilder, decode_part};
+use timely_persist_core::part::{Chunk, EncodeOptions, EncodedPart, Merge, MergeStep, PartBuilder, decode_part};
 
 /// Of each figure; the best is shown.
 const REPEATS: usize = 5;

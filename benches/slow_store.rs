@@ -14,9 +14,10 @@ use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use object_store::throttle::{ThrottleConfig, ThrottledStore};
 use timely::progress::Antichain;
-use timely_persist::store::{CountingStore, Directory};
+use timely_persist::store::Directory;
 use timely_persist::{Appended, Client, Config, Shard, ShardId};
 use timely_persist_operators::PersistSource;
+use timely_persist_testing::CountingStore;
 
 /// The sizes of parts, and how many of each.
 const CASES: [(&str, usize, u64); 3] =

@@ -2,22 +2,17 @@
 //!
 #![doc = include_str!("../README.md")]
 
-mod blobs;
 mod client;
-pub mod clock;
-pub mod codec;
-pub mod config;
-pub mod error;
 mod fetch;
-pub mod ids;
-mod life;
 mod machine;
 mod maintain;
-pub mod part;
 mod read;
-pub mod state;
-pub mod store;
 mod write;
+
+use timely_persist_core::{part, state};
+use timely_persist_io::{blobs, life};
+#[doc(inline)]
+pub use timely_persist_types::{clock, codec, config, error, ids};
 
 pub use client::{Client, ClientBuilder, Hold, Holder, InflightPermit, InflightShare, Shard, ShardInfo};
 pub use codec::{Codec, Codec64, Data, Diff, Serde, Time};
@@ -31,5 +26,19 @@ pub use read::{
     Cursor, ExchangeablePart, FetchedPart, FilterAudit, LeasedPart, Listen, ListenEvent, PartFetcher, PartPieces,
     PartRef, PartsStats, Pin, ReadHandle, Sifted, SinceDowngrade, SinceHandle, Subscribe,
 };
-pub use store::Consensus;
+pub use timely_persist_core::state::glb;
+pub use timely_persist_io::store::Consensus;
 pub use write::{Appended, Batch, BatchBuilder, WriteHandle};
+
+/// The two seams to storage: a log per shard ([`Consensus`]) and objects (`object_store::ObjectStore` itself).
+///
+/// [`ObjectLog`](store::ObjectLog) keeps the log in an object store, [`Directory`](store::Directory) is a local directory as
+/// an object store, `PostgresLog` (feature `postgres`) keeps the log in a database.
+pub mod store {
+    #[doc(inline)]
+    pub use timely_persist_io::store::{
+        CompareAndSet, Consensus, Directory, HedgingStore, LogEntry, LogError, LogWatch, ObjectLog, Verdict, qualify,
+    };
+    #[cfg(feature = "postgres")]
+    pub use timely_persist_io::store::{PostgresLog, postgres::PostgresOptions};
+}

@@ -15,9 +15,11 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use proxy::{Proxy, Twist};
 use servers::{ACCESS_KEY, ACCOUNT, ACCOUNT_KEY, Kind, SECRET, Server};
 use timely::progress::Antichain;
-use timely_persist::store::probe::{ROUNDS, Verdict, probe};
-use timely_persist::store::{CountingStore, keys, qualify};
+use timely_persist::store::qualify;
 use timely_persist::{Appended, Client, ClientBuilder, Config, Error, ErrorKind, ListenEvent, Shard, ShardId};
+use timely_persist_io::store::keys;
+use timely_persist_io::store::probe::{ROUNDS, Verdict, probe};
+use timely_persist_testing::CountingStore;
 
 type Row = ((String, u64), u64, i64);
 

@@ -11,9 +11,11 @@ use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use stage::{Row, Strings, at, quiet};
-use timely_persist::store::{CountingStore, ObjectCache, ObjectLog};
+use timely_persist::store::ObjectLog;
 use timely_persist::{Client, Config, ShardId};
+use timely_persist_io::store::ObjectCache;
 use timely_persist_operators::PersistSource;
+use timely_persist_testing::CountingStore;
 
 const PARTS: u64 = 8;
 const ROWS: u64 = 100;

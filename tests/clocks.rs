@@ -9,8 +9,8 @@ mod stage;
 use std::time::Duration;
 
 use stage::{Process, Stage, Writer, at, quiet, row, within};
-use timely_persist::store::{Fault, Gate, Operation, Rule};
 use timely_persist::{Appended, Batch, Config, ErrorKind};
+use timely_persist_testing::{Fault, Gate, Operation, Rule};
 
 const TWO_DAYS: Duration = Duration::from_secs(2 * 24 * 60 * 60);
 

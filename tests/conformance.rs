@@ -18,9 +18,9 @@ use logs::{InTurn, Insistent, Seeded};
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use tempfile::TempDir;
-use timely_persist::store::{
-    CountingLog, CountingStore, Directory, Fault, FaultRates, Faults, FaultyLog, FaultyStore, ObjectLog, Operation,
-    Rule,
+use timely_persist::store::{Directory, ObjectLog};
+use timely_persist_testing::{
+    CountingLog, CountingStore, Fault, FaultRates, Faults, FaultyLog, FaultyStore, Operation, Rule,
 };
 
 fn memory() -> Arc<dyn ObjectStore> {

@@ -20,8 +20,10 @@ use futures::TryStreamExt;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use timely::progress::Antichain;
-use timely_persist::store::{CountingLog, CountingStore, LogCounts, ObjectLog, OperationCounts, keys};
+use timely_persist::store::ObjectLog;
 use timely_persist::{Appended, Client, Config, CriticalReaderId, Shard, ShardId, WriteHandle};
+use timely_persist_io::store::keys;
+use timely_persist_testing::{CountingLog, CountingStore, LogCounts, OperationCounts};
 
 type Rows = Shard<String, u64, u64, i64>;
 

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use object_store::memory::InMemory;
 use timely::progress::Antichain;
-use timely_persist::store::CountingStore;
 use timely_persist::{Appended, Client, Config, Cursor, PartStats, ReadHandle, Serde, ShardId, WriteHandle};
+use timely_persist_testing::CountingStore;
 
 type Row = ((String, u64), u64, i64);
 type Rows = Cursor<String, u64, u64, i64>;

@@ -20,7 +20,10 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 /// The names of all test functions and scenario scripts.
 fn tests() -> BTreeSet<String> {
     let mut names = BTreeSet::new();
-    for path in ["src", "tests", "operators", "examples"].iter().flat_map(|folder| files(&root().join(folder))) {
+    for path in ["types", "core", "io", "src", "tests", "operators", "examples"]
+        .iter()
+        .flat_map(|folder| files(&root().join(folder)))
+    {
         let name = path.file_name().unwrap().to_str().unwrap();
         if name.ends_with(".txt") {
             names.insert(name.to_owned());

@@ -11,8 +11,8 @@ use futures::TryStreamExt;
 use object_store::memory::InMemory;
 use proptest::prelude::*;
 use timely::progress::Antichain;
-use timely_persist::part::{Chunk, EncodeOptions, Merge, MergeStep, PartBuilder, decode_part};
 use timely_persist::{Appended, Client, Config, Error, ErrorKind, ShardId, WriteHandle};
+use timely_persist_core::part::{Chunk, EncodeOptions, Merge, MergeStep, PartBuilder, decode_part};
 
 type Row = ((u8, String), u64, i64);
 

@@ -9,8 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use timely::progress::Antichain;
-use timely_persist::store::keys;
 use timely_persist::{Appended, Client, Config, Error, ErrorKind, SeqNo, Shard, ShardId};
+use timely_persist_io::store::keys;
 
 type Strings = Shard<String, u64, u64, i64>;
 

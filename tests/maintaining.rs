@@ -12,8 +12,10 @@ use std::time::Duration;
 use futures::TryStreamExt;
 use object_store::{ObjectStore, ObjectStoreExt};
 use stage::{FOREVER, Process, Stage, Writer, at, quiet, row, within};
-use timely_persist::store::{Fault, Gate, ObjectLog, Operation, Rule, keys};
+use timely_persist::store::ObjectLog;
 use timely_persist::{Appended, Config, ErrorKind, ShardInfo};
+use timely_persist_io::store::keys;
+use timely_persist_testing::{Fault, Gate, Operation, Rule};
 
 /// So long a maintainer needs at most to notice and to do everything: a few looks at the log.
 const SOON: Duration = Duration::from_secs(120);

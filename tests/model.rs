@@ -23,10 +23,10 @@ use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use timely::PartialOrder;
 use timely::progress::Antichain;
-use timely_persist::store::keys;
 use timely_persist::{
     Batch, Client, Config, ExchangeablePart, LeasedPart, Listen, ReadHandle, Shard, ShardId, SinceHandle, WriteHandle,
 };
+use timely_persist_io::store::keys;
 
 use random::{Random, Story, seeds};
 use times::{ModelTime, Row, is_complete};

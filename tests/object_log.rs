@@ -11,12 +11,11 @@ use conformance::{Log, assert_filled, commit, entry, fill, scan};
 use futures::{StreamExt, TryStreamExt};
 use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
-use timely_persist::store::object_log::BOUNDARY_DIGESTS_MAX;
-use timely_persist::store::{
-    CompareAndSet, CountingStore, Directory, Fault, Faults, FaultyStore, Gate, ObjectLog, Operation, OperationCounts,
-    Rule, keys,
-};
+use timely_persist::store::{CompareAndSet, Directory, ObjectLog};
 use timely_persist::{SeqNo, ShardId};
+use timely_persist_io::store::keys;
+use timely_persist_io::store::object_log::BOUNDARY_DIGESTS_MAX;
+use timely_persist_testing::{CountingStore, Fault, Faults, FaultyStore, Gate, Operation, OperationCounts, Rule};
 
 /// One store, a log on it, and a second log whose requests can be tampered with: two processes.
 struct Stage {

@@ -19,9 +19,9 @@ use std::time::Duration;
 use conformance::{Log, assert_filled, commit, entry, fill, scan, woken};
 use logs::InTurn;
 use server::{PASSWORD, Server};
-use timely_persist::store::postgres::{PostgresOptions, TRUNCATED_DIGESTS_MAX};
 use timely_persist::store::{CompareAndSet, LogEntry, PostgresLog};
 use timely_persist::{ErrorKind, SeqNo, ShardId};
+use timely_persist_io::store::postgres::{PostgresOptions, TRUNCATED_DIGESTS_MAX};
 use tokio_postgres::{Client, NoTls};
 use uuid::Uuid;
 

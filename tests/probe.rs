@@ -17,8 +17,10 @@ use object_store::{
 };
 use prost::Message;
 use timely_persist::ErrorKind;
-use timely_persist::store::probe::{self, ROUNDS};
-use timely_persist::store::{CountingStore, Directory, Fault, Faults, FaultyStore, Operation, Rule, keys, qualify};
+use timely_persist::store::{Directory, qualify};
+use timely_persist_io::store::keys;
+use timely_persist_io::store::probe::{self, ROUNDS};
+use timely_persist_testing::{CountingStore, Fault, Faults, FaultyStore, Operation, Rule};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Flaw {

@@ -14,8 +14,8 @@ use futures::{StreamExt, TryStreamExt};
 use stage::{FOREVER, LAPSED, Process, Row, Stage, at, quiesce, quiet, row, within};
 use timely::order::Product;
 use timely::progress::Antichain;
-use timely_persist::store::{Fault, Gate, Operation, Rule};
 use timely_persist::{Appended, Client, Config, CriticalReaderId, ErrorKind, Listen, ListenEvent, SinceDowngrade};
+use timely_persist_testing::{Fault, Gate, Operation, Rule};
 
 type Listener = Listen<String, u64, u64, i64>;
 
@@ -487,7 +487,7 @@ async fn damaged_objects_are_named() {
     let process = stage.process(quiet()).await;
     append_each(&process, 0, 1).await;
     let name = stage.parts().await[0].clone();
-    let path = timely_persist::store::keys::blob(stage.shard, &name);
+    let path = timely_persist_io::store::keys::blob(stage.shard, &name);
     let whole = object_store::ObjectStoreExt::get(&*stage.store, &path).await.unwrap().bytes().await.unwrap().to_vec();
     let mut flipped = whole.clone();
     flipped[whole.len() / 2] ^= 1;

@@ -18,11 +18,13 @@ use object_store::path::Path;
 use proxy::{Proxy, Twist};
 use servers::{ACCOUNT_KEY, Kind, SECRET, Server};
 use timely::progress::Antichain;
-use timely_persist::store::{CountingLog, CountingStore, Faults, FaultyLog, FaultyStore, ObjectLog, keys};
+use timely_persist::store::ObjectLog;
 use timely_persist::{
     Appended, Client, ClientBuilder, Config, CriticalReaderId, Error, LeasedReaderId, ListenEvent, Shard, ShardId,
     WriterId,
 };
+use timely_persist_io::store::keys;
+use timely_persist_testing::{CountingLog, CountingStore, Faults, FaultyLog, FaultyStore};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};

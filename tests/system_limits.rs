@@ -8,8 +8,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use timely::progress::Antichain;
-use timely_persist::store::Files;
 use timely_persist::{Appended, Client, Shard, ShardId};
+use timely_persist_io::store::Files;
 
 /// Inotify instances that a user of the namespace may have.
 const INSTANCES: &str = "/proc/sys/user/max_inotify_instances";

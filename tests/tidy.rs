@@ -15,10 +15,14 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use circles::{Circle, circles};
-use imports::{Reference, module_of, own_references, references_to};
+use imports::{Reference, module_of, own_references};
 use tokens::{Token, tokens};
 
-/// Each top-level module of `src/`, and those it may import. `lib` re-exports what is public and is imported by none.
+/// The folders of the library's crates, from the bottom up. The tables and checks take them for one: which of them may name
+/// which is the compiler's business.
+const LIBRARY: [&str; 4] = ["types/src", "core/src", "io/src", "src"];
+
+/// Each top-level module of the library, and those it may import. `lib` re-exports what is public and is imported by none.
 ///
 /// A new arrow comes with its reason in the commit message, and stands in `ARCHITECTURE.md` too, line for line.
 const LAYERS: &str = "\
@@ -129,13 +133,6 @@ fn check_reserved(file: &File, tokens: &[Token]) -> Vec<Violation> {
     found
 }
 
-/// The names of the crates that the library does not know, its own among them.
-fn check_crates(file: &File, tokens: &[Token]) -> Vec<Violation> {
-    let known = |token: &&Token| ["timely_persist", "timely_persist_operators"].contains(&token.text.as_str());
-    let strange = tokens.iter().filter(known);
-    strange.map(|token| file.violation(token.line, format!("the library does not know `{}`", token.text))).collect()
-}
-
 /// The file's imports against a layer table.
 fn check_layers(file: &File, tokens: &[Token], table: &'static str) -> Vec<Violation> {
     let layers = layers(table);
@@ -189,35 +186,6 @@ fn cycle(files: &[File]) -> Option<Vec<String>> {
     }
 }
 
-/// What the operators use of the library that its `lib.rs` hides.
-fn check_operators(file: &File, tokens: &[Token], hidden: &BTreeSet<String>) -> Vec<Violation> {
-    let references = references_to("timely_persist", tokens).into_iter();
-    let bad = references.filter(|reference| hidden.contains(&reference.name));
-    bad.map(|Reference { name, line }| {
-        file.violation(line, format!("operators use the library's public API only, and `{name}` is hidden"))
-    })
-    .collect()
-}
-
-/// The modules that `lib.rs` hides or keeps private.
-fn hidden_modules(lib: &str) -> BTreeSet<String> {
-    let mut hidden = BTreeSet::new();
-    let mut previous = "";
-    for line in lib.lines().map(str::trim) {
-        let (public, declared) = match line.strip_prefix("pub mod ") {
-            Some(declared) => (true, Some(declared)),
-            None => (false, line.strip_prefix("mod ").or_else(|| line.strip_prefix("pub(crate) mod "))),
-        };
-        if let Some(name) = declared.and_then(|declared| declared.strip_suffix(';'))
-            && (!public || previous == "#[doc(hidden)]")
-        {
-            hidden.insert(name.to_owned());
-        }
-        previous = line;
-    }
-    hidden
-}
-
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -256,7 +224,7 @@ fn circles_of(files: &[File]) -> Vec<Circle> {
 
 #[test]
 fn no_files_refer_to_each_other_in_a_circle() {
-    for folder in ["src", "operators/src"] {
+    for folder in LIBRARY.into_iter().chain(["operators/src", "testing/src"]) {
         let found: Vec<String> =
             circles_of(&sources(folder)).iter().map(|circle| format!("{folder}/: {circle}")).collect();
         assert!(found.is_empty(), "\n{}\n", found.join("\n"));
@@ -265,24 +233,23 @@ fn no_files_refer_to_each_other_in_a_circle() {
 
 #[test]
 fn the_library_keeps_its_layers() {
-    let files = sources("src");
     let check = |file: &File| {
         let tokens = tokens(&file.text);
-        let imports = [check_crates(file, &tokens), check_layers(file, &tokens, LAYERS)].concat();
-        [check_look(file), check_reserved(file, &tokens), imports].concat()
+        [check_look(file), check_reserved(file, &tokens), check_layers(file, &tokens, LAYERS)].concat()
     };
-    report("src", &files.iter().flat_map(check).collect::<Vec<_>>());
-    assert_eq!(cycle(&files), None, "these modules of src/ import each other");
+    for folder in LIBRARY {
+        report(folder, &sources(folder).iter().flat_map(check).collect::<Vec<_>>());
+    }
+    let files: Vec<File> = LIBRARY.into_iter().flat_map(sources).collect();
+    assert_eq!(cycle(&files), None, "these modules of the library import each other");
 }
 
 #[test]
-fn the_operators_use_the_public_api_and_have_no_cycle() {
-    let hidden = hidden_modules(&std::fs::read_to_string(root().join("src/lib.rs")).unwrap());
+fn the_operators_keep_their_layers() {
     let files = sources("operators/src");
     let check = |file: &File| {
         let tokens = tokens(&file.text);
-        let imports = [check_operators(file, &tokens, &hidden), check_layers(file, &tokens, OPERATOR_LAYERS)].concat();
-        [check_look(file), check_reserved(file, &tokens), imports].concat()
+        [check_look(file), check_reserved(file, &tokens), check_layers(file, &tokens, OPERATOR_LAYERS)].concat()
     };
     report("operators/src", &files.iter().flat_map(check).collect::<Vec<_>>());
     assert_eq!(cycle(&files), None, "these modules of operators/src/ import each other");
@@ -290,7 +257,7 @@ fn the_operators_use_the_public_api_and_have_no_cycle() {
 
 #[test]
 fn examples_and_tests_look_alike() {
-    for folder in ["examples", "tests"] {
+    for folder in ["examples", "tests", "core/tests", "testing/src"] {
         report(folder, &sources(folder).iter().flat_map(check_look).collect::<Vec<_>>());
     }
 }
@@ -320,8 +287,7 @@ fn the_layer_table_points_down_and_is_the_one_that_is_explained() {
 fn said(name: &str, text: &str) -> Vec<String> {
     let file = File { name: name.to_owned(), text: text.to_owned() };
     let tokens = tokens(text);
-    let imports = [check_crates(&file, &tokens), check_layers(&file, &tokens, LAYERS)].concat();
-    let all = [check_reserved(&file, &tokens), imports].concat();
+    let all = [check_reserved(&file, &tokens), check_layers(&file, &tokens, LAYERS)].concat();
     all.iter().map(Violation::to_string).collect()
 }
 
@@ -368,11 +334,7 @@ fn bad_files_are_named_with_line_and_rule() {
         ("read.rs", "use crate::*;", "read.rs:1: `read` imports `*` from the crate root"),
         ("read.rs", "use crate::{self as all};", "read.rs:1: `read` imports `crate` from the crate root"),
         ("manager.rs", "", "manager.rs:1: the layer table has no module `manager`"),
-        (
-            "read.rs",
-            "use timely_persist_operators::x;",
-            "read.rs:1: the library does not know `timely_persist_operators`",
-        ),
+        ("state.rs", "use timely_persist_io::store::keys;", "state.rs:1: `state` may not import `store`"),
         ("read.rs", "\n/* \" */ fn f() { println!(\"\") }", "read.rs:2: `println!` here"),
         ("read.rs", "fn f() { let id = uuid::Uuid::new_v4(); }", "read.rs:1: `Uuid::new_v4` here"),
         ("read.rs", "fn f() { let end = Instant::now() + limit; }", "read.rs:1: `Instant::now()+` here"),
@@ -496,14 +458,4 @@ fn what_operators_share_knows_no_source() {
     let refused = said("common/button.rs", "use crate::source::settings::Settings;");
     assert!(refused[0].starts_with("common/button.rs:1: `common` may not import `source`"), "{refused:?}");
     assert_eq!(said("sink/mod.rs", "").len(), 1, "a new module comes with its row");
-}
-
-#[test]
-fn hidden_modules_are_refused_to_operators() {
-    let hidden = hidden_modules("pub mod read;\n#[doc(hidden)]\npub mod inner;\nmod private;\n");
-    let file = File { name: "source.rs".to_owned(), text: String::new() };
-    let said = |text: &str| check_operators(&file, &tokens(text), &hidden);
-    assert!(said("use timely_persist::{Client, read::ReadHandle};").is_empty());
-    assert_eq!(said("use timely_persist::inner::X;").len(), 1);
-    assert_eq!(said("use timely_persist::{Client,\n private};")[0].line, 2);
 }

@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use stage::{Stage, at, quiesce, quiet, row, within};
 use timely::progress::Antichain;
-use timely_persist::store::{Fault, Gate, Operation, Rule};
 use timely_persist::{Appended, ErrorKind, ShardId};
+use timely_persist_testing::{Fault, Gate, Operation, Rule};
 
 fn mismatch(upper: u64) -> Appended<u64> {
     Appended::UpperMismatch { current: at(upper) }

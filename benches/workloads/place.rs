@@ -7,11 +7,11 @@ use std::time::Duration;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use serde_json::{Map, Value, json};
-use timely_persist::store::{
-    Consensus, CountingLog, CountingStore, Directory, Fault, Faults, FaultyLog, FaultyStore, LogCounts, ObjectLog,
-    Operation, OperationCounts, Rule,
-};
+use timely_persist::store::{Consensus, Directory, ObjectLog};
 use timely_persist::{Appended, Client, Config, Shard, ShardId};
+use timely_persist_testing::{
+    CountingLog, CountingStore, Fault, Faults, FaultyLog, FaultyStore, LogCounts, Operation, OperationCounts, Rule,
+};
 
 use crate::args::{Args, LogPlace, Place};
 use crate::data::{BATCHES, Columns, at};

@@ -9,7 +9,7 @@ use url::Url;
 
 use crate::config::Config;
 use crate::error::Error;
-use crate::store::{DiscreetStore, Secrets};
+use timely_persist_io::store::{DiscreetStore, Secrets};
 
 /// Parts of the names of options, and of variables of the environment, whose values are secret.
 const SECRET_NAMES: &[&str] = &["secret", "key", "token", "sas", "password", "proxy_url"];

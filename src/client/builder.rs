@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::life::{Life, Task, start_threads};
 use crate::machine::{Context, Log, Spare};
-use crate::store::{Consensus, HedgingStore, ObjectCache, ObjectLog, qualify};
+use timely_persist_io::store::{Consensus, HedgingStore, ObjectCache, ObjectLog, qualify};
 
 use super::url::{self, LogPlace, Place};
 use super::{Client, InflightPool, Shared};
@@ -263,7 +263,7 @@ async fn on<R: Send + 'static>(
 /// The log in a database. Its tasks run on the client's runtime.
 #[cfg(feature = "postgres")]
 async fn open_database(life: &Life, url: String) -> Result<Arc<dyn Consensus>, Error> {
-    Ok(Arc::new(on(life, async move { crate::store::PostgresLog::open(&url).await }).await?))
+    Ok(Arc::new(on(life, async move { timely_persist_io::store::PostgresLog::open(&url).await }).await?))
 }
 
 #[cfg(not(feature = "postgres"))]

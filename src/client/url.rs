@@ -11,7 +11,7 @@ use url::Url;
 use super::bucket;
 use crate::config::Config;
 use crate::error::Error;
-use crate::store::{Consensus, Directory, ObjectLog};
+use timely_persist_io::store::{Consensus, Directory, ObjectLog};
 
 /// A store, before it was tried out.
 #[derive(Debug)]

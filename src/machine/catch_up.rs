@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::ids::{SeqNo, Token};
 use crate::life::{Retry, lock};
 use crate::state::{Entry, RollupRef, State};
-use crate::store::LogEntry;
+use timely_persist_io::store::LogEntry;
 
 use super::Machine;
 use super::log::missing;

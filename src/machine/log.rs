@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::ids::{SeqNo, ShardId};
 use crate::life::Retry;
-use crate::store::{CompareAndSet, Consensus, LogEntry, LogError, LogWatch};
+use timely_persist_io::store::{CompareAndSet, Consensus, LogEntry, LogError, LogWatch};
 
 /// The logs of a client's shards.
 #[derive(Debug)]

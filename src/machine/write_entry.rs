@@ -6,7 +6,7 @@ use crate::codec::Time;
 use crate::error::Error;
 use crate::ids::SeqNo;
 use crate::life::Retry;
-use crate::store::{CompareAndSet, LogError};
+use timely_persist_io::store::{CompareAndSet, LogError};
 
 use super::Machine;
 use super::log::damaged;

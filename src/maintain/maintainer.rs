@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use crate::clock::deadline_after;
 use crate::codec::Time;
 use crate::error::Error;
+use crate::life::deadline_after;
 use crate::life::{KeepAlive, On, Supervised, panicked};
 use crate::machine::{Health, Machine};
 use crate::state::command::RemoveLapsed;

@@ -21,9 +21,9 @@ use std::sync::{Arc, Weak};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::clock::deadline_after;
 use crate::codec::{Data, Diff, Time};
 use crate::error::Error;
+use crate::life::deadline_after;
 use crate::life::{On, Supervised, guarded_async, panicked};
 use crate::machine::{Health, Machine};
 

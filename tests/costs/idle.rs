@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use object_store::memory::InMemory;
 use timely_persist::clock::{Clock, Entropy};
-use timely_persist::store::{CountingLog, CountingStore, ObjectLog};
+use timely_persist::store::ObjectLog;
 use timely_persist::{Client, Config, ShardId};
+use timely_persist_testing::{CountingLog, CountingStore};
 use tokio::time::Instant;
 
 use crate::logs::Seeded;

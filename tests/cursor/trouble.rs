@@ -10,8 +10,8 @@ use futures::TryStreamExt;
 use object_store::memory::InMemory;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use serde::{Deserialize, Deserializer, Serialize};
-use timely_persist::store::{Fault, Faults, FaultyStore, Gate, Operation, Rule};
 use timely_persist::{Appended, Client, Config, Cursor, Error, ErrorKind, ReadHandle, Serde, ShardId};
+use timely_persist_testing::{Fault, Faults, FaultyStore, Gate, Operation, Rule};
 
 use super::at;
 

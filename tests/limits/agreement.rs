@@ -6,8 +6,10 @@ use std::time::Duration;
 use futures::{StreamExt, TryStreamExt};
 use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
-use timely_persist::store::{Directory, Fault, Faults, FaultyStore, KeptLimits, Operation, Rule, keys};
+use timely_persist::store::Directory;
 use timely_persist::{Client, ClientBuilder, Config, Error, ErrorKind};
+use timely_persist_io::store::{KeptLimits, keys};
+use timely_persist_testing::{Fault, Faults, FaultyStore, Operation, Rule};
 use tokio::runtime::Handle;
 
 use crate::stage::{Stage, at, quiet, row, within};
@@ -126,7 +128,7 @@ async fn the_first_of_many_at_once_decides() {
 /// A create whose answer is lost, that says it conflicts, or that lands after its caller gave up.
 #[tokio::test(start_paused = true)]
 async fn whatever_a_create_answers_the_limits_are_what_stands_there() {
-    let gate = timely_persist::store::Gate::closed();
+    let gate = timely_persist_testing::Gate::closed();
     for fault in [Fault::FailBefore, Fault::FailAfter, Fault::ClaimExists, Fault::HoldBefore(gate.clone())] {
         let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let faults = Faults::scripted();
@@ -151,7 +153,7 @@ async fn whatever_a_create_answers_the_limits_are_what_stands_there() {
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_does_not_answer_is_unavailable_by_the_deadline() {
-    let gate = timely_persist::store::Gate::closed();
+    let gate = timely_persist_testing::Gate::closed();
     for operation in [Operation::List, Operation::Get, Operation::Create] {
         for fault in [Fault::FailBefore, Fault::HoldBefore(gate.clone())] {
             let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());

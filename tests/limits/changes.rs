@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use object_store::ObjectStore;
-use timely_persist::store::{Fault, Gate, Operation, Rule};
 use timely_persist::{Appended, Batch, ClientBuilder, Config};
+use timely_persist_testing::{Fault, Gate, Operation, Rule};
 
 use crate::agreement::{hours, kept, on, orphan_age, retention};
 use crate::stage::{ManualClock, Process, Row, Stage, Strings, Writer, at, quiesce, row, within};
@@ -183,6 +183,6 @@ async fn changes_at_the_same_time_follow_each_other() {
     // The same again writes nothing.
     on(&store, orphan_age(5)).change_limits().open().await.unwrap();
     on(&store, orphan_age(5)).change_limits_alone().open().await.unwrap();
-    let versions = futures::StreamExt::count(store.list(Some(&timely_persist::store::keys::limits_folder()))).await;
+    let versions = futures::StreamExt::count(store.list(Some(&timely_persist_io::store::keys::limits_folder()))).await;
     assert_eq!(versions as u64, newest);
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
 use proptest::prelude::*;
-use timely_persist::store::{KeptLimits, keys};
 use timely_persist::{Config, ErrorKind};
+use timely_persist_io::store::{KeptLimits, keys};
 
 use crate::agreement::{hours, on};
 

@@ -175,7 +175,7 @@ fn limits_that_do_not_go_together_are_refused() {
 #[cfg(feature = "postgres")]
 #[tokio::test]
 async fn options_of_a_database_that_cannot_be_are_refused_by_name() {
-    use timely_persist::store::postgres::{
+    use timely_persist_io::store::postgres::{
         POSTGRES_CONNECTIONS_MAX, POSTGRES_TIMEOUT_MAX, PostgresLog, PostgresOptions,
     };
     let default = PostgresOptions::default;

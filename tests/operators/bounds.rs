@@ -8,9 +8,9 @@ use differential_dataflow::AsCollection;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use timely::dataflow::operators::{Inspect, Probe};
-use timely_persist::store::{CountingStore, Fault, Faults, FaultyStore, Gate, Operation, Rule};
 use timely_persist::{Client, PartStats, Shard, ShardId};
 use timely_persist_operators::{PersistSource, SourceErrorKind};
+use timely_persist_testing::{CountingStore, Fault, Faults, FaultyStore, Gate, Operation, Rule};
 
 use crate::support::*;
 

@@ -7,9 +7,10 @@ use futures::FutureExt;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use timely::worker::Worker;
-use timely_persist::store::{Fault, Faults, FaultyLog, FaultyStore, Gate, ObjectLog, Operation, Rule};
+use timely_persist::store::ObjectLog;
 use timely_persist::{Client, ShardId};
 use timely_persist_operators::PersistSource;
+use timely_persist_testing::{Fault, Faults, FaultyLog, FaultyStore, Gate, Operation, Rule};
 
 use crate::support::*;
 

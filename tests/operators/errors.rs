@@ -6,9 +6,10 @@ use std::time::Duration;
 use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
 use timely::worker::Worker;
-use timely_persist::store::{Fault, Faults, FaultyLog, FaultyStore, ObjectLog, Operation, Rule};
+use timely_persist::store::ObjectLog;
 use timely_persist::{Client, CriticalReaderId, EncodedFrontier, ErrorKind, ShardId};
 use timely_persist_operators::{PersistSource, SourceErrorKind};
+use timely_persist_testing::{Fault, Faults, FaultyLog, FaultyStore, Operation, Rule};
 
 use crate::support::*;
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use object_store::memory::InMemory;
 use timely::progress::Antichain;
-use timely_persist::store::CountingLog;
 use timely_persist::{Appended, Client, Config, Consensus, Error, ErrorKind, Shard, ShardId};
+use timely_persist_testing::CountingLog;
 use uuid::Uuid;
 
 use crate::{open, server::Server, session, start};

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use timely_persist::store::{Fault, Gate, Operation, Rule};
 use timely_persist::{Client, CriticalReaderId, ErrorKind, Holder, LeaseId, SeqNo, ShardId};
+use timely_persist_testing::{Fault, Gate, Operation, Rule};
 
 use crate::stage::{FOREVER, LAPSED, Process, Stage, at, lose_leases, quiesce, quiet, row, within};
 use crate::{append_each, compacting, heard, rows, rows_at, settle};

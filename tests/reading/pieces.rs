@@ -11,10 +11,11 @@ use object_store::memory::InMemory;
 use object_store::{ObjectMeta, ObjectStore};
 use serde::{Deserialize, Deserializer, Serialize};
 use tempfile::TempDir;
-use timely_persist::store::{CountingStore, Directory, Fault, Faults, FaultyStore, Operation, Rule};
+use timely_persist::store::Directory;
 use timely_persist::{
     Appended, Client, Config, Data, ErrorKind, LeasedPart, PartFetcher, PartPieces, ReadHandle, Serde, ShardId,
 };
+use timely_persist_testing::{CountingStore, Fault, Faults, FaultyStore, Operation, Rule};
 
 use super::at;
 

@@ -19,9 +19,9 @@ use object_store::{
 };
 use timely::PartialOrder;
 use timely::progress::Antichain;
-use timely_persist::state::{Change, Entry, State};
-use timely_persist::store::keys;
 use timely_persist::{SeqNo, ShardId, Time, WriterId};
+use timely_persist_core::state::{Change, Entry, State};
+use timely_persist_io::store::keys;
 use tokio::sync::Notify;
 
 /// What a store does wrong on purpose.

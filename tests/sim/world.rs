@@ -10,8 +10,9 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use timely::PartialOrder;
 use timely::progress::Antichain;
 use timely_persist::clock::{Clock, Entropy};
-use timely_persist::store::{Consensus, ObjectLog, keys};
+use timely_persist::store::{Consensus, ObjectLog};
 use timely_persist::{Client, Config, ErrorKind, SeqNo, ShardId};
+use timely_persist_io::store::keys;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 

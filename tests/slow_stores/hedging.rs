@@ -6,8 +6,9 @@ use bytes::Bytes;
 use futures::FutureExt;
 use object_store::path::Path;
 use object_store::{Error, ObjectStoreExt};
-use timely_persist::store::hedging_store::SAVED_HEDGES_MAX;
-use timely_persist::store::{Fault, Faults, FaultyStore, HedgingStore, Operation, Rule};
+use timely_persist::store::HedgingStore;
+use timely_persist_io::store::hedging_store::SAVED_HEDGES_MAX;
+use timely_persist_testing::{Fault, Faults, FaultyStore, Operation, Rule};
 
 use super::*;
 

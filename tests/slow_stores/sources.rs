@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
-use timely_persist::store::{Fault, Faults, FaultyStore, Gate, Operation, Rule};
 use timely_persist_operators::PersistSource;
+use timely_persist_testing::{Fault, Faults, FaultyStore, Gate, Operation, Rule};
 
 use super::*;
 

@@ -11,11 +11,12 @@ use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
 use timely::progress::Antichain;
 use timely_persist::clock::Clock;
-use timely_persist::store::{
-    CountingLog, CountingStore, Fault, Faults, FaultyLog, FaultyStore, LogCounts, ObjectLog, Operation,
-    OperationCounts, Rule, keys,
-};
+use timely_persist::store::ObjectLog;
 use timely_persist::{Appended, Client, Config, Consensus, CriticalReaderId, Shard, ShardId, WriteHandle};
+use timely_persist_io::store::keys;
+use timely_persist_testing::{
+    CountingLog, CountingStore, Fault, Faults, FaultyLog, FaultyStore, LogCounts, Operation, OperationCounts, Rule,
+};
 
 pub type Row = ((String, u64), u64, i64);
 pub type Strings = Shard<String, u64, u64, i64>;

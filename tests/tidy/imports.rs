@@ -26,7 +26,11 @@ fn depth_of(file: &str) -> usize {
     }
 }
 
-/// What a file refers to in the root of its own crate: by `crate::…` or by as many `super::` as lead there.
+/// The crates of the library whose modules are those of the layer table, as if they were one crate's.
+const ROOMS: [&str; 3] = ["timely_persist_types", "timely_persist_core", "timely_persist_io"];
+
+/// What a file refers to in the root of its own crate, by `crate::…` or by as many `super::` as lead there, or in that of
+/// another of the library's.
 pub(crate) fn own_references(file: &str, tokens: &[Token]) -> Vec<Reference> {
     let mut found = Vec::new();
     // For each open brace, whether it opens a module written in place.
@@ -38,7 +42,9 @@ pub(crate) fn own_references(file: &str, tokens: &[Token]) -> Vec<Reference> {
                 braces.pop();
             }
             _ if at > 0 && text(tokens, at - 1) == "::" => {} // the middle of a path
-            "crate" if text(tokens, at + 1) == "::" => found.extend(segments(tokens, at + 2)),
+            word if (word == "crate" || ROOMS.contains(&word)) && text(tokens, at + 1) == "::" => {
+                found.extend(segments(tokens, at + 2));
+            }
             "crate" if text(tokens, at + 1) == "as" => found.extend(segments(tokens, at)),
             "super" => {
                 let mut supers = 0;
@@ -55,12 +61,6 @@ pub(crate) fn own_references(file: &str, tokens: &[Token]) -> Vec<Reference> {
         }
     }
     found
-}
-
-/// What a file refers to in the root of another crate.
-pub(crate) fn references_to(krate: &str, tokens: &[Token]) -> Vec<Reference> {
-    let starts = tokens.iter().enumerate().filter(|(_, token)| token.text == krate);
-    starts.filter(|(at, _)| text(tokens, at + 1) == "::").flat_map(|(at, _)| segments(tokens, at + 2)).collect()
 }
 
 /// The first segments of the path, or of each path of the group, that begins here.

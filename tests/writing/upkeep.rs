@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use timely_persist::store::{Fault, Gate, Operation, Rule};
 use timely_persist::{Appended, Config, ErrorKind};
+use timely_persist_testing::{Fault, Gate, Operation, Rule};
 
 use crate::stage::{FOREVER, Process, Stage, at, quiet, row, within};
 

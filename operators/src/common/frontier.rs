@@ -2,7 +2,7 @@
 
 use timely::progress::Antichain;
 use timely_persist::Time;
-use timely_persist::state::glb;
+use timely_persist::glb;
 
 /// Where a collection from `as_of` to `until` begins: at one time, if it begins at all. Advancing a time by an `as_of` of
 /// several elements may move it to before each of them, but not to before their greatest lower bound.

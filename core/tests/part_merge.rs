@@ -1,0 +1,135 @@
+//! Merges: many sorted runs give what sorting and summing all their rows would give.
+
+#![allow(clippy::unwrap_used)] // A test that cannot go on fails.
+
+use std::fmt::Debug;
+use std::ops::ControlFlow;
+
+use differential_dataflow::consolidation::consolidate_updates;
+use differential_dataflow::lattice::Lattice;
+use proptest::prelude::*;
+use timely::order::Product;
+use timely_persist_core::codec::{Data, Time};
+use timely_persist_core::error::{Error, ErrorKind};
+use timely_persist_core::part::{Chunk, EncodeOptions, Merge, MergeStep, PartBuilder, decode_part};
+
+type Row<K, V, T> = ((K, V), T, i64);
+
+/// The chunks of a part of the rows.
+fn chunks<K: Data, V: Data, T: Time>(rows: &[Row<K, V, T>], chunk_rows_max: usize) -> Vec<Chunk<K, V, T, i64>> {
+    let mut builder = PartBuilder::<K, V, T, i64>::new();
+    for ((key, value), time, diff) in rows {
+        builder.push(key.as_ref(), value.as_ref(), time, diff).unwrap();
+    }
+    let part = builder.finish(&EncodeOptions { chunk_rows_max, ..EncodeOptions::default() }).unwrap();
+    part.map_or_else(Vec::new, |part| decode_part(part.bytes, &part.meta).unwrap())
+}
+
+/// Merges, breaking off after every `pause` rows.
+fn merge<K: Data, V: Data, T: Time>(
+    runs: Vec<Vec<Chunk<K, V, T, i64>>>,
+    pause: usize,
+    map_time: impl Fn(T) -> Option<T>,
+) -> Result<Vec<Row<K, V, T>>, Error> {
+    let mut merge = Merge::new(runs.len());
+    let mut runs: Vec<_> = runs.into_iter().map(Vec::into_iter).collect();
+    let mut rows = Vec::new();
+    loop {
+        let step = merge.step(
+            |_, time| map_time(time),
+            |key, value, time, diff| {
+                rows.push(((K::from_ref(key), V::from_ref(value)), time.clone(), *diff));
+                if rows.len() % pause == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            },
+        );
+        match step? {
+            MergeStep::NeedChunk(input) => match runs[input].next() {
+                Some(chunk) => merge.push_chunk(input, chunk)?,
+                None => merge.finish_input(input),
+            },
+            MergeStep::Paused(()) => assert_eq!(rows.len() % pause, 0),
+            MergeStep::Done => return Ok(rows),
+        }
+    }
+}
+
+fn check<K: Data + Debug, V: Data, T: Time>(
+    runs: &[Vec<Row<K, V, T>>],
+    chunk_rows_max: usize,
+    pause: usize,
+    map_time: impl Fn(T) -> Option<T>,
+) {
+    let rows = runs.iter().flatten().cloned();
+    let mut expected: Vec<_> = rows.filter_map(|(data, time, diff)| Some((data, map_time(time)?, diff))).collect();
+    consolidate_updates(&mut expected);
+    let chunks = runs.iter().map(|run| chunks(run, chunk_rows_max)).collect();
+    assert_eq!(merge(chunks, pause, map_time).unwrap(), expected);
+}
+
+fn runs<K: Data, V: Data, T: Time>(
+    key: impl Strategy<Value = K>,
+    value: impl Strategy<Value = V>,
+    time: impl Strategy<Value = T>,
+) -> impl Strategy<Value = Vec<Vec<Row<K, V, T>>>> {
+    let run = prop::collection::vec(((key, value), time, -2i64..3), 0..30);
+    prop::collection::vec(run, 0..8)
+}
+
+proptest! {
+    #[test]
+    fn strings_with_times_advanced(runs in runs("[ab]{0,2}", "[ab]{0,1}", 0u64..6), rows in 1usize..6, pause in 1usize..9) {
+        check(&runs, rows, pause, |time| Some(time.max(3)));
+        check(&runs, rows, pause, |time| (time < 4).then_some(time));
+        check(&runs, rows, pause, |_| None);
+    }
+
+    #[test]
+    fn options_at_signed_times(runs in runs(any::<Option<bool>>(), Just(()), -3i64..3), rows in 1usize..6, pause in 1usize..9) {
+        check(&runs, rows, pause, Some);
+    }
+
+    #[test]
+    fn partially_ordered_times_advanced(
+        runs in runs(0u8..3, any::<bool>(), (0u32..3, 0u32..3).prop_map(|(a, b)| Product::new(a, b))),
+        rows in 1usize..6,
+        pause in 1usize..9,
+    ) {
+        let since = [Product::new(1, 2), Product::new(2, 1)];
+        check(&runs, rows, pause, |mut time: Product<u32, u32>| {
+            time.advance_by(timely::progress::frontier::AntichainRef::new(&since));
+            Some(time)
+        });
+    }
+}
+
+#[test]
+fn a_group_may_span_many_chunks_of_many_inputs() {
+    let rows: Vec<Row<u64, (), u64>> = (0..100).map(|time| ((7, ()), time, 1)).collect();
+    check(&[rows.clone(), rows.clone(), rows], 1, 1_000, |_| Some(0));
+}
+
+#[test]
+fn inputs_out_of_order_are_corrupt() {
+    let run = |keys: &[u64]| keys.iter().flat_map(|key| chunks(&[((*key, ()), 0u64, 1)], 1)).collect::<Vec<_>>();
+    let error = merge(vec![run(&[1, 3, 2]), run(&[2, 5])], 1, Some).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert_eq!(merge(vec![run(&[1, 2, 2]), run(&[2, 5])], 1, Some).unwrap().len(), 3);
+}
+
+#[test]
+fn chunks_that_nobody_asked_for_are_refused() {
+    let chunk = chunks(&[((1u64, ()), 0u64, 1)], 1).remove(0);
+    let mut merge = Merge::new(1);
+    merge.push_chunk(0, chunk.clone()).unwrap();
+    assert_eq!(merge.push_chunk(0, chunk.clone()).unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(merge.push_chunk(1, chunk).unwrap_err().kind(), ErrorKind::Invalid);
+}
+
+/// More updates of one row than are kept before they are summed: most of them move to one time, some stay apart.
+#[test]
+fn a_row_that_changed_very_often_is_summed_as_it_goes() {
+    let changes = |from: u64| (0..12_000).map(move |time| ((7u64, 7u64), 3 * time + from, 1)).collect::<Vec<_>>();
+    let runs = [changes(0), changes(1), changes(2), vec![((7, 7), 5, -6_000), ((8, 8), 5, 1)]];
+    check(&runs, 1_000, 500, |time| (time % 10 != 3).then_some(time.max(20_000)));
+    check(&runs, 1_000, 500, |_| Some(0));
+}

@@ -1,0 +1,245 @@
+//! The durable form of entries and rollups: pinned by golden files, and safe against any bytes.
+#![allow(clippy::unwrap_used)]
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use timely::progress::Antichain;
+use timely_persist_core::error::ErrorKind;
+use timely_persist_core::ids::Token;
+use timely_persist_core::ids::{CriticalReaderId, LeasedReaderId, SeqNo, ShardId, WriterId};
+use timely_persist_core::part::{PartFormat, PartMeta};
+use timely_persist_core::state::{
+    Batch, Change, CodecNames, CriticalReader, Description, Entry, LeasedReader, Location, Part, RollupRef, State,
+    WriterRecord,
+};
+
+fn at(time: u64) -> Antichain<u64> {
+    Antichain::from_elem(time)
+}
+
+fn part(location: Location) -> Part<u64> {
+    let meta = PartMeta {
+        encoded_bytes: 1_000,
+        decoded_bytes: 900,
+        tail_bytes: 300,
+        rows: 10,
+        checksum: 0xdead_beef,
+        diff_sum: 7i64.to_le_bytes(),
+        stats: Bytes::from_static(b"stats"),
+        ..PartMeta::new(PartFormat::ArrowIpc, at(1), vec![2])
+    };
+    Part { location, meta }
+}
+
+fn batch(lower: u64, upper: u64, since: u64, parts: &[Location]) -> Arc<Batch<u64>> {
+    let desc = Description { lower: at(lower), upper: at(upper), since: at(since) };
+    Arc::new(Batch { desc, runs: parts.iter().map(|location| vec![part(location.clone())]).collect() })
+}
+
+/// One entry with every kind of fact but the last, which ends a shard.
+fn entry() -> Entry<u64> {
+    let blob = |name: &str| Location::Blob(name.to_owned());
+    let rollup = RollupRef { seqno: SeqNo(0), name: "rollup-0000000000007-x".to_owned() };
+    let reader = LeasedReader {
+        since: at(0),
+        hold: SeqNo(1),
+        heartbeat_ms: 5,
+        lease_ms: 6,
+        opened_ms: 4,
+        purpose: "read".to_owned(),
+    };
+    let names = ["String", "u64", "u64", "i64"].map(str::to_owned);
+    let [key, value, time, diff] = names;
+    let record = WriterRecord { tokens: vec![Token::from_u128(8)], last_ms: 9 };
+    let critical = CriticalReader { since: at(0), opaque: 11, purpose: "keep".to_owned() };
+    Entry {
+        token: Token::from_u128(3),
+        previous: Token::NONE,
+        wall_ms: 12,
+        changes: vec![
+            Change::Codecs(Arc::new(CodecNames { key, value, time, diff })),
+            Change::BatchAdded(batch(0, 2, 0, &[blob("part-1"), Location::Inline(Bytes::from_static(b"inline"))])),
+            Change::BatchAdded(batch(2, 3, 0, &[])),
+            Change::EmptyExtended(at(5)),
+            Change::ReaderSet(LeasedReaderId::from_u128(1), reader.clone()),
+            Change::ReaderSet(LeasedReaderId::from_u128(2), reader),
+            Change::ReaderRemoved(LeasedReaderId::from_u128(2)),
+            Change::CriticalSet(CriticalReaderId::from_u128(1), critical.clone()),
+            Change::CriticalSet(CriticalReaderId::from_u128(2), critical),
+            Change::CriticalRemoved(CriticalReaderId::from_u128(2)),
+            Change::WriterSet(WriterId::from_u128(1), record.clone()),
+            Change::WriterSet(WriterId::from_u128(2), record),
+            Change::WriterRemoved(WriterId::from_u128(2)),
+            Change::BatchesReplaced {
+                count: 2,
+                with: batch(0, 5, 0, &[blob("part-2")]),
+                garbage: Arc::new(vec!["part-1".to_owned(), "part-0".to_owned()]),
+            },
+            Change::GarbageDeleted { seqno: SeqNo(1), count: 1 },
+            Change::RollupSet(rollup.clone()),
+            Change::SinceSet(at(0)),
+        ],
+        rollup: Some(rollup),
+    }
+}
+
+fn state() -> State<u64> {
+    let mut state = State::new(ShardId::from_u128(1));
+    state.apply(SeqNo(1), &entry()).unwrap();
+    state
+}
+
+fn check_golden(name: &str, bytes: &Bytes) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/golden").join(name);
+    if std::env::var_os("WRITE_GOLDEN").is_some() {
+        std::fs::write(&path, bytes).unwrap();
+    }
+    assert_eq!(std::fs::read(&path).unwrap(), *bytes, "the durable form changed: make a new version");
+}
+
+#[test]
+fn an_entry_keeps_its_first_form() {
+    let bytes = entry().encode();
+    check_golden("entry_v1.bin", &bytes);
+    assert_eq!(Entry::decode(&bytes).unwrap(), entry());
+    let last = Entry { changes: vec![Change::Finalized { garbage: Arc::new(vec!["part-2".to_owned()]) }], ..entry() };
+    assert_eq!(Entry::<u64>::decode(&last.encode()).unwrap(), last);
+}
+
+#[test]
+fn a_rollup_keeps_its_first_form() {
+    let bytes = state().encode();
+    check_golden("rollup_v1.bin", &bytes);
+    assert_eq!(State::decode(&bytes, ShardId::from_u128(1)).unwrap(), state());
+    let foreign = State::<u64>::decode(&bytes, ShardId::from_u128(2)).unwrap_err();
+    assert_eq!(foreign.kind(), ErrorKind::Corrupt);
+}
+
+#[test]
+fn what_a_newer_version_wrote_is_refused_with_the_reason() {
+    let mut bytes = entry().encode().to_vec();
+    bytes[7] = b'2';
+    let error = Entry::<u64>::decode(&bytes.into()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert!(error.to_string().contains("newer version"), "{error}");
+    // A fact that this version does not know: a variant of another number.
+    let mut message = vec![0x1a, 4, 0xfa, 0x07, 1, 0];
+    message.splice(0..0, [0x0a, 16].into_iter().chain([0; 16]).chain([0x2a, 16]).chain([0; 16]));
+    let error = Entry::<u64>::decode(&sealed(b"tpentry1", &message)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert!(error.to_string().contains("newer version"), "{error}");
+}
+
+fn sealed(magic: &[u8; 8], message: &[u8]) -> Bytes {
+    let checksum = xxhash_rust::xxh3::xxh3_64(message).to_le_bytes();
+    [magic.as_slice(), &checksum, message].concat().into()
+}
+
+#[test]
+fn every_truncation_and_every_flipped_bit_is_refused() {
+    for (bytes, is_entry) in [(entry().encode(), true), (state().encode(), false)] {
+        let refused = |bytes: Bytes| match is_entry {
+            true => Entry::<u64>::decode(&bytes).is_err(),
+            false => State::<u64>::decode(&bytes, ShardId::from_u128(1)).is_err(),
+        };
+        for length in 0..bytes.len() {
+            assert!(refused(bytes.slice(..length)));
+        }
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.to_vec();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(refused(flipped.into()), "bit {bit}");
+        }
+    }
+}
+
+proptest! {
+    /// With a checksum that matches, whatever the message says: a value or an error, and never a panic.
+    #[test]
+    fn forged_messages_do_not_panic(message in proptest::collection::vec(any::<u8>(), 0..400)) {
+        let _ = Entry::<u64>::decode(&sealed(b"tpentry1", &message));
+        let _ = State::<u64>::decode(&sealed(b"tpstate1", &message), ShardId::from_u128(1));
+    }
+
+    #[test]
+    fn forged_edits_do_not_panic(edits in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4)) {
+        for (magic, bytes) in [(b"tpentry1", entry().encode()), (b"tpstate1", state().encode())] {
+            let mut message = bytes[16..].to_vec();
+            for (index, byte) in &edits {
+                let index = index.index(message.len());
+                message[index] = *byte;
+            }
+            let forged = sealed(magic, &message);
+            if let Ok(entry) = Entry::<u64>::decode(&forged) {
+                let _ = State::new(ShardId::from_u128(1)).apply(SeqNo(1), &entry);
+                let _ = state().apply(SeqNo(2), &entry);
+            }
+            let _ = State::<u64>::decode(&forged, ShardId::from_u128(1));
+        }
+    }
+}
+
+/// What breaks an invariant is refused by what it touches, in release builds too, where the whole is not checked.
+#[test]
+fn a_fact_that_breaks_an_invariant_is_refused_by_name() {
+    let blob = |name: &str| Location::Blob(name.to_owned());
+    let reader = LeasedReader {
+        since: at(3),
+        hold: SeqNo(1),
+        heartbeat_ms: 0,
+        lease_ms: 0,
+        opened_ms: 0,
+        purpose: String::new(),
+    };
+    let read = |reader| Change::ReaderSet(LeasedReaderId::from_u128(9), reader);
+    let critical = |since| CriticalReader { since: at(since), opaque: 0, purpose: String::new() };
+    let mut hollow = Batch::clone(&batch(5, 6, 0, &[]));
+    hollow.runs.push(Vec::new());
+    let replace = |with: &str, garbage: &[&str]| Change::BatchesReplaced {
+        count: 1,
+        with: batch(0, 5, 0, &[blob(with)]),
+        garbage: Arc::new(garbage.iter().map(|name| (*name).to_owned()).collect()),
+    };
+    let rollup = RollupRef { seqno: SeqNo(9), name: "rollup-0000000000008-x".to_owned() };
+    let cases = [
+        ("a run has no parts", vec![Change::BatchAdded(Arc::new(hollow))]),
+        ("a batch is compacted beyond the since", vec![Change::BatchAdded(batch(5, 6, 1, &[]))]),
+        ("a reader holds what is to come", vec![read(LeasedReader { hold: SeqNo(3), ..reader.clone() })]),
+        ("the since is beyond that of a reader", vec![Change::SinceSet(at(1))]),
+        (
+            "the since is beyond that of a reader",
+            vec![
+                Change::ReaderRemoved(LeasedReaderId::from_u128(1)),
+                Change::CriticalRemoved(CriticalReaderId::from_u128(1)),
+                Change::SinceSet(at(4)),
+                read(reader.clone()),
+            ],
+        ),
+        (
+            "the since is beyond that of a reader",
+            vec![
+                Change::ReaderRemoved(LeasedReaderId::from_u128(1)),
+                Change::CriticalRemoved(CriticalReaderId::from_u128(1)),
+                Change::SinceSet(at(4)),
+                Change::CriticalSet(CriticalReaderId::from_u128(5), critical(2)),
+            ],
+        ),
+        ("a rollup is of what is to come", vec![Change::RollupSet(rollup)]),
+        ("an object is garbage, and is in use", vec![replace("part-3", &["part-2", "part-3"])]),
+        ("an object went with its batch, and is no garbage", vec![replace("part-3", &[])]),
+        (
+            "an object is garbage, and is in use",
+            vec![Change::BatchAdded(batch(5, 6, 0, &[blob("part-4")])), replace("part-3", &["part-2", "part-4"])],
+        ),
+        ("an object is garbage, and is in use", vec![replace("part-3", &["part-2", "rollup-0000000000007-x"])]),
+    ];
+    for (misfit, changes) in cases {
+        let mut state = state();
+        let (token, previous) = (Token::from_u128(4), state.token);
+        let entry = Entry { token, previous, wall_ms: 0, changes, rollup: state.rollup.clone() };
+        assert_eq!(state.apply(SeqNo(2), &entry).err(), Some(misfit), "{entry:?}");
+    }
+}

@@ -1,0 +1,283 @@
+//! The one error type: what happened, to which shard and object, and what the caller should do about it.
+//!
+//! [`Error::kind`] is for programs, `Display` for people: where (shard, object), what, and the next step that can help.
+//! Each kind has such a step; an error that knows a better one brings its own ([`Error::advise`]). `docs/errors.md` lists
+//! the messages. An expected outcome (an upper mismatch, say) is never an
+//! error: it is a variant of the operation's own result.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use timely::progress::Antichain;
+
+use crate::codec::Codec64;
+use crate::ids::ShardId;
+
+/// What went wrong, with what it concerns and where it came from.
+///
+/// One pointer wide: results that carry it stay small.
+pub struct Error(Box<Details>);
+
+struct Details {
+    kind: ErrorKind,
+    message: Cow<'static, str>,
+    /// What to do next, where that is not what its kind says.
+    advice: Option<Cow<'static, str>>,
+    shard: Option<ShardId>,
+    object: Option<String>,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+const MISSING: &str = "the object is missing";
+
+/// What is said where no time is left to read at.
+const UNREADABLE: &str = "; no time can be read any more: its since is empty, so its whole history was given up";
+
+/// What the caller should do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The arguments do not make sense together, or code that came with them panicked, such as a codec. Nothing was
+    /// written. Correct them and call again.
+    Invalid,
+    /// The time asked for is no longer kept apart. Read at `earliest` or later.
+    Since {
+        /// The smallest `as_of` that can still be read.
+        earliest: EncodedFrontier,
+    },
+    /// Storage did not answer within the deadline, or refused. The operation may have taken effect. Try again later.
+    Unavailable,
+    /// The reader's lease has run out, so what it held may be gone. Open a reader again.
+    LeaseExpired {
+        /// The smallest `as_of` that a new reader can read.
+        earliest: EncodedFrontier,
+    },
+    /// Bytes from storage are not what was written there, or are missing. Restore the object from a backup.
+    Corrupt,
+    /// The shard holds other types than those it was opened with. Open it with the types it names.
+    CodecMismatch,
+    /// The shard was finalized: it is empty for ever.
+    Finalized,
+    /// The store does not keep the promises this library stands on. Use another.
+    UnsafeStore,
+}
+
+/// A frontier without its type: errors are not generic over time, so it travels in encoded form.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+pub struct EncodedFrontier {
+    codec: Cow<'static, str>,
+    words: Vec<[u8; 8]>,
+    text: String,
+}
+
+impl EncodedFrontier {
+    /// Encodes a frontier.
+    pub fn new<T: Codec64 + fmt::Debug>(frontier: &Antichain<T>) -> Self {
+        let text = match frontier.elements() {
+            [time] => format!("{time:?}"),
+            times => format!("{times:?}"),
+        };
+        Self { codec: Cow::Borrowed(T::NAME), words: frontier.elements().iter().map(Codec64::encode).collect(), text }
+    }
+
+    /// Whether it is the empty one, which is beyond every time.
+    pub fn is_empty(&self) -> bool {
+        self.words.is_empty()
+    }
+
+    /// The frontier, if its times are of type `T`; `None` if they are of another.
+    pub fn decode<T: Codec64 + timely::PartialOrder + Clone>(&self) -> Option<Antichain<T>> {
+        if self.codec != T::NAME {
+            return None;
+        }
+        let times = self.words.iter().map(|word| T::decode(*word));
+        times.collect::<Result<Vec<T>, _>>().ok().map(Antichain::from)
+    }
+}
+
+impl fmt::Display for EncodedFrontier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for EncodedFrontier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Error {
+    /// An error of this kind, described by `message`.
+    pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
+        Self(Box::new(Details { kind, message: message.into(), advice: None, shard: None, object: None, source: None }))
+    }
+
+    /// A caller's mistake, described by `message`.
+    pub fn invalid(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::Invalid, message)
+    }
+
+    /// Bytes from storage that are not what was written, described by `message`.
+    pub fn corrupt(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::Corrupt, message)
+    }
+
+    /// An object that is not there.
+    pub fn missing() -> Self {
+        Self::corrupt(MISSING)
+    }
+
+    /// Whether it says that an object is not there, and not that one is damaged.
+    pub fn is_missing(&self) -> bool {
+        self.0.kind == ErrorKind::Corrupt && self.0.message == MISSING
+    }
+
+    /// Storage that did not answer, described by `message`.
+    pub fn unavailable(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::Unavailable, message)
+    }
+
+    /// What it says, and what caused it: for a message that travels without the error.
+    pub fn with_causes(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(error) = source {
+            text.push_str(&format!(" (because: {error})"));
+            source = error.source();
+        }
+        text
+    }
+
+    /// The same error, naming the shard it concerns. The first name given stays.
+    pub fn of_shard(mut self, shard: ShardId) -> Self {
+        self.0.shard.get_or_insert(shard);
+        self
+    }
+
+    /// The same error, naming the object it concerns. The first name given stays.
+    pub fn of_object(mut self, object: impl Into<String>) -> Self {
+        self.0.object.get_or_insert_with(|| object.into());
+        self
+    }
+
+    /// The same error, with the next step that can help, in place of what its kind says. The first advice given stays.
+    pub fn advise(mut self, advice: impl Into<Cow<'static, str>>) -> Self {
+        self.0.advice.get_or_insert_with(|| advice.into());
+        self
+    }
+
+    /// The same for another who waits for the same thing, without what caused it: causes do not clone.
+    pub fn repeated(&self) -> Self {
+        let Details { kind, message, advice, shard, object, source: _ } = &*self.0;
+        let (kind, message, advice, object) = (kind.clone(), message.clone(), advice.clone(), object.clone());
+        Self(Box::new(Details { kind, message, advice, shard: *shard, object, source: None }))
+    }
+
+    /// The same error, keeping what caused it.
+    pub fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    /// What the caller should do.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind.clone()
+    }
+
+    /// The shard concerned, if it is one.
+    pub fn shard(&self) -> Option<ShardId> {
+        self.0.shard
+    }
+
+    /// The object concerned, if it is one: its name in the store.
+    pub fn object(&self) -> Option<&str> {
+        self.0.object.as_deref()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(shard) = &self.0.shard {
+            write!(f, "shard {shard}: ")?;
+        }
+        if let Some(object) = &self.0.object {
+            write!(f, "object {object}: ")?;
+        }
+        f.write_str(&self.0.message)?;
+        if let Some(advice) = &self.0.advice {
+            return write!(f, "; {advice}");
+        }
+        match &self.0.kind {
+            ErrorKind::Invalid => Ok(()),
+            ErrorKind::Since { earliest } if earliest.is_empty() => f.write_str(UNREADABLE),
+            ErrorKind::Since { earliest } => write!(f, "; the earliest readable as_of is {earliest}"),
+            ErrorKind::Unavailable => f.write_str("; try again later, and look at the store if that does not help"),
+            ErrorKind::LeaseExpired { earliest } if earliest.is_empty() => {
+                write!(f, "; the lease has expired{UNREADABLE}")
+            }
+            ErrorKind::LeaseExpired { earliest } => {
+                write!(f, "; the lease has expired, open a reader again (earliest as_of {earliest})")
+            }
+            ErrorKind::Corrupt => {
+                f.write_str("; storage does not have what was written there, restore it from a backup")
+            }
+            ErrorKind::CodecMismatch => f.write_str("; open the shard with the types it was written with"),
+            ErrorKind::Finalized => f.write_str("; the shard was finalized and is empty for ever"),
+            ErrorKind::UnsafeStore => f.write_str("; this store cannot keep a shard safely, use another"),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.0.kind, self.with_causes())
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_deref().map(|source| source as &(dyn std::error::Error + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_still_be_read_is_said_in_words() {
+        let said = |earliest: Vec<u64>| {
+            let earliest = EncodedFrontier::new(&Antichain::from(earliest));
+            let kinds = [ErrorKind::Since { earliest: earliest.clone() }, ErrorKind::LeaseExpired { earliest }];
+            kinds.map(|kind| Error::new(kind, "gone").to_string())
+        };
+        let [since, lease] = said(vec![7]);
+        assert_eq!(since, "gone; the earliest readable as_of is 7");
+        assert_eq!(lease, "gone; the lease has expired, open a reader again (earliest as_of 7)");
+        for nothing in said(vec![]) {
+            assert!(nothing.contains("no time can be read any more") && !nothing.contains("[]"), "{nothing}");
+        }
+    }
+
+    // Hazard 54: what a kind says in general sent people the wrong way where the error knew better.
+    #[test]
+    fn an_error_says_its_own_advice_and_not_that_of_its_kind() {
+        let plain = Error::corrupt("it is gone").of_object("part-1");
+        assert_eq!(
+            plain.to_string(),
+            "object part-1: it is gone; storage does not have what was written there, restore it from a backup"
+        );
+        let advised = Error::corrupt("it is gone").advise("look behind the shelf").advise("buy another");
+        assert_eq!(advised.to_string(), "it is gone; look behind the shelf");
+        assert_eq!(Error::invalid("no such thing").to_string(), "no such thing");
+    }
+
+    #[test]
+    fn whoever_waits_for_the_same_thing_reads_the_same() {
+        let error = Error::unavailable("the log did not answer").of_shard(ShardId::from_u128(1)).advise("wait");
+        let repeated = error.repeated();
+        assert_eq!((repeated.kind(), repeated.shard()), (error.kind(), error.shard()));
+        assert_eq!(repeated.to_string(), error.to_string());
+    }
+}

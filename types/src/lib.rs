@@ -1,0 +1,9 @@
+//! What every room of `timely-persist` names: ids, codecs, errors, limits, clocks.
+//!
+//! A program uses `timely-persist`, which has all of this again. Nothing here does I/O, waits or spawns.
+
+pub mod clock;
+pub mod codec;
+pub mod config;
+pub mod error;
+pub mod ids;
