@@ -1,7 +1,7 @@
 //! The simulator: whole processes on one thread and one clock, on a store in which everything that can go wrong does.
 //!
-//! Writers that compete, writers that write identical rows, staged batches, snapshots, listeners, critical readers,
-//! compaction, sweeps, and crashes of whole processes at any await, with clocks that are apart. A judge sees every
+//! Writers that compete, writers that write identical rows, staged batches, snapshots, listeners, sources of several
+//! workers, critical readers, compaction, sweeps, and crashes of whole processes at any await, with clocks that are apart. A judge sees every
 //! effect on the store as it happens and replays the log; at the end what was read is compared with a model that is a
 //! sorted list, and nothing may be left behind. Each seed runs twice and must give the same story.
 //!
@@ -12,6 +12,9 @@
 
 #[path = "support/actors/mod.rs"]
 mod actors;
+#[path = "sim/mounted/common.rs"]
+#[allow(dead_code)]
+mod common;
 #[path = "sim/ending.rs"]
 mod ending;
 #[path = "sim/judge.rs"]
@@ -28,6 +31,11 @@ mod setting;
 mod sim_log;
 #[path = "support/sim_store.rs"]
 mod sim_store;
+#[path = "sim/mounted/source.rs"]
+#[allow(dead_code)] // what only the operator needs
+mod source;
+#[path = "sim/source.rs"]
+mod sources;
 #[path = "support/times.rs"]
 #[allow(dead_code)] // the simulator has no grid
 mod times;

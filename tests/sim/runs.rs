@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::time::Duration;
 
 use timely_persist::ShardId;
+use tokio::task::LocalSet;
 
 use crate::actors::{Record, Shared, SimTime};
 use crate::judge::Judge;
@@ -62,14 +63,15 @@ pub fn attempt<T: SimTime>(setting: &Setting) -> Result<Vec<String>, Failure> {
     let run = || {
         let builder = &mut tokio::runtime::Builder::new_current_thread();
         let runtime = builder.enable_time().start_paused(true).build().unwrap();
-        runtime.block_on(async {
+        // A set of tasks of one thread: the protocol of a source's worker is no other thread's.
+        runtime.block_on(LocalSet::new().run_until(async {
             tokio::select! {
                 biased;
                 violation = judge.found() => Some(violation),
                 over = tokio::time::timeout(LIMIT, simulate(setting, &record, &judge)) =>
                     over.err().map(|_| "it does not end".to_owned()),
             }
-        })
+        }))
     };
     let outcome = std::panic::catch_unwind(AssertUnwindSafe(run));
     let panics = PANICS.take().unwrap_or_default();

@@ -7,7 +7,7 @@ use crate::judge::Lie;
 use crate::random::Random;
 
 /// What may happen in a run, and can be left out of one: faults first, then what actors do.
-pub const KINDS: [&str; 16] = [
+pub const KINDS: [&str; 17] = [
     "before",
     "after",
     "late",
@@ -22,6 +22,7 @@ pub const KINDS: [&str; 16] = [
     "stage",
     "snapshot",
     "listen",
+    "source",
     "keep",
     "maintain",
 ];

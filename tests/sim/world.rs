@@ -228,7 +228,7 @@ impl<T: SimTime> World<T> {
         let mut actors = JoinSet::new();
         let count = 2 + random.below(3);
         for number in 0..count {
-            let kind = random.below(if maintains { 7 } else { 6 });
+            let kind = random.below(if maintains { 8 } else { 7 });
             let actor = self.actor(&shard, elsewhere, Random::new(random.word()));
             if number >= self.setting.actors {
                 continue;
@@ -240,8 +240,9 @@ impl<T: SimTime> World<T> {
                 2 if has("stage") => drop(actors.spawn(actor.stage())),
                 3 if has("snapshot") => drop(actors.spawn(actor.snapshots())),
                 4 if has("listen") => drop(actors.spawn(actor.listen())),
-                5 if has("keep") => drop(actors.spawn(actor.keep())),
-                6 if has("maintain") => drop(actors.spawn(actor.maintain())),
+                5 if has("source") => drop(actors.spawn_local(actor.sources())),
+                6 if has("keep") => drop(actors.spawn(actor.keep())),
+                7 if has("maintain") => drop(actors.spawn(actor.maintain())),
                 _ => {}
             }
         }

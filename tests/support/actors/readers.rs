@@ -13,7 +13,7 @@ type Reader<T> = ReadHandle<String, u64, T, i64>;
 
 impl<T: SimTime> Actor<T> {
     /// Whether the actor goes on with its reader after this error.
-    fn bear(&self, error: &Error) -> bool {
+    pub(crate) fn bear(&self, error: &Error) -> bool {
         match error.kind() {
             ErrorKind::Unavailable => true,
             ErrorKind::LeaseExpired { .. } => {

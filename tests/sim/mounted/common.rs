@@ -1,0 +1,12 @@
+//! What of the operators' `common` the source's protocol needs: the files themselves, none of which knows a dataflow.
+
+#[path = "../../../operators/src/common/agreement.rs"]
+pub(crate) mod agreement;
+#[path = "../../../operators/src/common/error.rs"]
+pub(crate) mod error;
+#[path = "../../../operators/src/common/foreign.rs"]
+pub(crate) mod foreign;
+#[path = "../../../operators/src/common/frontier.rs"]
+pub(crate) mod frontier;
+#[path = "../../../operators/src/common/pauses.rs"]
+pub(crate) mod pauses;
