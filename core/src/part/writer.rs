@@ -18,7 +18,7 @@ use super::format::{PartEncoder, PartFormat, Written, check_types};
 use super::meta::{EncodedPart, PartMeta};
 use super::schema::schema;
 use super::stats::StatsCollector;
-use crate::codec::{Builder, Codec64, Data, Diff, EncodeError, Time, memory_of};
+use crate::codec::{Builder, Codec64, Data, Diff, EncodeError, Time};
 use crate::config::Compression;
 use crate::error::Error;
 
@@ -235,23 +235,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> SortedPartWriter<K, V, T, D> {
     /// Writes the rows in the builders.
     fn write_chunk(&mut self) -> Result<(), Error> {
         let (batch, decoded_bytes) = self.take_batch()?;
-        self.encoder.write(&batch, decoded_bytes).map_err(not_encodable)?;
-        self.recycle(batch);
-        Ok(())
-    }
-
-    /// Uses the memory of a batch that was written for the next one. Each is large enough that the allocator would give
-    /// it back to the system in between, and all threads be interrupted for that.
-    fn recycle(&mut self, batch: RecordBatch) {
-        let (_, columns, _) = batch.into_parts();
-        let Ok([keys, values, times, diffs]) = <[ArrayRef; 4]>::try_from(columns) else { return };
-        self.keys.recycle(keys);
-        self.values.recycle(values);
-        for (words, column) in [(&mut self.times, times), (&mut self.diffs, diffs)] {
-            if let Some(memory) = memory_of(column, 0) {
-                *words = memory;
-            }
-        }
+        self.encoder.write(&batch, decoded_bytes).map_err(not_encodable)
     }
 
     /// The rows in the builders, and the memory that they take when decoded.

@@ -23,7 +23,7 @@ mod word;
 use std::fmt;
 
 use arrow_array::{Array, ArrayRef};
-use arrow_buffer::{ArrowNativeType, NullBuffer};
+use arrow_buffer::NullBuffer;
 use arrow_schema::{DataType, Field};
 use differential_dataflow::difference::Semigroup;
 use differential_dataflow::lattice::Lattice;
@@ -144,25 +144,10 @@ pub trait Builder<C: Codec>: Default + Send + Sync + fmt::Debug {
     /// beyond what [`Codec::size`] says, or a value's own encoding fails.
     fn finish(&mut self) -> Result<ArrayRef, EncodeError>;
 
-    /// Takes back an array that [`Builder::finish`] gave, whose values are not needed any more: its memory is used again
-    /// if nobody else holds it. By default it is freed.
-    fn recycle(&mut self, array: ArrayRef) {
-        drop(array);
-    }
-
     /// Forgets all values. What is used for many rows keeps its memory for the next.
     fn clear(&mut self) {
         *self = Self::default();
     }
-}
-
-/// The memory of the buffer `index` of an array that nobody else holds, without what was in it.
-pub fn memory_of<N: ArrowNativeType>(array: ArrayRef, index: usize) -> Option<Vec<N>> {
-    let buffer = array.to_data().buffers().get(index)?.clone();
-    drop(array);
-    let mut memory: Vec<N> = buffer.into_vec().ok()?;
-    memory.clear();
-    Some(memory)
 }
 
 /// The array as the concrete type that a codec writes, with its length checked against the mask.

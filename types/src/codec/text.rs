@@ -9,7 +9,7 @@ use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::DataType;
 use bytes::Bytes;
 
-use super::{Builder, Codec, Column, DecodeError, EncodeError, downcast, memory_of, no_nulls};
+use super::{Builder, Codec, Column, DecodeError, EncodeError, downcast, no_nulls};
 
 /// A column of strings.
 #[derive(Clone, Debug)]
@@ -96,14 +96,6 @@ impl Builder<String> for TextBuilder {
         Ok(Arc::new(array.map_err(|error| EncodeError(error.to_string()))?))
     }
 
-    fn recycle(&mut self, array: ArrayRef) {
-        if self.text.capacity() == 0
-            && let Some(bytes) = memory_of(array, 1)
-        {
-            self.text = String::from_utf8(bytes).unwrap_or_default();
-        }
-    }
-
     fn clear(&mut self) {
         self.text.clear();
         self.ends.clear();
@@ -151,14 +143,6 @@ where
         self.ends.clear();
         let array = BinaryArray::try_new(offsets, Buffer::from_vec(std::mem::take(&mut self.bytes)), None);
         Ok(Arc::new(array.map_err(|error| EncodeError(error.to_string()))?))
-    }
-
-    fn recycle(&mut self, array: ArrayRef) {
-        if self.bytes.capacity() == 0
-            && let Some(bytes) = memory_of(array, 1)
-        {
-            self.bytes = bytes;
-        }
     }
 
     fn clear(&mut self) {
@@ -244,30 +228,4 @@ text! {
     String str, "string" Utf8 TextColumn TextBuilder str::to_owned;
     ByteVec [u8], "bytes" Binary BytesColumn BytesBuilder <[u8]>::to_vec;
     Bytes [u8], "bytes" Binary BytesColumn BytesBuilder Bytes::copy_from_slice;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_memory_of_an_array_is_used_again_unless_somebody_holds_it() {
-        let mut builder = TextBuilder::default();
-        builder.push("one");
-        let array = builder.finish().expect("a column");
-        let held = Arc::clone(&array);
-        builder.recycle(array);
-        assert_eq!(builder.text.capacity(), 0, "it is held");
-        let memory = held.to_data().buffers()[1].as_ptr();
-        builder.recycle(held);
-        builder.push("two");
-        assert_eq!(builder.text.as_ptr(), memory);
-        let mut builder = BytesBuilder::default();
-        Builder::<Vec<u8>>::push(&mut builder, b"one");
-        let array = Builder::<Vec<u8>>::finish(&mut builder).expect("a column");
-        let memory = array.to_data().buffers()[1].as_ptr();
-        Builder::<Vec<u8>>::recycle(&mut builder, array);
-        Builder::<Vec<u8>>::push(&mut builder, b"two");
-        assert_eq!(builder.bytes.as_ptr(), memory);
-    }
 }

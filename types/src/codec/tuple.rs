@@ -84,15 +84,6 @@ macro_rules! tuple {
                 Ok(Arc::new(array.map_err(|error| EncodeError(error.to_string()))?))
             }
 
-            fn recycle(&mut self, array: ArrayRef) {
-                let columns = array.as_any().downcast_ref::<StructArray>().map(|array| array.columns().to_vec());
-                drop(array); // or it would share them
-                let mut columns = columns.into_iter().flatten();
-                $(if let Some(column) = columns.next() {
-                    self.builders.$index.recycle(column);
-                })+
-            }
-
             fn clear(&mut self) {
                 self.len = 0;
                 $(self.builders.$index.clear();)+
