@@ -1,6 +1,6 @@
 # The commands of this repository. `make test` is what continuous integration runs.
 
-.PHONY: test setup format lint docs soak bench plots
+.PHONY: test setup format lint docs public-api soak bench plots
 .NOTPARALLEL:
 
 # Warnings are errors here, not in a plain `cargo build`: a new compiler's lint must not stop a user.
@@ -30,6 +30,10 @@ lint: setup
 
 docs: setup
 	cargo doc --workspace --all-features --no-deps
+
+# Accepts the public items as they are: writes docs/public_api, in which each belongs to a group that needs it.
+public-api: setup
+	PUBLIC_API_ACCEPT=1 cargo nextest run --all-features --test public_api
 
 # The attack: writers, followers and maintainers, real processes, are killed, stopped and put on clocks that are days
 # apart, their servers killed and cut, while a checker compares what is stored with what writers wrote down beside the
