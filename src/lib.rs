@@ -15,6 +15,7 @@ mod machine;
 mod maintain;
 pub mod part;
 mod read;
+pub mod record;
 pub mod state;
 pub mod store;
 mod write;
@@ -31,5 +32,6 @@ pub use read::{
     Cursor, ExchangeablePart, FetchedPart, FilterAudit, LeasedPart, Listen, ListenEvent, PartFetcher, PartPieces,
     PartRef, PartsStats, Pin, ReadHandle, Sifted, SinceDowngrade, SinceHandle, Subscribe,
 };
+pub use record::Recorder;
 pub use store::Consensus;
 pub use write::{Appended, Batch, BatchBuilder, WriteHandle};

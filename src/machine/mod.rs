@@ -194,10 +194,11 @@ impl<T: Time> Machine<T> {
         lapsed
     }
 
-    /// Removes the log entries that the newest rollup covers. Nobody needs them: whoever is behind reads the rollup.
-    pub async fn truncate(&self) -> Result<(), Error> {
+    /// Removes the log entries that the newest rollup covers; how many. Nobody needs them: whoever is behind reads the
+    /// rollup.
+    pub async fn truncate(&self) -> Result<usize, Error> {
         let Some(covered) = self.state().rollup.as_ref().map(|rollup| rollup.seqno) else {
-            return Ok(());
+            return Ok(0);
         };
         let truncated = self.context.log.truncate(self.shard, covered.next()).await;
         truncated.map_err(|error| error.of_shard(self.shard))
