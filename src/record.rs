@@ -96,7 +96,7 @@ pub trait Recorder: Debug + Send + Sync {
     /// It was looked for objects that no state ever referred to.
     fn leaks_swept(&self, shard: ShardId, fact: &LeaksSwept) {}
 
-    /// The state was written as a rollup, and the log truncated behind the newest one.
+    /// The state was written as a rollup. The truncation behind it is a [`LogRequest`].
     fn rollup_written(&self, shard: ShardId, fact: &RollupWritten) {}
 
     /// A leased reader of this process is registered.
@@ -374,9 +374,7 @@ pub struct RollupWritten {
     pub bytes: u64,
     /// Whether it is the newest now. Otherwise another process was as quick, and it was in vain.
     pub used: bool,
-    /// Log entries that were removed.
-    pub entries_truncated: u64,
-    /// How long it took, with the commit and the truncation.
+    /// How long it took, with the commit.
     pub elapsed: Duration,
 }
 

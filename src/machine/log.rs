@@ -121,14 +121,14 @@ impl Log {
         self.request(shard, LogOperation::CompareAndSet, deadline, write, count).await
     }
 
-    /// Removes the entries below a position; how many. Cancelling, and an error, leave some or all of them there.
-    pub(super) async fn truncate(&self, shard: ShardId, below: SeqNo) -> Result<usize, Error> {
+    /// Removes the entries below a position. Cancelling, and an error, leave some or all of them there.
+    pub(super) async fn truncate(&self, shard: ShardId, below: SeqNo) -> Result<(), Error> {
         let (deadline, truncate) = (deadline_after(self.truncation_limit), self.consensus.truncate(shard, below));
         let count = |removed: &usize| Counted { entries: *removed as u64, bytes: 0, outcome: LogOutcome::Answered };
         let truncated = self.request(shard, LogOperation::Truncate, deadline, truncate, count).await;
         let failed = |what| Error::unavailable(what).advise(BY_ITSELF);
         match truncated {
-            Ok(Ok(removed)) => Ok(removed),
+            Ok(Ok(_removed)) => Ok(()),
             Ok(Err(error)) if error.damaged => Err(damaged(error)),
             Ok(Err(error)) => Err(failed("the log could not be truncated").because(error)),
             Err(_elapsed) => Err(failed("truncating the log took too long")),

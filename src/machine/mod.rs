@@ -194,11 +194,10 @@ impl<T: Time> Machine<T> {
         lapsed
     }
 
-    /// Removes the log entries that the newest rollup covers; how many. Nobody needs them: whoever is behind reads the
-    /// rollup.
-    pub async fn truncate(&self) -> Result<usize, Error> {
+    /// Removes the log entries that the newest rollup covers. Nobody needs them: whoever is behind reads the rollup.
+    pub async fn truncate(&self) -> Result<(), Error> {
         let Some(covered) = self.state().rollup.as_ref().map(|rollup| rollup.seqno) else {
-            return Ok(0);
+            return Ok(());
         };
         let truncated = self.context.log.truncate(self.shard, covered.next()).await;
         truncated.map_err(|error| error.of_shard(self.shard))

@@ -55,7 +55,7 @@ impl<T: Time> Compaction<T> {
         let fitting = fit(&self.inputs[self.from..], &self.since, machine.config().compaction_bytes_max);
         let replaced = self.from + fitting.start..self.from + fitting.start + fitting.inputs.len();
         let (merged, output) = merge_fitting::<K, V, T, D>(machine, fitting, self.to_objects).await?;
-        let Some(output) = output.filter(|_| merged.outcome == MergeOutcome::Replaced) else {
+        let Some(output) = output else {
             self.is_finished = true;
             return Ok(Some(merged));
         };
@@ -70,7 +70,7 @@ impl<T: Time> Compaction<T> {
     }
 }
 
-/// Merges what fits and offers it to the shard: what that came to, and what is to stand in the place of the inputs.
+/// Merges what fits and offers it to the shard: what that came to, and what stands in the place of the inputs, if it does.
 async fn merge_fitting<K: Data, V: Data, T: Time, D: Diff>(
     machine: &Arc<Machine<T>>,
     fitting: Fitting<T>,
@@ -113,7 +113,7 @@ async fn merge_fitting<K: Data, V: Data, T: Time, D: Diff>(
         remove(machine, &written).await?;
     }
     let outcome = if applied.reply { MergeOutcome::Replaced } else { MergeOutcome::Refused };
-    Ok((merged(outcome, Sums::of(&written)), Some(output)))
+    Ok((merged(outcome, Sums::of(&written)), Some(output).filter(|_| applied.reply)))
 }
 
 /// What parts come to. What storage says of them may be anything: it saturates.

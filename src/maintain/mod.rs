@@ -150,6 +150,7 @@ async fn upkeep<K: Data, V: Data, T: Time, D: Diff>(
             let written = rollup::write(machine).await?;
             life.tell(|to| to.rollup_written(shard, &written));
             worked |= written.used;
+            machine.truncate().await?; // the log behind the newest
             // The lost are rare and harmless: looking for them waits for a rollup, and then for a good while.
             if *leaks_next <= Instant::now() {
                 worked |= leaks::sweep(machine).await?.objects > 0;

@@ -9,8 +9,8 @@ use crate::record::RollupWritten;
 use crate::state::RollupRef;
 use crate::state::command::SetRollup;
 
-/// Writes the present state as a rollup, makes it the newest, and truncates the log behind the newest. One that is not used
-/// was refused, so that trying again at once would come to the same.
+/// Writes the present state as a rollup and makes it the newest. One that is not used was refused, so that trying again at
+/// once would come to the same.
 pub(super) async fn write<T: Time>(machine: &Arc<Machine<T>>) -> Result<RollupWritten, Error> {
     let begun = machine.life().stopwatch();
     let state = machine.state();
@@ -23,6 +23,5 @@ pub(super) async fn write<T: Time>(machine: &Arc<Machine<T>>) -> Result<RollupWr
     if !applied.reply && !applied.doubtful {
         machine.blobs().delete(machine.shard(), &name).await?;
     }
-    let entries_truncated = machine.truncate().await? as u64;
-    Ok(RollupWritten { seqno, bytes: length, used: applied.reply, entries_truncated, elapsed: begun.elapsed() })
+    Ok(RollupWritten { seqno, bytes: length, used: applied.reply, elapsed: begun.elapsed() })
 }
