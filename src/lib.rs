@@ -12,7 +12,7 @@ mod write;
 use timely_persist_core::{part, state};
 use timely_persist_io::{blobs, life};
 #[doc(inline)]
-pub use timely_persist_types::{clock, codec, config, error, ids};
+pub use timely_persist_types::{clock, codec, config, error, ids, record};
 
 pub use client::{Client, ClientBuilder, Hold, Holder, InflightPermit, InflightShare, Shard, ShardInfo};
 pub use codec::{Codec, Codec64, Data, Diff, Serde, Time};
@@ -26,6 +26,7 @@ pub use read::{
     Cursor, ExchangeablePart, FetchedPart, FilterAudit, LeasedPart, Listen, ListenEvent, PartFetcher, PartPieces,
     PartRef, PartsStats, Pin, ReadHandle, Sifted, SinceDowngrade, SinceHandle, Subscribe,
 };
+pub use record::Recorder;
 pub use timely_persist_core::state::glb;
 pub use timely_persist_io::store::Consensus;
 pub use write::{Appended, Batch, BatchBuilder, WriteHandle};

@@ -26,19 +26,20 @@ const LIBRARY: [&str; 4] = ["types/src", "core/src", "io/src", "src"];
 ///
 /// A new arrow comes with its reason in the commit message, and stands in `ARCHITECTURE.md` too, line for line.
 const LAYERS: &str = "\
-client    write read maintain fetch machine state blobs store part life config error codec ids clock
-write                             machine state blobs       part life config error codec ids clock
-read                        fetch machine state             part life config error codec ids clock
-maintain                    fetch machine state             part life config error codec ids clock
-fetch                                     state blobs       part life        error codec ids
-machine                                   state blobs store      life config error codec ids clock
-state                                                       part      config error codec ids clock
-blobs                                           store            life config error       ids clock
-store                                                            life config error       ids clock
-part                                                                  config error codec
-life                                                                  config error       ids clock
-config                                                                                   ids clock
-error                                                                              codec ids
+client    write read maintain fetch machine state blobs store part life config error record codec ids clock
+write                             machine state blobs       part life config error record codec ids clock
+read                        fetch machine state             part life config error record codec ids clock
+maintain                    fetch machine state             part life config error record codec ids clock
+fetch                                     state blobs       part life        error        codec ids
+machine                                   state blobs store      life config error record codec ids clock
+state                                                       part      config error        codec ids clock
+blobs                                           store            life config error record       ids clock
+store                                                            life config error              ids clock
+part                                                                  config error        codec
+life                                                                  config error record       ids clock
+config                                                                                          ids clock
+error                                                                                     codec ids
+record                                                                                          ids
 codec
 ids
 clock

@@ -7,4 +7,4 @@ pub mod blobs;
 pub mod life;
 pub mod store;
 
-use timely_persist_types::{clock, config, error, ids};
+use timely_persist_types::{clock, config, error, ids, record};

@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::life::{Life, Task, start_threads};
 use crate::machine::{Context, Log, Spare};
+use crate::record::Recorder;
 use timely_persist_io::store::{Consensus, HedgingStore, ObjectCache, ObjectLog, qualify};
 
 use super::url::{self, LogPlace, Place};
@@ -29,6 +30,7 @@ pub struct ClientBuilder {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     runtime: Option<Handle>,
+    recorder: Option<Arc<dyn Recorder>>,
 }
 
 /// Where objects are to be kept.
@@ -103,6 +105,7 @@ impl ClientBuilder {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
             runtime: None,
+            recorder: None,
         }
     }
 
@@ -191,6 +194,13 @@ impl ClientBuilder {
         self
     }
 
+    /// Tells this recorder what the client does, for metrics: see [`Recorder`]. Nobody is told without it, and nothing is
+    /// measured.
+    pub fn recorder(mut self, recorder: Arc<dyn Recorder>) -> Self {
+        self.recorder = Some(recorder);
+        self
+    }
+
     /// Opens the client, and agrees with the store on its limits: one listing and one get there, and a create the first
     /// time.
     ///
@@ -214,7 +224,7 @@ impl ClientBuilder {
             }
         };
         let (runtimes, threads) = start_threads(self.runtime, &self.config)?;
-        let life = Life::new(threads, &self.config, Arc::clone(&self.entropy));
+        let life = Life::new(threads, &self.config, Arc::clone(&self.entropy), self.recorder);
         if remote {
             let tried = Arc::clone(&store);
             on(&life, async move { qualify(&*tried).await }).await?;
@@ -236,7 +246,7 @@ impl ClientBuilder {
         config.set_store_limits(on(&life, async move { agreeing.agree(wanted, agreement).await }).await?);
         config.check_relations().map_err(Error::invalid)?; // with the store's, if they were adopted
         let context = Arc::new(Context {
-            log: Log::new(consensus, &config),
+            log: Log::new(consensus, Arc::clone(&life), &config),
             blobs,
             life,
             config,

@@ -13,7 +13,8 @@ use tokio::sync::oneshot;
 use crate::codec::Time;
 use crate::error::Error;
 use crate::ids::Token;
-use crate::life::lock;
+use crate::life::{Stopwatch, lock};
+use crate::record::{Committed, Uncommitted};
 use crate::state::command::{Command, Limits, Moment, RemoveLapsed};
 use crate::state::{Change, Entry, Sightings, State};
 
@@ -22,6 +23,28 @@ use super::request::{Applied, Pending};
 use super::write_entry::Written;
 
 type Group<T> = Vec<Box<dyn Pending<T>>>;
+
+/// How a group of commands was settled.
+struct Settled {
+    /// Whether an earlier try may have taken effect unseen.
+    doubtful: bool,
+    /// The entry that it came to, unless it only has replies.
+    committed: Option<Committed>,
+}
+
+/// What it takes to settle a group.
+struct Effort {
+    begun: Stopwatch,
+    /// Compare-and-sets.
+    tries: u64,
+}
+
+/// What a group wants to commit.
+struct Decided<T: Time> {
+    changes: Vec<Change<T>>,
+    /// So many of them, the first ones, nobody asked for: they remove who has lapsed.
+    lapsed: usize,
+}
 
 impl<T: Time> Machine<T> {
     /// Leads commits until the answer is there.
@@ -48,14 +71,39 @@ impl<T: Time> Machine<T> {
             let count = queue.len().min(self.context.config.group_commits_max.max(1));
             queue.drain(..count).collect()
         };
-        match self.commit(&mut group).await {
-            Ok(doubtful) => group.into_iter().for_each(|pending| pending.answer(doubtful)),
+        let mut effort = Effort { begun: self.context.life.stopwatch(), tries: 0 };
+        let settled = self.commit(&mut group, &mut effort).await;
+        self.report(&group, &settled, effort);
+        match settled {
+            Ok(Settled { doubtful, .. }) => group.into_iter().for_each(|pending| pending.answer(doubtful)),
             Err(error) => fail_all(group, error),
         }
     }
 
-    /// Commits what the group decides; whether an earlier try may have taken effect unseen.
-    async fn commit(&self, group: &mut Group<T>) -> Result<bool, Error> {
+    /// Tells how the group ended.
+    fn report(&self, group: &Group<T>, settled: &Result<Settled, Error>, Effort { begun, tries }: Effort) {
+        let (life, shard) = (&self.context.life, self.shard);
+        if let Ok(Settled { committed: Some(committed), .. }) = settled {
+            tracing::trace!(%shard, seqno = %committed.seqno, commands = ?committed.commands, "committed");
+            return life.tell(|to| to.committed(shard, committed));
+        }
+        life.tell(|to| {
+            let uncommitted = Uncommitted { commands: self.names(group), tries, elapsed: begun.elapsed() };
+            match settled {
+                Ok(_) => to.refused(shard, &uncommitted),
+                Err(_) => to.gave_up(shard, &uncommitted),
+            }
+        });
+    }
+
+    /// What the commands are called, if anybody hears of it: an append that nobody hears of allocates nothing for it.
+    fn names(&self, group: &Group<T>) -> Vec<&'static str> {
+        let is_heard = self.context.life.is_recorded() || tracing::enabled!(tracing::Level::TRACE);
+        group.iter().filter(|_| is_heard).map(|pending| pending.name()).collect()
+    }
+
+    /// Commits what the group decides.
+    async fn commit(&self, group: &mut Group<T>, effort: &mut Effort) -> Result<Settled, Error> {
         let mut retry = self.context.life.retry(self.context.config.commit_deadline);
         let mut fresh = false;
         let mut doubtful = false;
@@ -68,10 +116,10 @@ impl<T: Time> Machine<T> {
             let mut draft = State::clone(&state);
             draft.seqno = state.seqno.next();
             draft.wall_ms = state.wall_ms.max(self.context.clock.wall_ms());
-            let changes = self.decide(group, &state, &mut draft)?;
+            let Decided { changes, lapsed } = self.decide(group, &state, &mut draft)?;
             if changes.is_empty() {
                 if fresh {
-                    return Ok(doubtful);
+                    return Ok(Settled { doubtful, committed: None });
                 }
                 self.catch_up(&mut retry).await?;
                 fresh = true;
@@ -82,19 +130,31 @@ impl<T: Time> Machine<T> {
             let (previous, rollup) = (state.token, draft.rollup.clone());
             draft.token = token;
             let entry = Entry { token, previous, wall_ms: draft.wall_ms, changes, rollup };
+            let bytes = entry.encode();
+            let length = bytes.len() as u64;
             // Whatever wins this position, we hear of it here: the follower needs no waking for it.
             self.own.store(draft.seqno.0, Ordering::Release);
-            let written = self.write_entry(state.seqno, entry.encode(), &mut retry).await;
+            let written = self.write_entry(state.seqno, bytes, &mut retry, &mut effort.tries).await;
             let written = written.inspect_err(|_| {
                 self.own.store(0, Ordering::Release);
                 lock(&self.sightings).look_again();
             })?;
             match written {
                 Written::Committed => {
-                    let commands = || group.iter().map(|pending| pending.name()).collect::<Vec<_>>();
-                    tracing::trace!(shard = %self.shard, seqno = %draft.seqno, commands = ?commands(), "committed");
+                    let lapsed = &entry.changes[..lapsed];
+                    let readers = lapsed.iter().filter(|change| matches!(change, Change::ReaderRemoved(_))).count();
+                    let committed = Committed {
+                        commands: self.names(group),
+                        seqno: draft.seqno,
+                        tries: effort.tries,
+                        changes: entry.changes.len() as u64,
+                        bytes: length,
+                        readers_lapsed: readers as u64,
+                        writers_lapsed: (lapsed.len() - readers) as u64,
+                        elapsed: effort.begun.elapsed(),
+                    };
                     self.install_own(draft);
-                    return Ok(doubtful);
+                    return Ok(Settled { doubtful, committed: Some(committed) });
                 }
                 Written::Conflict { unseen } => {
                     lock(&self.sightings).look_again(); // whoever was to be removed still stands
@@ -118,7 +178,7 @@ impl<T: Time> Machine<T> {
 
     /// Lets each of the group decide on what those before it decided; `draft` becomes the state after all of them, and
     /// was `state` before.
-    fn decide(&self, group: &mut Group<T>, state: &State<T>, draft: &mut State<T>) -> Result<Vec<Change<T>>, Error> {
+    fn decide(&self, group: &mut Group<T>, state: &State<T>, draft: &mut State<T>) -> Result<Decided<T>, Error> {
         let moment = Moment { now_ms: draft.wall_ms, limits: Limits::of(&self.context.config) };
         let mut changes = Vec::new();
         let mut step = |draft: &mut State<T>, command: &str, decided: Vec<Change<T>>| {
@@ -137,13 +197,14 @@ impl<T: Time> Machine<T> {
             let mut sightings = lock(&self.sightings);
             if sightings.due(self.begun.elapsed()) { self.look(&mut sightings, state) } else { Vec::new() }
         };
+        let lapsed_count = lapsed.len();
         step(draft, <RemoveLapsed as Command<T>>::NAME, lapsed)?;
         for pending in group.iter_mut() {
             let decided = pending.decide(draft, &moment);
             step(draft, pending.name(), decided)?;
         }
         match changes.iter().find_map(|change| draft.check_change(change).err()) {
-            None => Ok(changes),
+            None => Ok(Decided { changes, lapsed: lapsed_count }),
             Some(misfit) => {
                 let message = format!("refused to write an entry that breaks an invariant ({misfit})");
                 Err(Error::invalid(message).advise(REPORT))

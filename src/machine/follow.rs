@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use crate::codec::Time;
 use crate::error::Error;
 use crate::life::{On, Supervised, lock, panicked};
+use crate::record::{BackgroundWork, Stalled};
 use crate::state::State;
 
 use super::{Context, Health, Machine};
@@ -76,6 +77,7 @@ async fn follow_log<T: Time>(machine: Weak<Machine<T>>, context: Arc<Context>) {
             let stalled = Health::Stalled(error.with_causes());
             machine.health.send_if_modified(|health| std::mem::replace(health, stalled.clone()) == Health::Well);
             tracing::warn!(shard = %machine.shard, %error, "following the log failed, trying again");
+            context.life.tell(|to| to.stalled(machine.shard, &Stalled { work: BackgroundWork::Following }));
             retry.pause().await;
         }
         machine.health.send_if_modified(|health| std::mem::replace(health, Health::Well) != Health::Well);

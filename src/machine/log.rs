@@ -8,18 +8,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::error::Elapsed;
-use tokio::time::{timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use crate::config::Config;
 use crate::error::Error;
 use crate::ids::{SeqNo, ShardId};
-use crate::life::Retry;
+use crate::life::{Life, Retry, deadline_after};
+use crate::record::{LogOperation, LogOutcome, LogRequest};
 use timely_persist_io::store::{CompareAndSet, Consensus, LogEntry, LogError, LogWatch};
 
 /// The logs of a client's shards.
 #[derive(Debug)]
 pub struct Log {
     consensus: Arc<dyn Consensus>,
+    life: Arc<Life>,
     /// For one request.
     request_limit: Duration,
     /// For a truncation, which may be many.
@@ -32,9 +34,9 @@ const BY_ITSELF: &str = "upkeep tries it again by itself";
 
 impl Log {
     /// The logs that lie there.
-    pub fn new(consensus: Arc<dyn Consensus>, config: &Config) -> Self {
+    pub fn new(consensus: Arc<dyn Consensus>, life: Arc<Life>, config: &Config) -> Self {
         let (request_limit, truncation_limit) = (config.log_request_deadline, config.store_deadline);
-        Self { consensus, request_limit, truncation_limit, scan_entries_max: config.scan_entries_max }
+        Self { consensus, life, request_limit, truncation_limit, scan_entries_max: config.scan_entries_max }
     }
 
     /// Why what others write is heard of later than usual, if it is.
@@ -49,7 +51,8 @@ impl Log {
 
     /// The newest entry; `None` for a log that was never written to.
     pub(super) async fn head(&self, shard: ShardId, retry: &mut Retry<'_>) -> Result<Option<LogEntry>, Error> {
-        self.ask(retry, || self.consensus.head(shard)).await
+        let count = |head: &Option<LogEntry>| Counted::read(head.as_slice());
+        self.ask(shard, LogOperation::Head, retry, || self.consensus.head(shard), count).await
     }
 
     /// Entries behind a position, and whether there may be more.
@@ -60,7 +63,7 @@ impl Log {
         retry: &mut Retry<'_>,
     ) -> Result<(Vec<LogEntry>, bool), Error> {
         let limit = self.scan_entries_max;
-        let entries = self.ask(retry, || self.consensus.scan(shard, behind.next(), limit)).await?;
+        let entries = self.scan_from(shard, behind.next(), limit, retry).await?;
         let full = entries.len() >= limit;
         Ok((entries, full))
     }
@@ -72,8 +75,19 @@ impl Log {
         seqno: SeqNo,
         retry: &mut Retry<'_>,
     ) -> Result<Option<LogEntry>, Error> {
-        let entries = self.ask(retry, || self.consensus.scan(shard, seqno, 1)).await?;
+        let entries = self.scan_from(shard, seqno, 1, retry).await?;
         Ok(entries.into_iter().next())
+    }
+
+    async fn scan_from(
+        &self,
+        shard: ShardId,
+        from: SeqNo,
+        limit: usize,
+        retry: &mut Retry<'_>,
+    ) -> Result<Vec<LogEntry>, Error> {
+        let scan = || self.consensus.scan(shard, from, limit);
+        self.ask(shard, LogOperation::Scan, retry, scan, |entries| Counted::read(entries)).await
     }
 
     /// The same, asked once.
@@ -83,8 +97,8 @@ impl Log {
         seqno: SeqNo,
         retry: &Retry<'_>,
     ) -> Result<Option<LogEntry>, LogError> {
-        let request = self.consensus.scan(shard, seqno, 1);
-        let answered = timeout_at(retry.request_deadline(self.request_limit), request).await;
+        let (deadline, scan) = (retry.request_deadline(self.request_limit), self.consensus.scan(shard, seqno, 1));
+        let answered = self.request(shard, LogOperation::Scan, deadline, scan, |entries| Counted::read(entries)).await;
         let silent = |_elapsed| LogError::failed(format!("the log did not answer a read of {seqno}"));
         Ok(answered.map_err(silent)??.into_iter().next())
     }
@@ -97,16 +111,23 @@ impl Log {
         bytes: Bytes,
         retry: &Retry<'_>,
     ) -> Result<Result<CompareAndSet, LogError>, Elapsed> {
-        let request = self.consensus.compare_and_set(shard, expected, bytes);
-        timeout_at(retry.request_deadline(self.request_limit), request).await
+        let (deadline, length) = (retry.request_deadline(self.request_limit), bytes.len() as u64);
+        let write = self.consensus.compare_and_set(shard, expected, bytes);
+        let count = |outcome: &CompareAndSet| match outcome {
+            CompareAndSet::Committed => Counted { entries: 1, bytes: length, outcome: LogOutcome::Answered },
+            CompareAndSet::Conflict => Counted { entries: 0, bytes: length, outcome: LogOutcome::Conflict },
+        };
+        self.request(shard, LogOperation::CompareAndSet, deadline, write, count).await
     }
 
     /// Removes the entries below a position. Cancelling, and an error, leave some or all of them there.
     pub(super) async fn truncate(&self, shard: ShardId, below: SeqNo) -> Result<(), Error> {
-        let truncated = timeout(self.truncation_limit, self.consensus.truncate(shard, below)).await;
+        let (deadline, truncate) = (deadline_after(self.truncation_limit), self.consensus.truncate(shard, below));
+        let count = |removed: &usize| Counted { entries: *removed as u64, bytes: 0, outcome: LogOutcome::Answered };
+        let truncated = self.request(shard, LogOperation::Truncate, deadline, truncate, count).await;
         let failed = |what| Error::unavailable(what).advise(BY_ITSELF);
         match truncated {
-            Ok(Ok(_count)) => Ok(()),
+            Ok(Ok(_removed)) => Ok(()),
             Ok(Err(error)) if error.damaged => Err(damaged(error)),
             Ok(Err(error)) => Err(failed("the log could not be truncated").because(error)),
             Err(_elapsed) => Err(failed("truncating the log took too long")),
@@ -114,13 +135,21 @@ impl Log {
     }
 
     /// Asks the log until it answers or the deadline has passed. Only for questions: asking twice does no harm.
-    async fn ask<R, F>(&self, retry: &mut Retry<'_>, mut question: impl FnMut() -> F) -> Result<R, Error>
+    async fn ask<R, F>(
+        &self,
+        shard: ShardId,
+        operation: LogOperation,
+        retry: &mut Retry<'_>,
+        mut question: impl FnMut() -> F,
+        count: impl Fn(&R) -> Counted,
+    ) -> Result<R, Error>
     where
         F: Future<Output = Result<R, LogError>>,
     {
         let mut error = None; // the last that was told: a request that the deadline cuts off says nothing
         loop {
-            match timeout_at(retry.request_deadline(self.request_limit), question()).await {
+            let deadline = retry.request_deadline(self.request_limit);
+            match self.request(shard, operation, deadline, question(), &count).await {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(told)) if told.damaged => return Err(damaged(told)),
                 Ok(Err(told)) => error = Some(told),
@@ -134,6 +163,46 @@ impl Log {
                 });
             }
         }
+    }
+
+    /// Waits for the answer to one request, and tells of it. All that is asked of the log comes through here.
+    async fn request<R>(
+        &self,
+        shard: ShardId,
+        operation: LogOperation,
+        deadline: Instant,
+        request: impl Future<Output = Result<R, LogError>>,
+        count: impl FnOnce(&R) -> Counted,
+    ) -> Result<Result<R, LogError>, Elapsed> {
+        let begun = self.life.stopwatch();
+        let answered = timeout_at(deadline, request).await;
+        self.life.tell(|to| {
+            let Counted { entries, bytes, outcome } = match &answered {
+                Ok(Ok(answer)) => count(answer),
+                Ok(Err(_)) => Counted::nothing(LogOutcome::Failed),
+                Err(_) => Counted::nothing(LogOutcome::Silent),
+            };
+            to.log_request(shard, &LogRequest { operation, outcome, entries, bytes, elapsed: begun.elapsed() });
+        });
+        answered
+    }
+}
+
+/// What an answer of the log came to.
+struct Counted {
+    entries: u64,
+    bytes: u64,
+    outcome: LogOutcome,
+}
+
+impl Counted {
+    fn read(entries: &[LogEntry]) -> Self {
+        let bytes = entries.iter().map(|entry| entry.data.len() as u64).sum();
+        Self { entries: entries.len() as u64, bytes, outcome: LogOutcome::Answered }
+    }
+
+    fn nothing(outcome: LogOutcome) -> Self {
+        Self { entries: 0, bytes: 0, outcome }
     }
 }
 

@@ -30,16 +30,18 @@ enum ReadBack {
 }
 
 impl<T: Time> Machine<T> {
-    /// Writes `bytes` behind `expected`. An error means that it may have happened.
+    /// Writes `bytes` behind `expected`, and counts how often it was tried. An error means that it may have happened.
     pub(super) async fn write_entry(
         &self,
         expected: SeqNo,
         bytes: Bytes,
         retry: &mut Retry<'_>,
+        tries: &mut u64,
     ) -> Result<Written, Error> {
         let mut unsettled = false;
         let mut error = None; // the last that was told: a request that the deadline cuts off says nothing
         loop {
+            *tries += 1;
             match self.context.log.compare_and_set(self.shard, expected, bytes.clone(), retry).await {
                 Ok(Ok(CompareAndSet::Committed)) => return Ok(Written::Committed),
                 Ok(Ok(CompareAndSet::Conflict)) if !unsettled => return Ok(Written::Conflict { unseen: false }),

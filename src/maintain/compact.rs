@@ -8,80 +8,101 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use timely::progress::Antichain;
+
 use crate::codec::{Data, Diff, Time};
-use crate::config::piece_bytes;
+use crate::config::{Config, piece_bytes};
 use crate::error::Error;
 use crate::fetch::{MergeRuns, RunReader};
 use crate::life::{Task, guarded_async};
 use crate::machine::Machine;
 use crate::part::{EncodeOptions, EncodedPart, MergeStep, SortedPartWriter};
+use crate::record::{MergeOutcome, Merged};
 use crate::state::command::Replace;
-use crate::state::{Batch, CodecNames, Description, Location, Part, Plan, Run, State, glb, next_merge};
+use crate::state::{Batch, CodecNames, Description, Location, Part, Run, State, glb, next_merge};
 
 use super::fit::{Fitting, fit};
 
-/// Merges the batches that the policy names; whether it changed anything, or others did meanwhile.
-pub(super) async fn compact<K: Data, V: Data, T: Time, D: Diff>(
-    machine: &Arc<Machine<T>>,
-    state: &State<T>,
-) -> Result<bool, Error> {
-    let config = machine.config();
-    let Some(Plan { mut inputs, to_objects }) = next_merge(state, config) else {
-        return Ok(false);
-    };
-    if state.codecs.as_deref().is_some_and(|known| known.difference(&CodecNames::of::<K, V, T, D>()).is_some()) {
-        return Ok(false); // not ours to decode
+/// The merges that one plan comes to: where not all of its runs fit into memory, one group after the other, and then
+/// groups of what they came to.
+pub(super) struct Compaction<T: Time> {
+    inputs: Vec<Arc<Batch<T>>>,
+    since: Antichain<T>,
+    to_objects: bool,
+    /// Where the next group begins.
+    from: usize,
+    is_finished: bool,
+}
+
+impl<T: Time> Compaction<T> {
+    /// What the policy names in this state; nothing if its rows are of other types.
+    pub(super) fn of<K: Data, V: Data, D: Diff>(state: &State<T>, config: &Config) -> Self {
+        let foreign = |known: &CodecNames| known.difference(&CodecNames::of::<K, V, T, D>()).is_some();
+        let plan = next_merge(state, config).filter(|_| !state.codecs.as_deref().is_some_and(foreign));
+        let is_finished = plan.is_none();
+        let (inputs, to_objects) = plan.map(|plan| (plan.inputs, plan.to_objects)).unwrap_or_default();
+        Self { inputs, since: state.since.clone(), to_objects, from: 0, is_finished }
     }
-    let mut worked = false;
-    let mut from = 0;
-    // Where not all fit into memory: one group after the other, and then groups of what they came to.
-    loop {
-        let fitting = fit(&inputs[from..], &state.since, config.compaction_bytes_max);
-        let replaced = from + fitting.start..from + fitting.start + fitting.inputs.len();
-        let output = match merge_fitting::<K, V, T, D>(machine, fitting, to_objects).await? {
-            Merged::Replaced(output) => output,
-            Merged::Refused => return Ok(worked),
-            Merged::Overtaken => return Ok(true),
+
+    /// Merges the next group; `None` behind the last. Cancelled, or after an error, it has left objects that a sweep finds.
+    pub(super) async fn next<K: Data, V: Data, D: Diff>(
+        &mut self,
+        machine: &Arc<Machine<T>>,
+    ) -> Result<Option<Merged>, Error> {
+        if self.is_finished {
+            return Ok(None);
+        }
+        let fitting = fit(&self.inputs[self.from..], &self.since, machine.config().compaction_bytes_max);
+        let replaced = self.from + fitting.start..self.from + fitting.start + fitting.inputs.len();
+        let (merged, output) = merge_fitting::<K, V, T, D>(machine, fitting, self.to_objects).await?;
+        let Some(output) = output else {
+            self.is_finished = true;
+            return Ok(Some(merged));
         };
-        worked = true;
-        from = if output.runs.len() > 1 { replaced.start } else { replaced.start + 1 };
-        inputs.splice(replaced, [output]);
+        self.from = if output.runs.len() > 1 { replaced.start } else { replaced.start + 1 };
+        self.inputs.splice(replaced, [output]);
         let runs = |batches: &[Arc<Batch<T>>]| batches.iter().map(|batch| batch.runs.len()).sum::<usize>();
-        if runs(&inputs) < 2 {
-            return Ok(true);
+        self.is_finished = runs(&self.inputs) < 2;
+        if runs(&self.inputs[self.from..]) < 2 {
+            self.from = 0;
         }
-        if runs(&inputs[from..]) < 2 {
-            from = 0;
-        }
+        Ok(Some(merged))
     }
 }
 
-/// What became of a merge.
-enum Merged<T: Time> {
-    /// This stands in the place of its inputs.
-    Replaced(Arc<Batch<T>>),
-    /// The inputs are in use elsewhere, or changed: it was in vain.
-    Refused,
-    /// It failed because the inputs are gone: somebody else merged them.
-    Overtaken,
-}
-
+/// Merges what fits and offers it to the shard: what that came to, and what stands in the place of the inputs, if it does.
 async fn merge_fitting<K: Data, V: Data, T: Time, D: Diff>(
     machine: &Arc<Machine<T>>,
     fitting: Fitting<T>,
     to_objects: bool,
-) -> Result<Merged<T>, Error> {
+) -> Result<(Merged, Option<Arc<Batch<T>>>), Error> {
+    let begun = machine.life().stopwatch();
     let mut run = Vec::new();
-    let merged = merge_runs::<K, V, T, D>(machine, &fitting, to_objects, &mut run).await;
+    let done = merge_runs::<K, V, T, D>(machine, &fitting, to_objects, &mut run).await;
+    let (batches_in, runs_in) = (fitting.inputs.len() as u64, fitting.merged.len() as u64);
+    let sums_in = Sums::of(fitting.merged.iter().flat_map(|(_, run)| run));
+    let merged = |outcome, sums_out: Sums| Merged {
+        outcome,
+        batches_in,
+        runs_in,
+        parts_in: sums_in.parts,
+        rows_in: sums_in.rows,
+        bytes_in: sums_in.bytes,
+        parts_out: sums_out.parts,
+        rows_out: sums_out.rows,
+        bytes_out: sums_out.bytes,
+        elapsed: begun.elapsed(),
+    };
     let Fitting { inputs, kept, since, .. } = fitting;
-    if let Err(error) = merged {
+    if let Err(error) = done {
         remove(machine, &run).await?;
         // Nobody holds the inputs for us. If another process has merged them, they are gone, and so is the work.
         machine.refresh().await?;
-        return if stand(&machine.state(), &inputs) { Err(error) } else { Ok(Merged::Overtaken) };
+        let overtaken = || (merged(MergeOutcome::Overtaken, Sums::default()), None);
+        return if stand(&machine.state(), &inputs) { Err(error) } else { Ok(overtaken()) };
     }
     let [Some(first), Some(last)] = [inputs.first(), inputs.last()] else {
-        return Ok(Merged::Refused);
+        return Ok((merged(MergeOutcome::Refused, Sums::default()), None));
     };
     let desc = Description { lower: first.desc.lower.clone(), upper: last.desc.upper.clone(), since };
     let written = run.clone();
@@ -91,7 +112,26 @@ async fn merge_fitting<K: Data, V: Data, T: Time, D: Diff>(
     if !applied.reply && !applied.doubtful {
         remove(machine, &written).await?;
     }
-    Ok(if applied.reply { Merged::Replaced(output) } else { Merged::Refused })
+    let outcome = if applied.reply { MergeOutcome::Replaced } else { MergeOutcome::Refused };
+    Ok((merged(outcome, Sums::of(&written)), Some(output).filter(|_| applied.reply)))
+}
+
+/// What parts come to. What storage says of them may be anything: it saturates.
+#[derive(Clone, Copy, Default)]
+struct Sums {
+    parts: u64,
+    rows: u64,
+    bytes: u64,
+}
+
+impl Sums {
+    fn of<'a, T: Time>(parts: impl IntoIterator<Item = &'a Part<T>>) -> Self {
+        parts.into_iter().fold(Self::default(), |sums, Part { meta, .. }| Self {
+            parts: sums.parts + 1,
+            rows: sums.rows.saturating_add(meta.rows),
+            bytes: sums.bytes.saturating_add(meta.encoded_bytes),
+        })
+    }
 }
 
 /// Removes the objects of parts that were never offered, or were refused.
@@ -124,9 +164,8 @@ async fn merge_runs<K: Data, V: Data, T: Time, D: Diff>(
     let mut merge = MergeRuns::<K, V, T, D>::new(readers, bytes_max, 0, runtime).splitting();
     let floor = glb(&fitting.since);
     let inline_bytes_max = if to_objects { 0 } else { config.inline_part_bytes_max };
-    let inputs = fitting.merged.iter().flat_map(|(_, run)| run);
-    let input_bytes = inputs.fold(0u64, |sum, part| sum.saturating_add(part.meta.encoded_bytes));
-    let input_bytes = usize::try_from(input_bytes).unwrap_or(usize::MAX);
+    let inputs = Sums::of(fitting.merged.iter().flat_map(|(_, run)| run));
+    let input_bytes = usize::try_from(inputs.bytes).unwrap_or(usize::MAX);
     let part_bytes_max = piece_bytes(config.part_bytes_max, input_bytes);
     let part_bytes = input_bytes.min(part_bytes_max);
     let mut storing = Storing { machine, inline_bytes_max, part_bytes, part_bytes_max, under_way: None };

@@ -23,11 +23,23 @@ use crate::codec::Time;
 use crate::error::Error;
 use crate::ids::{ROLLUP_KIND, blob_made_ms};
 use crate::machine::Machine;
+use crate::record::LeaksSwept;
 use crate::state::command::RecordTime;
 use crate::state::{State, is_stale};
 
-/// Deletes what is lost, step by step, each of a bounded number of objects; how many.
-pub(super) async fn sweep<T: Time>(machine: &Arc<Machine<T>>) -> Result<usize, Error> {
+/// Deletes what is lost, step by step, each of a bounded number of objects, and tells of it.
+pub(super) async fn sweep<T: Time>(machine: &Arc<Machine<T>>) -> Result<LeaksSwept, Error> {
+    let swept = delete_leaks(machine).await?;
+    let LeaksSwept { objects, .. } = swept;
+    if objects > 0 {
+        tracing::info!(shard = %machine.shard(), objects, "deleted objects that no state ever referred to");
+    }
+    machine.life().tell(|to| to.leaks_swept(machine.shard(), &swept));
+    Ok(swept)
+}
+
+async fn delete_leaks<T: Time>(machine: &Arc<Machine<T>>) -> Result<LeaksSwept, Error> {
+    let begun = machine.life().stopwatch();
     let step_max = machine.config().sweep_step_objects_max.max(1);
     let (mut seen, mut lost_before) = (None, None);
     let mut count = 0;
@@ -46,10 +58,7 @@ pub(super) async fn sweep<T: Time>(machine: &Arc<Machine<T>>) -> Result<usize, E
             break;
         }
     }
-    if count > 0 {
-        tracing::info!(shard = %machine.shard(), count, "deleted objects that no state ever referred to");
-    }
-    Ok(count)
+    Ok(LeaksSwept { objects: count as u64, elapsed: begun.elapsed() })
 }
 
 /// Objects that the state in this process does not know.

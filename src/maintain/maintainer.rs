@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::life::deadline_after;
 use crate::life::{KeepAlive, On, Supervised, panicked};
 use crate::machine::{Health, Machine};
+use crate::record::{BackgroundWork, Stalled};
 use crate::state::command::RemoveLapsed;
 
 use super::leaks;
@@ -83,6 +84,7 @@ async fn watch<T: Time>(machine: &Arc<Machine<T>>) -> Result<(), Error> {
                 round = deadline_after(config.heartbeat_interval);
                 if let Err(error) = make_round(machine, &mut leaks_next).await {
                     tracing::warn!(shard = %machine.shard(), %error, "upkeep failed, trying again in the next round");
+                    machine.life().tell(|to| to.stalled(machine.shard(), &Stalled { work: BackgroundWork::Upkeep }));
                 }
             }
         }
@@ -98,7 +100,7 @@ async fn make_round<T: Time>(machine: &Arc<Machine<T>>, leaks_next: &mut Instant
         machine.apply(RemoveLapsed).await?;
     }
     if *leaks_next <= Instant::now() {
-        while leaks::sweep(machine).await? > 0 {}
+        while leaks::sweep(machine).await?.objects > 0 {}
         *leaks_next = deadline_after(machine.config().leak_sweep_interval);
     }
     Ok(())

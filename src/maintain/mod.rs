@@ -26,6 +26,9 @@ use crate::error::Error;
 use crate::life::deadline_after;
 use crate::life::{On, Supervised, guarded_async, panicked};
 use crate::machine::{Health, Machine};
+use crate::record::{BackgroundWork, MergeOutcome, Stalled};
+
+use compact::Compaction;
 
 /// The task that maintains one shard. Dropping it stops the task.
 #[derive(Debug)]
@@ -99,6 +102,7 @@ async fn maintain<K: Data, V: Data, T: Time, D: Diff>(machine: Weak<Machine<T>>,
             match caught(&held, upkeep::<K, V, T, D>(&held, sweeps, &mut leaks_next)).await {
                 Err(error) if waiting.is_none() => {
                     tracing::warn!(shard = %held.shard(), %error, "upkeep failed, trying again");
+                    held.life().tell(|to| to.stalled(held.shard(), &Stalled { work: BackgroundWork::Upkeep }));
                     stall(&held, &error);
                     // Whoever asked meanwhile hears of it, and need not wait until it works.
                     if let Ok(asking) = asked.try_recv() {
@@ -131,23 +135,34 @@ async fn upkeep<K: Data, V: Data, T: Time, D: Diff>(
     sweeps: bool,
     leaks_next: &mut Instant,
 ) -> Result<(), Error> {
+    let (life, shard, config) = (machine.life(), machine.shard(), machine.config());
     loop {
         let state = machine.state();
-        let config = machine.config();
         let mut worked = false;
         if state.compaction_due(config) {
-            worked |= compact::compact::<K, V, T, D>(machine, &state).await?;
+            let mut compaction = Compaction::of::<K, V, D>(&state, config);
+            while let Some(merged) = compaction.next::<K, V, D>(machine).await? {
+                life.tell(|to| to.merged(shard, &merged));
+                worked |= merged.outcome != MergeOutcome::Refused;
+            }
         }
         if machine.state().rollup_due(config) {
-            worked |= rollup::write(machine).await?;
+            let written = rollup::write(machine).await?;
+            life.tell(|to| to.rollup_written(shard, &written));
+            worked |= written.used;
+            machine.truncate().await?; // the log behind the newest
             // The lost are rare and harmless: looking for them waits for a rollup, and then for a good while.
             if *leaks_next <= Instant::now() {
-                worked |= leaks::sweep(machine).await? > 0;
+                worked |= leaks::sweep(machine).await?.objects > 0;
                 *leaks_next = deadline_after(config.leak_sweep_interval);
             }
         }
-        if sweeps && machine.state().sweep_due() {
-            worked |= sweep::sweep(machine).await?;
+        if sweeps
+            && machine.state().sweep_due()
+            && let Some(swept) = sweep::sweep(machine).await?
+        {
+            life.tell(|to| to.swept(shard, &swept));
+            worked = true;
         }
         if !worked {
             return Ok(());

@@ -5,21 +5,23 @@ use std::sync::Arc;
 use crate::codec::Time;
 use crate::error::Error;
 use crate::machine::Machine;
+use crate::record::RollupWritten;
 use crate::state::RollupRef;
 use crate::state::command::SetRollup;
 
-/// Writes the present state as a rollup, makes it the newest, and truncates the log behind it; `false` if it was refused,
-/// so that trying again at once would come to the same.
-pub(super) async fn write<T: Time>(machine: &Arc<Machine<T>>) -> Result<bool, Error> {
+/// Writes the present state as a rollup and makes it the newest. One that is not used was refused, so that trying again at
+/// once would come to the same.
+pub(super) async fn write<T: Time>(machine: &Arc<Machine<T>>) -> Result<RollupWritten, Error> {
+    let begun = machine.life().stopwatch();
     let state = machine.state();
-    let name = machine.rollup_name();
-    machine.blobs().write(machine.shard(), &name, state.encode()).await?;
-    let rollup = RollupRef { seqno: state.seqno, name: name.clone() };
+    let (name, bytes) = (machine.rollup_name(), state.encode());
+    let (seqno, length) = (state.seqno, bytes.len() as u64);
+    machine.blobs().write(machine.shard(), &name, bytes).await?;
+    let rollup = RollupRef { seqno, name: name.clone() };
     // On an error the rollup may be in use, or come to be: it stays, and the leak sweep decides.
     let applied = machine.apply(SetRollup(rollup)).await?;
     if !applied.reply && !applied.doubtful {
         machine.blobs().delete(machine.shard(), &name).await?;
     }
-    machine.truncate().await?;
-    Ok(applied.reply)
+    Ok(RollupWritten { seqno, bytes: length, used: applied.reply, elapsed: begun.elapsed() })
 }

@@ -6,20 +6,23 @@ use crate::codec::Time;
 use crate::error::Error;
 use crate::ids::SeqNo;
 use crate::machine::Machine;
+use crate::record::Swept;
 use crate::state::State;
 use crate::state::command::DeleteGarbage;
 
-/// Deletes one step's worth of garbage and records it; whether there was any.
-pub(super) async fn sweep<T: Time>(machine: &Arc<Machine<T>>) -> Result<bool, Error> {
+/// Deletes one step's worth of garbage and records it; `None` if there is nothing that nobody holds.
+pub(super) async fn sweep<T: Time>(machine: &Arc<Machine<T>>) -> Result<Option<Swept>, Error> {
+    let begun = machine.life().stopwatch();
     let dead = next_step(&machine.state(), machine.config().sweep_step_objects_max);
     if dead.is_empty() {
-        return Ok(false);
+        return Ok(None);
     }
     let names: Vec<String> = dead.iter().flat_map(|(_, names)| names.iter().cloned()).collect();
+    let objects = names.len() as u64;
     // First the objects, then the record: interrupted in between, the next sweep deletes them again: no harm done.
     machine.blobs().delete_all(machine.shard(), names).await?;
     machine.apply(DeleteGarbage(dead)).await?;
-    Ok(true)
+    Ok(Some(Swept { objects, garbage_left: machine.state().totals.garbage, elapsed: begun.elapsed() }))
 }
 
 /// The oldest garbage that nobody holds, at most so many objects.

@@ -17,6 +17,7 @@ use crate::error::{EncodedFrontier, Error, ErrorKind};
 use crate::ids::{LeaseId, LeasedReaderId, SeqNo};
 use crate::life::{KeepAlive, lock};
 use crate::machine::Machine;
+use crate::record::ReaderExpired;
 use crate::state::command::{ExpireReader, Renewal};
 use crate::state::{LeasedReader, State};
 
@@ -246,7 +247,7 @@ impl<T: Time> Ledger<T> {
     pub(crate) async fn expire(&self) -> Result<(), Error> {
         self.machine.life().check_home().map_err(|error| error.of_shard(self.machine.shard()))?;
         if self.retire() {
-            self.machine.apply(ExpireReader(self.id)).await?;
+            remove(&self.machine, self.id, false).await?;
         }
         Ok(())
     }
@@ -316,11 +317,18 @@ impl<T: Time> Drop for Ledger<T> {
         // A note to the runtime: dropping neither blocks nor fails. If it cannot be carried out, the lease runs out.
         let (machine, id) = (Arc::clone(&self.machine), self.id);
         self.machine.life().note(async move {
-            if let Err(error) = machine.apply(ExpireReader(id)).await {
+            if let Err(error) = remove(&machine, id, true).await {
                 tracing::debug!(%error, reader = %id, "a dropped reader could not be removed; its lease will run out");
             }
         });
     }
+}
+
+/// Removes a reader from the shard, because its owner dropped it or said so.
+async fn remove<T: Time>(machine: &Arc<Machine<T>>, reader: LeasedReaderId, dropped: bool) -> Result<(), Error> {
+    machine.apply(ExpireReader(reader)).await?;
+    machine.life().tell(|to| to.reader_expired(machine.shard(), &ReaderExpired { reader, dropped }));
+    Ok(())
 }
 
 impl<T: Time> std::fmt::Debug for Ledger<T> {

@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::ids::LeasedReaderId;
 use crate::life::{On, Supervised, lock};
 use crate::machine::{Machine, check_purpose};
+use crate::record::{BackgroundWork, ReaderOpened, Renewed, Stalled};
 use crate::state::CodecNames;
 use crate::state::command::{Register, Renew, Renewal, RenewalReply};
 
@@ -62,6 +63,7 @@ impl<T: Time> Roster<T> {
             let since = reader.since.clone();
             let ledger = Ledger::new(Arc::clone(&roster.machine), id, reader, asked);
             roster.enlist(&ledger);
+            roster.machine.life().tell(|to| to.reader_opened(roster.machine.shard(), &ReaderOpened { reader: id }));
             Ok((ledger, since))
         };
         self.machine.life().carry(open).await
@@ -96,6 +98,7 @@ impl<T: Time> Roster<T> {
 
     /// Tells the shard where these readers stand, in one commit.
     pub(crate) async fn renew(&self, ledgers: &[Arc<Ledger<T>>]) -> Result<(), Error> {
+        let (life, shard, begun) = (self.machine.life(), self.machine.shard(), self.machine.life().stopwatch());
         let asked = Instant::now();
         // What a reader leases from here on is of this state or a newer one: the hold told now covers it too.
         let renewing: Vec<Renewal<T>> = ledgers.iter().filter_map(|ledger| ledger.renewal()).collect();
@@ -104,6 +107,9 @@ impl<T: Time> Roster<T> {
         }
         let ids: Vec<LeasedReaderId> = renewing.iter().map(|renewal| renewal.id).collect();
         let applied = self.machine.apply(Renew(renewing)).await?;
+        let lost = applied.reply.iter().filter(|reply| **reply == RenewalReply::Lost).count() as u64;
+        let readers = applied.reply.len() as u64 - lost;
+        life.tell(|to| to.renewed(shard, &Renewed { readers, lost, elapsed: begun.elapsed() }));
         for (id, reply) in ids.into_iter().zip(applied.reply) {
             let Some(ledger) = ledgers.iter().find(|ledger| ledger.id() == id) else {
                 continue;
@@ -145,7 +151,9 @@ async fn beat<T: Time>(roster: Weak<Roster<T>>) {
         hurry = match roster.renew(&ledgers).await {
             Ok(()) => 1,
             Err(error) => {
-                tracing::warn!(shard = %roster.machine.shard(), %error, "renewing leases failed, trying again soon");
+                let (life, shard) = (roster.machine.life(), roster.machine.shard());
+                tracing::warn!(%shard, %error, "renewing leases failed, trying again soon");
+                life.tell(|to| to.stalled(shard, &Stalled { work: BackgroundWork::Renewing }));
                 HURRY
             }
         };

@@ -10,6 +10,7 @@ use crate::error::{Error, ErrorKind};
 use crate::ids::{ShardId, Token, WriterId};
 use crate::life::KeepAlive;
 use crate::machine::Machine;
+use crate::record::BatchAppended;
 use crate::state::command::{Append, AppendReply, Expect, ExpireWriter, Lower};
 use crate::state::{CodecNames, Run, wire};
 
@@ -328,6 +329,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
         upper: Antichain<T>,
     ) -> Result<AppendReply<T>, Error> {
         let runs: Vec<Run<T>> = batches.iter().flat_map(|batch| batch.runs.iter().cloned()).collect();
+        let fact = batch_appended(&runs);
         let attempt = self.attempt(&runs, lower.frontier(), &upper);
         let (writer, token) = (self.id, attempt.token);
         let expect = Expect { codecs: Arc::clone(&self.codecs), lower };
@@ -351,6 +353,9 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
             }
         }
         let reply = applied.reply?;
+        if matches!(reply, AppendReply::Committed | AppendReply::Repeated) {
+            self.machine.life().tell(|to| to.appended(self.machine.shard(), &fact));
+        }
         self.recorded |= !matches!(reply, AppendReply::UpperMismatch(_));
         self.upper = match &reply {
             AppendReply::Committed => upper,
@@ -371,6 +376,16 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
         };
         Attempt { lower, upper, contents, token }
     }
+}
+
+/// What these runs come to. What another process says of its own may be anything: it saturates.
+fn batch_appended<T: Time>(runs: &[Run<T>]) -> BatchAppended {
+    runs.iter().flatten().fold(BatchAppended::default(), |sums, part| BatchAppended {
+        rows: sums.rows.saturating_add(part.meta.rows),
+        parts: sums.parts + 1,
+        inline_parts: sums.inline_parts + u64::from(part.blob().is_none()),
+        bytes: sums.bytes.saturating_add(part.meta.encoded_bytes),
+    })
 }
 
 impl<K: Data, V: Data, T: Time, D: Diff> std::fmt::Debug for WriteHandle<K, V, T, D> {

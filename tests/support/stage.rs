@@ -12,7 +12,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use timely::progress::Antichain;
 use timely_persist::clock::Clock;
 use timely_persist::store::ObjectLog;
-use timely_persist::{Appended, Client, Config, Consensus, CriticalReaderId, Shard, ShardId, WriteHandle};
+use timely_persist::{Appended, Client, Config, Consensus, CriticalReaderId, Recorder, Shard, ShardId, WriteHandle};
 use timely_persist_io::store::keys;
 use timely_persist_testing::{
     CountingLog, CountingStore, Fault, Faults, FaultyLog, FaultyStore, LogCounts, Operation, OperationCounts, Rule,
@@ -98,6 +98,16 @@ impl Stage {
 
     /// The same on this log: processes that share one are woken by each other's commits.
     pub async fn process_on(&self, log: Arc<dyn Consensus>, config: Config) -> Process {
+        self.open(log, config, None).await
+    }
+
+    /// The same, told to this recorder.
+    pub async fn recorded(&self, config: Config, recorder: Arc<dyn Recorder>) -> Process {
+        let store: Arc<dyn ObjectStore> = self.store.clone();
+        self.open(Arc::new(ObjectLog::new(store)), config, Some(recorder)).await
+    }
+
+    async fn open(&self, log: Arc<dyn Consensus>, config: Config, recorder: Option<Arc<dyn Recorder>>) -> Process {
         let (log_faults, object_faults) = (Faults::scripted(), Faults::scripted());
         let clock = Arc::new(ManualClock(AtomicU64::new(1_000_000)));
         let store: Arc<dyn ObjectStore> = self.store.clone();
@@ -105,6 +115,10 @@ impl Stage {
         let objects = CountingStore::new(Arc::new(FaultyStore::new(store, object_faults.clone())));
         let builder = Client::builder(Arc::new(objects.clone())).consensus(Arc::new(log.clone())).config(config);
         let builder = builder.clock(clock.clone()).runtime(tokio::runtime::Handle::current());
+        let builder = match recorder {
+            Some(recorder) => builder.recorder(recorder),
+            None => builder,
+        };
         let client = builder.open().await.unwrap();
         let shard = client.shard(self.shard);
         Process { client, shard, log, objects, log_faults, object_faults, clock }
@@ -121,6 +135,10 @@ impl Stage {
 
     pub async fn parts(&self) -> Vec<String> {
         self.blobs().await.into_iter().filter(|name| name.starts_with("part")).collect()
+    }
+
+    pub async fn bytes(&self, name: &str) -> Vec<u8> {
+        self.store.get(&keys::blob(self.shard, name)).await.unwrap().bytes().await.unwrap().to_vec()
     }
 
     pub async fn replace_blob(&self, name: &str, bytes: Option<Vec<u8>>) {

@@ -72,7 +72,7 @@ impl Blobs {
     /// What stands in the store now.
     async fn newest_limits(&self) -> Result<Option<KeptLimits>, Error> {
         let known = self.agreed.known();
-        match self.persist(|| limits::newest(&*self.store, known)).await {
+        match self.persist(|| limits::newest(&*self.store, known)).await.answer {
             Ok(found) => found,
             Err(Tried::Failed(cause)) => {
                 Err(unanswered("could not be read", known.map_or(1, |known| known.version), cause))

@@ -28,10 +28,11 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::ids::ShardId;
 use crate::life::Life;
+use crate::record::{Deleted, Listed, ObjectKind, Outcome, Stored};
 use crate::store::{Files, ObjectCache, keys};
 
 use agreed::Agreed;
-use request::{Tried, is_final};
+use request::{Asked, Tried, is_final};
 
 /// The way to a client's objects.
 #[derive(Debug)]
@@ -82,7 +83,11 @@ impl Blobs {
     pub async fn write(&self, shard: ShardId, name: &str, bytes: Bytes) -> Result<(), Error> {
         let path = keys::blob(shard, name);
         let put = || self.store.put(&path, PutPayload::from_bytes(bytes.clone()));
-        match self.persist(put).await {
+        let asked = self.persist(put).await;
+        let (object, outcome, length) = (ObjectKind::of(name), asked.outcome(), bytes.len() as u64);
+        let Asked { answer, tries, elapsed } = asked;
+        self.life.tell(|to| to.stored(shard, &Stored { object, outcome, bytes: length, tries, elapsed }));
+        match answer {
             Ok(_) => Ok(()),
             Err(tried) => Err(tried.into_error("could not be written", shard, &path)),
         }
@@ -103,7 +108,11 @@ impl Blobs {
         if let Some(cache) = &self.cache {
             cache.forget(&path).await;
         }
-        match self.persist(|| self.store.delete(&path)).await {
+        let asked = self.persist(|| self.store.delete(&path)).await;
+        let (object, outcome) = (ObjectKind::of(name), asked.outcome());
+        let Asked { answer, tries, elapsed } = asked;
+        self.life.tell(|to| to.deleted(shard, &Deleted { object, outcome, tries, elapsed }));
+        match answer {
             Ok(()) | Err(Tried::Failed(object_store::Error::NotFound { .. })) => Ok(()),
             Err(tried) => Err(tried.into_error("could not be deleted", shard, &path)),
         }
@@ -133,37 +142,46 @@ impl Blobs {
             None => self.store.list(Some(&folder)),
         };
         let failed = move || Error::unavailable("the objects could not be listed").of_shard(shard);
-        let deadline = self.deadline;
-        stream::unfold(Some(listing), move |listing| async move {
-            let mut listing = listing?;
-            match timeout(deadline, listing.try_next()).await {
-                Ok(Ok(object)) => Some((Ok(object?), Some(listing))),
-                Ok(Err(error)) => Some((Err(failed().because(error)), None)),
-                Err(elapsed) => Some((Err(failed().because(elapsed)), None)),
-            }
+        let (deadline, life, begun) = (self.deadline, Arc::clone(&self.life), self.life.stopwatch());
+        let tell = move |outcome, objects| {
+            life.tell(|to| to.listed(shard, &Listed { outcome, objects, elapsed: begun.elapsed() }));
+        };
+        stream::unfold(Some((listing, tell, 0)), move |listing| async move {
+            let (mut listing, tell, objects) = listing?;
+            let listed = match timeout(deadline, listing.try_next()).await {
+                Ok(Ok(Some(object))) => return Some((Ok(object), Some((listing, tell, objects + 1)))),
+                Ok(Ok(None)) => None,
+                Ok(Err(error)) => Some(failed().because(error)),
+                Err(elapsed) => Some(failed().because(elapsed)),
+            };
+            tell(if listed.is_none() { Outcome::Done } else { Outcome::Failed }, objects);
+            listed.map(|error| (Err(error), None))
         })
         .try_filter_map(|object| async move { Ok(object.location.filename().map(str::to_owned)) })
     }
 
     /// Asks until the store gives an answer that asking again would not change, or the deadline has passed.
-    async fn persist<R, F>(&self, mut request: impl FnMut() -> F) -> Result<R, Tried>
+    async fn persist<R, F>(&self, mut request: impl FnMut() -> F) -> Asked<R>
     where
         F: Future<Output = object_store::Result<R>>,
     {
-        let limit = self.deadline;
+        let (limit, begun) = (self.deadline, self.life.stopwatch());
         let mut retry = self.life.retry(limit);
         let mut failed = None; // the last that was told: a request that the deadline cuts off says nothing
-        loop {
+        let mut tries = 0;
+        let answer = loop {
+            tries += 1;
             match timeout_at(retry.request_deadline(limit), request()).await {
-                Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(error)) if is_final(&error) => return Err(Tried::Failed(error)),
+                Ok(Ok(answer)) => break Ok(answer),
+                Ok(Err(error)) if is_final(&error) => break Err(Tried::Failed(error)),
                 Ok(Err(error)) => failed = Some(error),
                 Err(_elapsed) => {}
             }
             if !retry.pause().await {
-                return Err(failed.map_or(Tried::NoAnswer, Tried::Failed));
+                break Err(failed.map_or(Tried::NoAnswer, Tried::Failed));
             }
-        }
+        };
+        Asked { answer, tries, elapsed: begun.elapsed() }
     }
 }
 
@@ -184,7 +202,7 @@ mod tests {
     async fn a_listing_that_is_never_answered_is_given_up() {
         let config = Config::default();
         let (_, threads) = start_threads(Some(Handle::current()), &config).expect("a runtime that is there");
-        let life = Life::new(threads, &config, Arc::new(SystemEntropy));
+        let life = Life::new(threads, &config, Arc::new(SystemEntropy), None);
         let faults = Faults::default();
         let store = Arc::new(FaultyStore::new(Arc::new(InMemory::new()), faults.clone()));
         let (blobs, shard) = (Blobs::new(store, None, life, &config), ShardId::from_u128(1));

@@ -1,15 +1,18 @@
 //! Reading a shard's objects: a range, all of one, or one piece after the other.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use bytes::Bytes;
 use object_store::{GetOptions, GetResult, GetResultPayload, ObjectStoreExt};
 
 use crate::error::Error;
 use crate::ids::ShardId;
+use crate::life::Stopwatch;
+use crate::record::{Fetched, ObjectKind, Outcome};
 use crate::store::keys;
 
-use super::request::{Tried, is_final};
+use super::request::{Asked, Tried, is_final};
 use super::{Blobs, OpenBlob};
 
 impl Blobs {
@@ -31,7 +34,9 @@ impl Blobs {
         let Some(cache) = &self.cache else {
             return self.read_range(shard, name, range).await;
         };
+        let begun = self.life.stopwatch();
         if let Some(bytes) = cache.get(&path, Some(range.clone()), Some(length)).await {
+            self.tell_cached(shard, name, &bytes, begun);
             return Ok(Some(bytes));
         }
         let read = self.read_range(shard, name, range.clone()).await?;
@@ -71,8 +76,9 @@ impl Blobs {
         range: Range<u64>,
         take: impl Fn(GetResult) -> F,
     ) -> Result<Option<R>, Error> {
-        let path = keys::blob(shard, name);
+        let (path, begun) = (keys::blob(shard, name), self.life.stopwatch());
         let _turn = self.fetches.acquire().await; // never closed
+        let waited = begun.elapsed();
         // A range that the object does not have is no answer of a store's own kind: each says it in other words.
         let get = || async {
             let options = GetOptions { range: Some(range.clone().into()), ..GetOptions::default() };
@@ -86,7 +92,9 @@ impl Blobs {
                 },
             }
         };
-        match self.persist(get).await {
+        let asked = self.persist(get).await;
+        let outcome = if matches!(asked.answer, Ok(Err(_))) { Outcome::Failed } else { asked.outcome() };
+        match self.tell_fetched(shard, name, asked, outcome, waited, |_read| range.end.saturating_sub(range.start)) {
             Ok(Ok(read)) => Ok(Some(read)),
             Ok(Err(size)) => {
                 let message = format!("it has {size} bytes, and should have {} at least", range.end);
@@ -101,13 +109,16 @@ impl Blobs {
     ///
     /// Cancelling leaves nothing.
     pub async fn read_whole(&self, shard: ShardId, name: &str) -> Result<Option<Bytes>, Error> {
-        let path = keys::blob(shard, name);
+        let (path, begun) = (keys::blob(shard, name), self.life.stopwatch());
         if let Some(cache) = &self.cache
             && let Some(bytes) = cache.get(&path, None, None).await
         {
+            self.tell_cached(shard, name, &bytes, begun);
             return Ok(Some(bytes));
         }
-        match self.persist(|| async { self.store.get(&path).await?.bytes().await }).await {
+        let asked = self.persist(|| async { self.store.get(&path).await?.bytes().await }).await;
+        let outcome = asked.outcome();
+        match self.tell_fetched(shard, name, asked, outcome, Duration::ZERO, |bytes| bytes.len() as u64) {
             Ok(bytes) => {
                 if let Some(cache) = &self.cache {
                     cache.put(&path, None, bytes.clone()).await;
@@ -117,6 +128,34 @@ impl Blobs {
             Err(Tried::Failed(object_store::Error::NotFound { .. })) => Ok(None),
             Err(tried) => Err(tried.into_error("could not be read", shard, &path)),
         }
+    }
+
+    /// Tells what became of reading an object; the answer.
+    fn tell_fetched<R>(
+        &self,
+        shard: ShardId,
+        name: &str,
+        asked: Asked<R>,
+        outcome: Outcome,
+        waited: Duration,
+        length: impl FnOnce(&R) -> u64,
+    ) -> Result<R, Tried> {
+        let Asked { answer, tries, elapsed } = asked;
+        self.life.tell(|to| {
+            let bytes = answer.as_ref().ok().filter(|_| outcome == Outcome::Done).map_or(0, length);
+            let object = ObjectKind::of(name);
+            to.fetched(shard, &Fetched { object, outcome, cached: false, bytes, tries, waited, elapsed });
+        });
+        answer
+    }
+
+    /// Tells that a cache had what was to be read of an object.
+    fn tell_cached(&self, shard: ShardId, name: &str, bytes: &Bytes, begun: Stopwatch) {
+        self.life.tell(|to| {
+            let (object, outcome, cached) = (ObjectKind::of(name), Outcome::Done, true);
+            let (bytes, waited, elapsed) = (bytes.len() as u64, Duration::ZERO, begun.elapsed());
+            to.fetched(shard, &Fetched { object, outcome, cached, bytes, tries: 0, waited, elapsed });
+        });
     }
 
     /// Says that what was read of an object is not what was written: a cache reads it again the next time.

@@ -1,9 +1,31 @@
 //! What became of a request to the store, and whether asking again would help.
 
+use std::time::Duration;
+
 use object_store::path::Path;
 
 use crate::error::Error;
 use crate::ids::ShardId;
+use crate::record::Outcome;
+
+/// What the store was asked for until it gave an answer, or no time was left.
+pub(super) struct Asked<R> {
+    pub(super) answer: Result<R, Tried>,
+    /// Requests.
+    pub(super) tries: u64,
+    /// How long it took, if somebody records that.
+    pub(super) elapsed: Duration,
+}
+
+impl<R> Asked<R> {
+    pub(super) fn outcome(&self) -> Outcome {
+        match &self.answer {
+            Ok(_) => Outcome::Done,
+            Err(Tried::Failed(object_store::Error::NotFound { .. })) => Outcome::Missing,
+            Err(_) => Outcome::Failed,
+        }
+    }
+}
 
 /// What became of a request that was tried until then.
 pub(super) enum Tried {

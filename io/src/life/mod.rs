@@ -16,7 +16,8 @@
 //!
 //! Always: after the end all of these say `Unavailable`, and in a forked process `Invalid`; none panics or waits.
 //!
-//! Not here: what is done. This room knows no shard and no store.
+//! Not here: what is done. This room knows no shard and no store. It only knows who is told ([`Life::tell`]), because all
+//! who do something have it.
 
 mod carried;
 mod deadline;
@@ -25,9 +26,11 @@ mod panics;
 mod retry;
 mod supervisor;
 mod task;
+mod telling;
 mod threads;
 
 use std::pin::Pin;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, Weak};
 use std::time::Duration;
 
@@ -40,12 +43,14 @@ pub use panics::{guarded, guarded_async, panicked, unfinished};
 pub use retry::Retry;
 pub use supervisor::{Post, Supervised};
 pub use task::Task;
+pub use telling::Stopwatch;
 pub use threads::{Runtimes, Threads, start_threads};
 
 use crate::clock::Entropy;
 use crate::config::Config;
 use crate::error::Error;
 use crate::ids::ProcessId;
+use crate::record::Recorder;
 
 use retry::Pauses;
 
@@ -66,6 +71,10 @@ pub struct Life {
     owner: OnceLock<Weak<dyn std::any::Any + Send + Sync>>,
     threads: Threads,
     pauses: Pauses,
+    /// Who is told what happens; nobody, if nobody asked to be.
+    recorder: Option<Arc<dyn Recorder>>,
+    /// Whether it was said that the recorder panics.
+    recorder_panicked: AtomicBool,
 }
 
 /// Which of a client's threads something goes on on.
@@ -80,8 +89,13 @@ pub enum On {
 }
 
 impl Life {
-    /// The life of a client with these threads, opened by this process.
-    pub fn new(threads: Threads, config: &Config, entropy: Arc<dyn Entropy>) -> Arc<Self> {
+    /// The life of a client with these threads, opened by this process, and told to this recorder.
+    pub fn new(
+        threads: Threads,
+        config: &Config,
+        entropy: Arc<dyn Entropy>,
+        recorder: Option<Arc<dyn Recorder>>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             home: ProcessId::current(),
             open: RwLock::new(true),
@@ -90,6 +104,8 @@ impl Life {
             owner: OnceLock::new(),
             threads,
             pauses: Pauses { min: config.retry_pause_min, max: config.retry_pause_max, entropy },
+            recorder,
+            recorder_panicked: AtomicBool::new(false),
         })
     }
 
