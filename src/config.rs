@@ -112,18 +112,10 @@ pub struct Config {
     /// A reader stops trusting its lease this long before others may expire it, at most a quarter of the lease. Default
     /// 1 minute: more than clocks of a cluster differ by.
     pub lease_margin: Duration,
-    /// Writers' records of a shard above which those are dropped that are past `writer_retention` by the shard's time,
-    /// also by a process that has not watched them for so long. Default 4,096: some 400 KiB of state.
-    pub writer_records_max: usize,
     /// A process removes a reader or a writer's record that it has not watched for a lease only if the last sign of it
     /// is older than this, by its own clock and by the shard's time. Default 30 days: clocks that are wrong are wrong by
     /// hours or days, or stand in the past, and what a process leaves that nobody outlives is kept no longer.
     pub lapse_age: Duration,
-    /// A shard's time that is further ahead of this process's clock than this is reported. Default 1 hour: more than
-    /// clocks of a cluster differ by, and as little as a wrong time zone makes.
-    pub clock_difference_warning: Duration,
-    /// A reader that holds more SeqNos than this is reported. Default 1,000.
-    pub reader_holds_warning: usize,
 
     /// The deadline of one commit, retries, read-backs and tries lost to other writers included. Default 60 s: then the
     /// caller hears that it may have happened, or that it did not.
@@ -162,8 +154,6 @@ pub struct Config {
     /// Objects that one sweep step deletes before it records them as gone. Default 256: bounds a step after a long
     /// hold.
     pub sweep_step_objects_max: usize,
-    /// Deletions of a sweep under way at once. Default 16.
-    pub sweep_concurrency: usize,
     /// How often a process looks for such objects in one shard. Default 6 hours: it lists the shard's folder.
     pub leak_sweep_interval: Duration,
     /// Whether this client compacts, collects and writes rollups. Default true. Who must only read says false.
@@ -233,10 +223,7 @@ impl Default for Config {
             heartbeat_interval: Duration::from_secs(4 * 60),
             lease_margin: Duration::from_secs(60),
             writer_retention: Duration::from_secs(24 * 60 * 60),
-            writer_records_max: 4_096,
             lapse_age: Duration::from_secs(30 * 24 * 60 * 60),
-            clock_difference_warning: Duration::from_secs(60 * 60),
-            reader_holds_warning: 1_000,
             commit_deadline: Duration::from_secs(60),
             log_request_deadline: Duration::from_secs(10),
             store_deadline: Duration::from_secs(120),
@@ -252,7 +239,6 @@ impl Default for Config {
             group_commits_max: 64,
             sweep_interval: Duration::from_secs(1),
             sweep_step_objects_max: 256,
-            sweep_concurrency: 16,
             orphan_age_min: Duration::from_secs(24 * 60 * 60),
             leak_sweep_interval: Duration::from_secs(6 * 60 * 60),
             maintain: true,

@@ -75,10 +75,7 @@ impl Config {
             reader_lease: _,
             heartbeat_interval: _,
             lease_margin: _,
-            writer_records_max: _, // more are dropped when they are old, however few may stay
             lapse_age: _,
-            clock_difference_warning: _,
-            reader_holds_warning: _, // none is too many, or too few, to be told of
             commit_deadline: _,
             log_request_deadline: _,
             store_deadline: _,
@@ -94,7 +91,6 @@ impl Config {
             group_commits_max,
             sweep_interval: _,
             sweep_step_objects_max,
-            sweep_concurrency,
             leak_sweep_interval: _,
             maintain: _,
             compact: _,
@@ -129,7 +125,6 @@ impl Config {
         within("scan_entries_max", scan_entries_max, 1..=COUNT_MAX)?;
         within("group_commits_max", group_commits_max, 1..=COUNT_MAX)?;
         within("sweep_step_objects_max", sweep_step_objects_max, 1..=COUNT_MAX)?;
-        within("sweep_concurrency", sweep_concurrency, 1..=COUNT_MAX)?;
         within("compaction_fan_in", compaction_fan_in, 2..=COUNT_MAX)?;
         within("collapse_bytes_min", collapse_bytes_min, 1..=BYTES_MAX)?;
         within("compaction_bytes_max", compaction_bytes_max, 1..=BYTES_MAX)?;
@@ -152,7 +147,6 @@ impl Config {
             ("heartbeat_interval", self.heartbeat_interval, PAUSE_MIN),
             ("lease_margin", self.lease_margin, Duration::ZERO),
             ("lapse_age", self.lapse_age, LONG_MIN),
-            ("clock_difference_warning", self.clock_difference_warning, Duration::ZERO),
             ("commit_deadline", self.commit_deadline, DEADLINE_MIN),
             ("log_request_deadline", self.log_request_deadline, DEADLINE_MIN),
             ("store_deadline", self.store_deadline, DEADLINE_MIN),

@@ -19,6 +19,10 @@ use crate::store::LogEntry;
 use super::Machine;
 use super::log::missing;
 
+/// A shard's time that is further ahead of this process's clock is reported: more than clocks of a cluster differ by, and as
+/// little as a wrong time zone makes.
+const CLOCK_DIFFERENCE_WARNING: Duration = Duration::from_secs(60 * 60);
+
 /// Entries, and whether there may be more.
 type Scanned = (Vec<LogEntry>, bool);
 
@@ -199,7 +203,7 @@ impl<T: Time> Machine<T> {
     fn compare_clocks(&self) {
         let (shard_ms, own_ms) = (self.state.borrow().wall_ms, self.context.clock.wall_ms());
         let ahead = Duration::from_millis(shard_ms.saturating_sub(own_ms));
-        let is_ahead = ahead > self.context.config.clock_difference_warning;
+        let is_ahead = ahead > CLOCK_DIFFERENCE_WARNING;
         if is_ahead != self.told_ahead.swap(is_ahead, Ordering::Relaxed) && is_ahead {
             tracing::warn!(
                 shard = %self.shard,

@@ -23,6 +23,10 @@ use super::{Change, State};
 /// Sightings are compared this many times per lease.
 const LOOKS_PER_LEASE: u32 = 4;
 
+/// Writers' records of a shard above which those are dropped that are past their retention by the shard's time alone:
+/// some 400 KiB of state, which every opener of the shard reads along.
+const WRITER_RECORDS_MAX: usize = 4_096;
+
 /// What one process has seen of the marks of a shard's holders. Times are its monotonic clock's, from any beginning.
 #[derive(Debug, Default)]
 pub struct Sightings {
@@ -83,7 +87,7 @@ impl Sightings {
             }
         }
         let mut writers = BTreeMap::new();
-        let many = state.writers.len() > config.writer_records_max;
+        let many = state.writers.len() > WRITER_RECORDS_MAX;
         for (id, record) in &state.writers {
             let mark = record.tokens.last().map_or(0, |token| token.as_u128());
             let sighting = Sighting::again(self.writers.get(id).copied(), mark, now);

@@ -38,15 +38,7 @@ macro_rules! limit {
 }
 
 /// All values of these fields are allowed, or are no numbers.
-const FREE: [&str; 7] = [
-    "compression",
-    "maintain",
-    "compact",
-    "cache_directory",
-    "reader_holds_warning",
-    "writer_records_max",
-    "filter_audit_one_in",
-];
+const FREE: [&str; 5] = ["compression", "maintain", "compact", "cache_directory", "filter_audit_one_in"];
 
 pub fn all() -> Vec<Limit> {
     const NANO: Duration = Duration::from_nanos(1);
@@ -63,7 +55,6 @@ pub fn all() -> Vec<Limit> {
         limit!(runtime_threads, refused [0, THREADS_MAX + 1, usize::MAX], allowed [1, 64]),
         limit!(blocking_threads_max, refused [0, THREADS_MAX + 1, usize::MAX], allowed [1, THREADS_MAX]),
         limit!(lapse_age, refused below(LONG_MIN), allowed [LONG_MIN, DURATION_MAX]),
-        limit!(clock_difference_warning, refused too_long, allowed [Duration::ZERO, DURATION_MAX]),
         limit!(part_bytes_max, refused [0, PART_MAX + 1, usize::MAX], allowed [1, 2, PART_MAX]),
         limit!(part_bytes_min, refused [PART_MAX + 1, usize::MAX], allowed [0, 1, PART_MAX]),
         limit!(run_bytes_max, refused [0, BYTES_MAX + 1, usize::MAX], allowed [1, 100, BYTES_MAX]),
@@ -96,7 +87,6 @@ pub fn all() -> Vec<Limit> {
         limit!(group_commits_max, refused [0, COUNT_MAX, usize::MAX], allowed [1, ENTRY_INLINE_BYTES_MAX >> 13]),
         limit!(sweep_interval, refused too_long, allowed [Duration::ZERO, NANO, DURATION_MAX]),
         limit!(sweep_step_objects_max, refused [0, COUNT_MAX + 1, usize::MAX], allowed [1, COUNT_MAX]),
-        limit!(sweep_concurrency, refused [0, COUNT_MAX + 1, usize::MAX], allowed [1, COUNT_MAX]),
         limit!(leak_sweep_interval, refused below(LONG_MIN), allowed [LONG_MIN, DURATION_MAX]),
         limit!(compaction_fan_in, refused [0, 1, COUNT_MAX + 1, usize::MAX], allowed [2, COUNT_MAX]),
         limit!(collapse_bytes_min, refused [0, BYTES_MAX + 1, usize::MAX], allowed [1, BYTES_MAX]),
