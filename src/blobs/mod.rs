@@ -1,6 +1,6 @@
 //! The objects of a client's store: read, written, listed and deleted with a deadline, retries and errors that name them.
 //!
-//! Always: of the requests that read parts so many are under way as `Config::fetches_max` says; an object that lies in a
+//! Always: of the requests that read parts so many are under way as `config.read.fetches_max` says; an object that lies in a
 //! file is read by so many threads at once as [`Files`] lets; what a cache keeps is not asked for, and what is read is kept
 //! there until somebody says that it is not what was written. Nobody gets the store, or a file of it.
 //!
@@ -61,9 +61,9 @@ impl Blobs {
             store,
             cache,
             life,
-            fetches: Semaphore::new(config.fetches_max.clamp(1, Semaphore::MAX_PERMITS)),
+            fetches: Semaphore::new(config.read.fetches_max.clamp(1, Semaphore::MAX_PERMITS)),
             files: Files::default(),
-            deadline: config.store_deadline,
+            deadline: config.store.deadline,
             agreed: Agreed::default(),
         }
     }
@@ -197,6 +197,6 @@ mod tests {
         let begun = Instant::now();
         let error = names().await.expect_err("nobody answers");
         assert_eq!((error.kind(), error.shard()), (ErrorKind::Unavailable, Some(shard)));
-        assert!(begun.elapsed() >= config.store_deadline && begun.elapsed() < 2 * config.store_deadline);
+        assert!(begun.elapsed() >= config.store.deadline && begun.elapsed() < 2 * config.store.deadline);
     }
 }

@@ -1,6 +1,6 @@
 //! The bytes that all sources of one client may have in memory at once.
 //!
-//! Always: what the pool has given out is at most [`Config::inflight_bytes_max`](crate::Config::inflight_bytes_max),
+//! Always: what the pool has given out is at most `config.read.inflight_bytes_max`,
 //! rounded up to a unit, and each share may have one part more. So a pool that others have used up, or a part that is
 //! larger than the pool, stops nobody for ever.
 

@@ -226,14 +226,14 @@ impl ClientBuilder {
         };
         let cache = open_cache(&life, &self.config).await?;
         // Behind the log was made: what is in that may change.
-        let store = match self.config.hedge_delay {
-            Some(delay) => Arc::new(HedgingStore::new(store, delay, self.config.hedge_budget)),
+        let store = match self.config.read.hedge_delay {
+            Some(delay) => Arc::new(HedgingStore::new(store, delay, self.config.read.hedge_budget)),
             None => store,
         };
         let blobs = Arc::new(Blobs::new(store, cache, Arc::clone(&life), &self.config));
         let (mut config, agreeing, agreement) = (self.config, Arc::clone(&blobs), self.agreement);
-        let wanted = config.store_limits();
-        config.set_store_limits(on(&life, async move { agreeing.agree(wanted, agreement).await }).await?);
+        let wanted = config.limits.in_whole_millis();
+        config.limits = on(&life, async move { agreeing.agree(wanted, agreement).await }).await?;
         config.check_relations().map_err(Error::invalid)?; // with the store's, if they were adopted
         let context = Arc::new(Context {
             log: Log::new(consensus, &config),
@@ -244,7 +244,7 @@ impl ClientBuilder {
             entropy: self.entropy,
             spare_rows: Spare::default(),
         });
-        let inflight = InflightPool::new(context.config.inflight_bytes_max);
+        let inflight = InflightPool::new(context.config.read.inflight_bytes_max);
         let (shards, runtimes) = (Mutex::new(HashMap::new()), Mutex::new(runtimes));
         let client = Client { shared: Arc::new(Shared { context, shards, runtimes, inflight }) };
         client.context().life.belongs_to(&client.keep_alive());
@@ -273,7 +273,7 @@ async fn open_database(_life: &Life, _url: String) -> Result<Arc<dyn Consensus>,
 
 /// Opens the cache that the configuration asks for, where blocking for a disk holds nobody up.
 async fn open_cache(life: &Life, config: &Config) -> Result<Option<ObjectCache>, Error> {
-    if config.cache_directory.is_none() {
+    if config.cache.directory.is_none() {
         return ObjectCache::open(config);
     }
     let config = config.clone();

@@ -109,7 +109,8 @@ impl Client {
         }
         let machine = Machine::new(shard, Arc::clone(self.context()));
         let roster = Roster::new(Arc::clone(&machine));
-        let maintenance = self.context().config.maintain.then(|| maintain::Maintenance::start::<K, V, T, D>(&machine));
+        let maintenance =
+            self.context().config.upkeep.maintain.then(|| maintain::Maintenance::start::<K, V, T, D>(&machine));
         let local = Arc::new(Local { machine, roster, maintenance });
         shards.insert(shard, Arc::clone(&local) as Arc<dyn Any + Send + Sync>);
         Ok(local)

@@ -253,7 +253,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
     }
 
     /// Maintains the shard until what it gives is dropped, although this process neither reads nor writes it: for a
-    /// process that compacts what others write, with `Config::maintain` off there. One read of the log, and then
+    /// process that compacts what others write, with `config.upkeep.maintain` off there. One read of the log, and then
     /// what [`Maintainer`] says.
     ///
     /// `Invalid` if this client does not maintain, `CodecMismatch` if the shard holds other types, `Unavailable` if the
@@ -280,7 +280,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
     }
 
     fn does_not_maintain(&self) -> Error {
-        Error::invalid("this client does not maintain: open it with Config::maintain").of_shard(self.id)
+        Error::invalid("this client does not maintain: open it with `config.upkeep.maintain`").of_shard(self.id)
     }
 
     fn local(&self) -> Result<Arc<Local<T>>, Error> {

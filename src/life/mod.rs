@@ -87,7 +87,7 @@ impl Life {
             notes: watch::Sender::new(0),
             owner: OnceLock::new(),
             threads,
-            pauses: Pauses { min: config.retry_pause_min, max: config.retry_pause_max, entropy },
+            pauses: Pauses { min: config.store.retry_pause_min, max: config.store.retry_pause_max, entropy },
         })
     }
 

@@ -45,7 +45,7 @@ impl<T: Time> Machine<T> {
     async fn lead(&self) {
         let mut group: Group<T> = {
             let mut queue = lock(&self.queue);
-            let count = queue.len().min(self.context.config.group_commits_max.max(1));
+            let count = queue.len().min(self.context.config.log.group_commits_max.max(1));
             queue.drain(..count).collect()
         };
         match self.commit(&mut group).await {
@@ -56,7 +56,7 @@ impl<T: Time> Machine<T> {
 
     /// Commits what the group decides; whether an earlier try may have taken effect unseen.
     async fn commit(&self, group: &mut Group<T>) -> Result<bool, Error> {
-        let mut retry = self.context.life.retry(self.context.config.commit_deadline);
+        let mut retry = self.context.life.retry(self.context.config.log.commit_deadline);
         let mut fresh = false;
         let mut doubtful = false;
         loop {

@@ -23,7 +23,7 @@ pub struct Context {
     pub clock: Arc<dyn Clock>,
     /// Fresh bits.
     pub entropy: Arc<dyn Entropy>,
-    /// What the rows of a batch were collected in, for the next: [`Config::spare_rows_bytes_max`] at most.
+    /// What the rows of a batch were collected in, for the next: `config.write.spare_rows_bytes_max` at most.
     pub spare_rows: Spare,
 }
 

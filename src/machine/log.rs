@@ -33,8 +33,8 @@ const BY_ITSELF: &str = "upkeep tries it again by itself";
 impl Log {
     /// The logs that lie there.
     pub fn new(consensus: Arc<dyn Consensus>, config: &Config) -> Self {
-        let (request_limit, truncation_limit) = (config.log_request_deadline, config.store_deadline);
-        Self { consensus, request_limit, truncation_limit, scan_entries_max: config.scan_entries_max }
+        let (request_limit, truncation_limit) = (config.log.request_deadline, config.store.deadline);
+        Self { consensus, request_limit, truncation_limit, scan_entries_max: config.log.scan_entries_max }
     }
 
     /// Why what others write is heard of later than usual, if it is.

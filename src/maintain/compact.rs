@@ -36,7 +36,7 @@ pub(super) async fn compact<K: Data, V: Data, T: Time, D: Diff>(
     let mut from = 0;
     // Where not all fit into memory: one group after the other, and then groups of what they came to.
     loop {
-        let fitting = fit(&inputs[from..], &state.since, config.compaction_bytes_max);
+        let fitting = fit(&inputs[from..], &state.since, config.upkeep.compaction_bytes_max);
         let replaced = from + fitting.start..from + fitting.start + fitting.inputs.len();
         let output = match merge_fitting::<K, V, T, D>(machine, fitting, to_objects).await? {
             Merged::Replaced(output) => output,
@@ -119,15 +119,15 @@ async fn merge_runs<K: Data, V: Data, T: Time, D: Diff>(
     let readers = fitting.merged.iter().map(|(_, run)| reader(run)).collect();
     let descs: Vec<_> = fitting.merged.iter().map(|(desc, _)| desc.clone()).collect();
     // On this runtime, not the one that commits and fetches for others.
-    let (bytes_max, runtime) = (config.compaction_bytes_max, machine.life().upkeep().clone());
+    let (bytes_max, runtime) = (config.upkeep.compaction_bytes_max, machine.life().upkeep().clone());
     // A row whose diffs come to too much for one stays as several: whoever reads it is told, and compaction goes on.
     let mut merge = MergeRuns::<K, V, T, D>::new(readers, bytes_max, 0, runtime).splitting();
     let floor = glb(&fitting.since);
-    let inline_bytes_max = if to_objects { 0 } else { config.inline_part_bytes_max };
+    let inline_bytes_max = if to_objects { 0 } else { config.write.inline_part_bytes_max };
     let inputs = fitting.merged.iter().flat_map(|(_, run)| run);
     let input_bytes = inputs.fold(0u64, |sum, part| sum.saturating_add(part.meta.encoded_bytes));
     let input_bytes = usize::try_from(input_bytes).unwrap_or(usize::MAX);
-    let part_bytes_max = piece_bytes(config.part_bytes_max, input_bytes);
+    let part_bytes_max = piece_bytes(config.write.part_bytes_max, input_bytes);
     let part_bytes = input_bytes.min(part_bytes_max);
     let mut storing = Storing { machine, inline_bytes_max, part_bytes, part_bytes_max, under_way: None };
     let merging = merge_into(&mut merge, &descs, floor.as_ref(), &mut storing, output);
@@ -145,7 +145,8 @@ async fn merge_into<K: Data, V: Data, T: Time, D: Diff>(
     output: &mut Run<T>,
 ) -> Result<(), Error> {
     let new_writer = |storing: &Storing<'_, T>| {
-        let options = EncodeOptions { compression: storing.machine.config().compression, ..EncodeOptions::default() };
+        let options =
+            EncodeOptions { compression: storing.machine.config().write.compression, ..EncodeOptions::default() };
         SortedPartWriter::with_capacity(&options, storing.part_bytes)
     };
     let mut writer = new_writer(storing)?;

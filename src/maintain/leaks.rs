@@ -1,6 +1,6 @@
 //! The leak sweep: deleting objects that no state ever referred to, left by a crash between an upload and its commit.
 //!
-//! Always: an object is deleted only if it is older than `Config::orphan_age_min` *in the shard's time as the log had it
+//! Always: an object is deleted only if it is older than `config.limits.orphan_age_min` *in the shard's time as the log had it
 //! before the sweep asked how large that limit is*, and the state that the log has come to after that does not know it.
 //! A commit refers to new objects only if they are at most half as old in the shard's time of its own entry, which does
 //! not run backwards along the log. So a commit before that state is known to it, and one behind it is refused. A process
@@ -28,7 +28,7 @@ use crate::state::{State, is_stale};
 
 /// Deletes what is lost, step by step, each of a bounded number of objects; how many.
 pub(super) async fn sweep<T: Time>(machine: &Arc<Machine<T>>) -> Result<usize, Error> {
-    let step_max = machine.config().sweep_step_objects_max.max(1);
+    let step_max = machine.config().upkeep.sweep_step_objects_max.max(1);
     let (mut seen, mut lost_before) = (None, None);
     let mut count = 0;
     loop {
@@ -63,7 +63,7 @@ struct Suspects {
 
 /// What was listed behind `seen` and is not known, at most so many old ones.
 async fn suspects<T: Time>(machine: &Arc<Machine<T>>, seen: Option<&str>, step_max: usize) -> Result<Suspects, Error> {
-    let (now_ms, age_ms) = (machine.wall_ms(), millis(machine.config().orphan_age_min));
+    let (now_ms, age_ms) = (machine.wall_ms(), millis(machine.config().limits.orphan_age_min));
     let mut listing = pin!(machine.blobs().list(machine.shard(), seen));
     let mut found = Suspects::default();
     // Those that are in use are old too: all are looked at, but no more than a step's worth of others is remembered,
@@ -93,9 +93,9 @@ async fn begin<T: Time>(machine: &Arc<Machine<T>>, found: &Suspects) -> Result<u
     let config = machine.config();
     let mut state = machine.confirm().await?;
     refuse_beside_a_foreign_rollup(machine, &state, found.rollup.as_deref()).await?;
-    let age_ms = millis(config.orphan_age_min);
+    let age_ms = millis(config.limits.orphan_age_min);
     let is_young = |state: &State<T>| !found.old.iter().any(|name| is_stale(name, state.wall_ms, age_ms));
-    if is_young(&state) && machine.time_stood_still() >= config.orphan_age_min {
+    if is_young(&state) && machine.time_stood_still() >= config.limits.orphan_age_min {
         machine.apply(RecordTime).await?;
         state = machine.state();
     }

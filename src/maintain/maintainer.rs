@@ -23,8 +23,8 @@ use super::leaks;
 /// to, also what processes left that are gone. Any number of processes may do so for one shard: each step ends in a
 /// commit that can be refused, so of several that do the same one is of use, and the others waste that step.
 ///
-/// While the shard changes it costs one read of the log per wake-up, or one in `Config::watch_fallback` without
-/// wake-ups, beside the upkeep; and a listing of the shard's objects in `Config::leak_sweep_interval`. Storage that
+/// While the shard changes it costs one read of the log per wake-up, or one in `config.log.watch_fallback` without
+/// wake-ups, beside the upkeep; and a listing of the shard's objects in `config.upkeep.leak_sweep_interval`. Storage that
 /// does not answer is asked again for as long as it takes; `Shard::settle` tells what is wrong with it.
 ///
 /// ```no_run
@@ -80,7 +80,7 @@ async fn watch<T: Time>(machine: &Arc<Machine<T>>) -> Result<(), Error> {
                 known = Some(seqno?);
             }
             () = tokio::time::sleep_until(round) => {
-                round = deadline_after(config.heartbeat_interval);
+                round = deadline_after(config.lease.heartbeat_interval);
                 if let Err(error) = make_round(machine, &mut leaks_next).await {
                     tracing::warn!(shard = %machine.shard(), %error, "upkeep failed, trying again in the next round");
                 }
@@ -99,7 +99,7 @@ async fn make_round<T: Time>(machine: &Arc<Machine<T>>, leaks_next: &mut Instant
     }
     if *leaks_next <= Instant::now() {
         while leaks::sweep(machine).await? > 0 {}
-        *leaks_next = deadline_after(machine.config().leak_sweep_interval);
+        *leaks_next = deadline_after(machine.config().upkeep.leak_sweep_interval);
     }
     Ok(())
 }

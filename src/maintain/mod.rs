@@ -92,7 +92,7 @@ async fn maintain<K: Data, V: Data, T: Time, D: Diff>(machine: Weak<Machine<T>>,
         // Each sweep is a commit of its own: on a busy shard one takes along what several compactions left.
         let sweeps = waiting.is_some() || Instant::now() >= next_sweep;
         if sweeps {
-            next_sweep = deadline_after(held.config().sweep_interval);
+            next_sweep = deadline_after(held.config().upkeep.sweep_interval);
         }
         let mut retry = held.life().retry(std::time::Duration::MAX);
         let done = loop {
@@ -143,7 +143,7 @@ async fn upkeep<K: Data, V: Data, T: Time, D: Diff>(
             // The lost are rare and harmless: looking for them waits for a rollup, and then for a good while.
             if *leaks_next <= Instant::now() {
                 worked |= leaks::sweep(machine).await? > 0;
-                *leaks_next = deadline_after(config.leak_sweep_interval);
+                *leaks_next = deadline_after(config.upkeep.leak_sweep_interval);
             }
         }
         if sweeps && machine.state().sweep_due() {

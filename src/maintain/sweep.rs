@@ -11,7 +11,7 @@ use crate::state::command::DeleteGarbage;
 
 /// Deletes one step's worth of garbage and records it; whether there was any.
 pub(super) async fn sweep<T: Time>(machine: &Arc<Machine<T>>) -> Result<bool, Error> {
-    let dead = next_step(&machine.state(), machine.config().sweep_step_objects_max);
+    let dead = next_step(&machine.state(), machine.config().upkeep.sweep_step_objects_max);
     if dead.is_empty() {
         return Ok(false);
     }

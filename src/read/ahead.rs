@@ -1,6 +1,6 @@
 //! Fetching parts ahead of who takes them, in order.
 //!
-//! Always: the parts that were asked for and not let go of take `Config::inflight_bytes_max` bytes of memory at most,
+//! Always: the parts that were asked for and not let go of take `config.read.inflight_bytes_max` bytes of memory at most,
 //! or are one part.
 
 use std::collections::VecDeque;
@@ -42,8 +42,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> FetchAhead<K, V, T, D> {
             waiting: parts.into(),
             under_way: VecDeque::new(),
             bytes_given: 0,
-            bytes_max: config.inflight_bytes_max as u64,
-            fetches_max: config.fetches_max.max(1),
+            bytes_max: config.read.inflight_bytes_max as u64,
+            fetches_max: config.read.fetches_max.max(1),
             fetcher,
         }
     }

@@ -103,7 +103,7 @@ impl<T: Time> Ledger<T> {
         registered: Instant,
     ) -> Arc<Self> {
         // A margin that leaves little of a short lease would make the reader useless.
-        let margin = machine.config().lease_margin.min(reader.lease() / 4);
+        let margin = machine.config().lease.margin.min(reader.lease() / 4);
         let trust = reader.lease().saturating_sub(margin);
         let page = Page {
             since: reader.since,

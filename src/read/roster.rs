@@ -53,7 +53,7 @@ impl<T: Time> Roster<T> {
         check_purpose(self.machine.shard(), &purpose)?;
         let roster = Arc::clone(self);
         let id = LeasedReaderId::from_u128(self.machine.fresh_bits());
-        let lease_ms = millis(self.machine.config().reader_lease);
+        let lease_ms = millis(self.machine.config().lease.duration);
         let register = Register { id, codecs, purpose, lease_ms, as_of };
         let open = async move {
             let asked = Instant::now();
@@ -128,7 +128,7 @@ async fn beat<T: Time>(roster: Weak<Roster<T>>) {
     loop {
         let Some(interval) = roster.upgrade().map(|roster| {
             let config = roster.machine.config();
-            let longest = config.heartbeat_interval.min(config.reader_lease / BEATS_PER_LEASE) / hurry;
+            let longest = config.lease.heartbeat_interval.min(config.lease.duration / BEATS_PER_LEASE) / hurry;
             // Jittered, so that the processes of a fleet that restarted together do not beat together.
             roster.machine.life().jittered(longest, 0.5).max(PAUSE_MIN)
         }) else {

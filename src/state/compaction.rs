@@ -11,13 +11,13 @@
 //! *Bounds.* With `n` bytes in appends of at least one unit each, a byte is rewritten at most `log_F(n)` times (each
 //! time it climbs a tier), and a reader finds at most `F − 1` batches per tier, so `(F − 1) · log_F(n)` batches. Fan-in
 //! 8, 12 MiB appends and 10 GiB: a byte is written at most 4.2 times and a reader merges at most 23 runs. To both comes
-//! one for the way through the inline parts, of which a reader merges at most `Config::inline_parts_max`.
+//! one for the way through the inline parts, of which a reader merges at most `config.upkeep.inline_parts_max`.
 //!
 //! *Collapse.* When the since has moved on, history that nobody can read any more is merged away: the oldest batches
 //! whose rows are all at or below the greatest lower bound of the since, as far as they go without a gap, become one as
 //! soon as that must remove at least half of their rows. Where diffs are integers, their sum tells: it is at least the
 //! number of rows that are left at one time, in a collection that has nothing less often than not at all. So after
-//! compaction a shard whose since keeps up has at most twice the rows of its contents, or `Config::collapse_bytes_min`
+//! compaction a shard whose since keeps up has at most twice the rows of its contents, or `config.upkeep.collapse_bytes_min`
 //! more; a reader that lags keeps what it can read. For other diffs, and for rows that were only ever added, merges of
 //! tiers are all.
 //!
@@ -44,9 +44,9 @@ impl<T: Time> State<T> {
     /// Whether there are enough batches that merging some may be worth it, for a client that merges. Where it is not,
     /// [`next_merge`] finds nothing.
     pub fn compaction_due(&self, config: &Config) -> bool {
-        config.compact
+        config.upkeep.compact
             && (self.inline_full(config)
-                || self.totals.object_batches >= config.compaction_fan_in as u64
+                || self.totals.object_batches >= config.upkeep.compaction_fan_in as u64
                 || self.collapse_due(config))
     }
 
@@ -54,13 +54,13 @@ impl<T: Time> State<T> {
     pub(super) fn compaction_newly_due(&self, before: &Self, config: &Config) -> bool {
         let batches = self.inline_full(config) || self.totals.object_batches != before.totals.object_batches;
         batches && self.compaction_due(config)
-            || config.compact && self.since != before.since && self.collapse_due(config)
+            || config.upkeep.compact && self.since != before.since && self.collapse_due(config)
     }
 
     /// Whether the state holds so much inline that it should move to objects.
     fn inline_full(&self, config: &Config) -> bool {
-        self.totals.inline_bytes > config.inline_total_bytes_max as u64
-            || self.totals.inline_parts >= config.inline_parts_max as u64
+        self.totals.inline_bytes > config.upkeep.inline_total_bytes_max as u64
+            || self.totals.inline_parts >= config.upkeep.inline_parts_max as u64
     }
 
     /// Whether the rows are twice what they could come to at one time, and merging them frees enough to be worth it.
@@ -84,7 +84,7 @@ fn collapses(rows: u64, diffs: i64, bytes: u64, config: &Config) -> bool {
     let left = u64::try_from(diffs).unwrap_or(0);
     let freed_rows = rows.saturating_sub(left);
     let freed = u128::from(bytes) * u128::from(freed_rows) / u128::from(rows.max(1));
-    freed_rows >= left && freed >= config.collapse_bytes_min as u128
+    freed_rows >= left && freed >= config.upkeep.collapse_bytes_min as u128
 }
 
 /// What to merge.
@@ -101,7 +101,7 @@ pub struct Plan<T: Time> {
 /// An empty batch at the end is left out: every append that only advances the upper changes it, and a merge of it would
 /// be refused for as long as such appends come.
 pub fn next_merge<T: Time>(state: &State<T>, config: &Config) -> Option<Plan<T>> {
-    let fan_in = config.compaction_fan_in.max(2);
+    let fan_in = config.upkeep.compaction_fan_in.max(2);
     if state.inline_full(config)
         && let Some(inputs) = inline_batches(state)
     {
@@ -247,7 +247,8 @@ mod tests {
 
     fn config() -> Config {
         let mut config = Config::default();
-        (config.compaction_fan_in, config.inline_parts_max, config.collapse_bytes_min) = (4, 3, 1_000);
+        (config.upkeep.compaction_fan_in, config.upkeep.inline_parts_max, config.upkeep.collapse_bytes_min) =
+            (4, 3, 1_000);
         config
     }
 
@@ -328,7 +329,8 @@ mod tests {
                 let merges = next_merge(&state, &config()).is_some();
                 found += usize::from(merges);
                 assert!(!merges || state.compaction_due(&config()), "{code} at {since}");
-                let unwilling = Config { compact: false, ..config() };
+                let mut unwilling = config();
+                unwilling.upkeep.compact = false;
                 assert!(!state.compaction_due(&unwilling));
             }
         }

@@ -11,7 +11,7 @@ const ROLLUP_INTERVAL_MIN: u64 = 3;
 
 /// The log entries between two rollups.
 pub(super) fn rollup_interval(config: &Config) -> u64 {
-    config.rollup_interval.max(ROLLUP_INTERVAL_MIN)
+    config.upkeep.rollup_interval.max(ROLLUP_INTERVAL_MIN)
 }
 
 impl<T: Time> State<T> {

@@ -40,10 +40,10 @@ impl ObjectCache {
     ///
     /// `Invalid` for a directory that cannot be used, or that too many processes use already.
     pub fn open(config: &Config) -> Result<Option<Self>, Error> {
-        let memory_bytes_max = config.cache_memory_bytes_max as u64;
+        let memory_bytes_max = config.cache.memory_bytes_max as u64;
         let memory = (memory_bytes_max > 0).then(|| MemoryCache::new(memory_bytes_max));
-        let disk = config.cache_directory.as_ref().filter(|_| config.cache_disk_bytes_max > 0);
-        let disk = disk.map(|path| DiskCache::open(path, config.cache_disk_bytes_max)).transpose()?.map(Arc::new);
+        let disk = config.cache.directory.as_ref().filter(|_| config.cache.disk_bytes_max > 0);
+        let disk = disk.map(|path| DiskCache::open(path, config.cache.disk_bytes_max)).transpose()?.map(Arc::new);
         Ok((memory.is_some() || disk.is_some()).then_some(Self { memory, disk }))
     }
 

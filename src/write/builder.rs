@@ -71,7 +71,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
 
     /// Adds a row. A zero diff is left out.
     ///
-    /// `Invalid` for a time not beyond the batch's lower, for a row larger than `Config::row_bytes_max`, and for one that
+    /// `Invalid` for a time not beyond the batch's lower, for a row larger than `config.write.row_bytes_max`, and for one that
     /// does not read back; then the row is not in the batch and the builder goes on. `Invalid` also if code of the row's
     /// types panics; then the builder is of no use any more, and says so. `Unavailable` where an upload failed. Cancelling
     /// may leave the row out.
@@ -114,15 +114,15 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
         }
         // A row whose size is unknown cannot be encoded: `push` says why.
         let size = K::size(key.as_ref()).unwrap_or(0).saturating_add(V::size(value.as_ref()).unwrap_or(0));
-        let most = self.machine.config().row_bytes_max;
+        let most = self.machine.config().write.row_bytes_max;
         if size > most {
-            return Err(Error::invalid(format!("a row of {size} bytes; `Config::row_bytes_max` is {most}")));
+            return Err(Error::invalid(format!("a row of {size} bytes; `config.write.row_bytes_max` is {most}")));
         }
         let before = self.rows.bytes();
         self.rows.push(key.as_ref(), value.as_ref(), time, diff)?;
         self.note_time(time);
         debug_assert!(self.rows.bytes() >= before);
-        Ok(self.rows.bytes() >= piece_bytes(self.machine.config().run_bytes_max, self.sealed_bytes))
+        Ok(self.rows.bytes() >= piece_bytes(self.machine.config().write.run_bytes_max, self.sealed_bytes))
     }
 
     fn check_whole(&self) -> Result<(), Error> {
@@ -164,7 +164,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
 
     fn is_small(&self) -> bool {
         let only = self.upload.is_none() && self.done.is_empty();
-        only && self.rows.bytes() <= self.machine.config().inline_part_bytes_max
+        only && self.rows.bytes() <= self.machine.config().write.inline_part_bytes_max
     }
 
     async fn await_upload(&mut self) -> Result<(), Error> {
@@ -209,7 +209,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
 
     /// Waits for what is under way and encodes the rest, inline where it is small.
     async fn collect(&mut self) -> Result<(), Error> {
-        let inline_bytes_max = self.machine.config().inline_part_bytes_max;
+        let inline_bytes_max = self.machine.config().write.inline_part_bytes_max;
         if self.is_small() {
             // A small batch: no thread, no upload, no wait.
             let (rows, options) = (std::mem::take(&mut self.rows), encode_options(self.machine.config()));
@@ -267,7 +267,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Drop for BatchBuilder<K, V, T, D> {
 
 /// How parts are encoded under this configuration.
 fn encode_options(config: &Config) -> EncodeOptions {
-    EncodeOptions { compression: config.compression, ..EncodeOptions::default() }
+    EncodeOptions { compression: config.write.compression, ..EncodeOptions::default() }
 }
 
 /// Sorts rows and puts them into storage, in parts. After an error it removes what it wrote, as a drop does.
@@ -276,9 +276,9 @@ async fn upload_run<K: Data, V: Data, T: Time, D: Diff>(
     rows: PartBuilder<K, V, T, D>,
 ) -> Result<Run<T>, Error> {
     let (shard, config) = (machine.shard(), machine.config());
-    let (part_bytes_max, part_bytes_min) = (config.part_bytes_max, config.part_bytes_min);
-    let uploads_max = config.uploads_max.max(1);
-    let may_keep = rows.bytes() <= config.spare_rows_bytes_max;
+    let (part_bytes_max, part_bytes_min) = (config.write.part_bytes_max, config.write.part_bytes_min);
+    let uploads_max = config.write.uploads_max.max(1);
+    let may_keep = rows.bytes() <= config.write.spare_rows_bytes_max;
     let sort = move || {
         let sorted = rows.sort().map_err(|error| error.of_shard(shard))?;
         let ranges = sorted.cut(part_bytes_max, part_bytes_min, uploads_max);

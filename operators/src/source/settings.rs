@@ -45,8 +45,8 @@ impl<T: Time> Settings<T> {
             until: Antichain::new(),
             snapshot: true,
             closures: Closures::default(),
-            inflight_bytes_max: config.inflight_bytes_max as u64,
-            fetches_max: config.fetches_max.max(1),
+            inflight_bytes_max: config.read.inflight_bytes_max as u64,
+            fetches_max: config.read.fetches_max.max(1),
             audits: false,
             pauses: Pauses::of(config),
         }

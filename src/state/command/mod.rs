@@ -94,9 +94,9 @@ impl Limits {
     /// Those of a client.
     pub fn of(config: &Config) -> Self {
         Self {
-            blob_age_max_ms: millis(config.orphan_age_min / 2),
+            blob_age_max_ms: millis(config.limits.orphan_age_min / 2),
             rollup_interval: rollup_interval(config),
-            finalize_objects_max: config.sweep_step_objects_max,
+            finalize_objects_max: config.upkeep.sweep_step_objects_max,
         }
     }
 }
