@@ -243,7 +243,7 @@ async fn what_is_kept_stays_within_its_bound() {
     let directory = tempfile::tempdir().unwrap();
     let mut both = on_disk(directory.path(), BYTES_MAX);
     both.cache.memory_bytes_max = BYTES_MAX as usize;
-    let cache = Arc::new(ObjectCache::open(&both).unwrap().unwrap());
+    let cache = Arc::new(ObjectCache::open(&both.cache).unwrap().unwrap());
     let put = |number: u64| {
         let cache = Arc::clone(&cache);
         async move {

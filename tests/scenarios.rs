@@ -35,6 +35,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use timely::progress::Antichain;
+use timely_persist::config::LeaseConfig;
 use timely_persist::ids::Token;
 use timely_persist::part::{PartFormat, PartMeta};
 use timely_persist::state::command::{
@@ -45,7 +46,7 @@ use timely_persist::state::command::{
 use timely_persist::state::{
     Batch, Change, CodecNames, Description, Entry, Location, Part, RollupRef, Run, Sightings, State,
 };
-use timely_persist::{Config, CriticalReaderId, Error, ErrorKind, LeasedReaderId, SeqNo, ShardId, WriterId};
+use timely_persist::{CriticalReaderId, Error, ErrorKind, LeasedReaderId, SeqNo, ShardId, WriterId};
 
 const RETENTION_MS: u64 = 1_000;
 
@@ -210,7 +211,7 @@ impl Stage {
             "lapse" => {
                 let before = self.state.clone();
                 let (watched, retention) = [self.watched_ms, RETENTION_MS].map(Duration::from_millis).into();
-                let changes = self.sightings.look(&before, watched, self.now_ms, retention, &Config::default());
+                let changes = self.sightings.look(&before, watched, self.now_ms, retention, &LeaseConfig::default());
                 self.decide(Lapse(changes));
                 let (readers, writers) = (before.readers.len(), before.writers.len());
                 let gone = (readers - self.state.readers.len(), writers - self.state.writers.len());

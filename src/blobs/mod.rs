@@ -24,7 +24,6 @@ use tokio::time::{timeout, timeout_at};
 pub use agreement::Agreement;
 pub use open::{OpenBlob, slice};
 
-use crate::config::Config;
 use crate::error::Error;
 use crate::ids::ShardId;
 use crate::life::Life;
@@ -55,15 +54,21 @@ pub struct Blobs {
 }
 
 impl Blobs {
-    /// The way to the objects of this store. No I/O.
-    pub fn new(store: Arc<dyn ObjectStore>, cache: Option<ObjectCache>, life: Arc<Life>, config: &Config) -> Self {
+    /// The way to the objects of this store, with a deadline for each, and so many requests for parts at once. No I/O.
+    pub fn new(
+        store: Arc<dyn ObjectStore>,
+        cache: Option<ObjectCache>,
+        life: Arc<Life>,
+        deadline: Duration,
+        fetches_max: usize,
+    ) -> Self {
         Self {
             store,
             cache,
             life,
-            fetches: Semaphore::new(config.read.fetches_max.clamp(1, Semaphore::MAX_PERMITS)),
+            fetches: Semaphore::new(fetches_max.clamp(1, Semaphore::MAX_PERMITS)),
             files: Files::default(),
-            deadline: config.store.deadline,
+            deadline,
             agreed: Agreed::default(),
         }
     }
@@ -177,6 +182,7 @@ mod tests {
 
     use super::*;
     use crate::clock::SystemEntropy;
+    use crate::config::Config;
     use crate::error::ErrorKind;
     use crate::life::start_threads;
     use crate::store::{Fault, Faults, FaultyStore, Gate, Operation, Rule};
@@ -185,11 +191,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_listing_that_is_never_answered_is_given_up() {
         let config = Config::default();
-        let (_, threads) = start_threads(Some(Handle::current()), &config).expect("a runtime that is there");
-        let life = Life::new(threads, &config, Arc::new(SystemEntropy));
+        let (_, threads) = start_threads(Some(Handle::current()), &config.threads).expect("a runtime that is there");
+        let life = Life::new(threads, &config.store, Arc::new(SystemEntropy));
         let faults = Faults::default();
         let store = Arc::new(FaultyStore::new(Arc::new(InMemory::new()), faults.clone()));
-        let (blobs, shard) = (Blobs::new(store, None, life, &config), ShardId::from_u128(1));
+        let deadline = config.store.deadline;
+        let (blobs, shard) = (Blobs::new(store, None, life, deadline, 1), ShardId::from_u128(1));
         blobs.write(shard, "name", Bytes::from_static(b"x")).await.expect("it is written");
         let names = || blobs.list(shard, None).try_collect::<Vec<_>>();
         assert_eq!(names().await.expect("it is listed"), ["name"]);
@@ -197,6 +204,6 @@ mod tests {
         let begun = Instant::now();
         let error = names().await.expect_err("nobody answers");
         assert_eq!((error.kind(), error.shard()), (ErrorKind::Unavailable, Some(shard)));
-        assert!(begun.elapsed() >= config.store.deadline && begun.elapsed() < 2 * config.store.deadline);
+        assert!(begun.elapsed() >= deadline && begun.elapsed() < 2 * deadline);
     }
 }

@@ -41,7 +41,7 @@ pub use task::Task;
 pub use threads::{Runtimes, Threads, start_threads};
 
 use crate::clock::Entropy;
-use crate::config::Config;
+use crate::config::StoreConfig;
 use crate::error::Error;
 use crate::ids::ProcessId;
 
@@ -79,7 +79,7 @@ pub enum On {
 
 impl Life {
     /// The life of a client with these threads, opened by this process.
-    pub fn new(threads: Threads, config: &Config, entropy: Arc<dyn Entropy>) -> Arc<Self> {
+    pub fn new(threads: Threads, store: &StoreConfig, entropy: Arc<dyn Entropy>) -> Arc<Self> {
         Arc::new(Self {
             home: ProcessId::current(),
             open: RwLock::new(true),
@@ -87,7 +87,7 @@ impl Life {
             notes: watch::Sender::new(0),
             owner: OnceLock::new(),
             threads,
-            pauses: Pauses { min: config.store.retry_pause_min, max: config.store.retry_pause_max, entropy },
+            pauses: Pauses { min: store.retry_pause_min, max: store.retry_pause_max, entropy },
         })
     }
 

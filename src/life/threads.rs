@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::oneshot;
 
-use crate::config::Config;
+use crate::config::ThreadsConfig;
 use crate::error::Error;
 
 use super::lock;
@@ -77,17 +77,17 @@ pub struct Threads {
 }
 
 /// The threads of a client, unless a runtime is given to be used for all, and what stops them.
-pub fn start_threads(given: Option<Handle>, config: &Config) -> Result<(Runtimes, Threads), Error> {
+pub fn start_threads(given: Option<Handle>, config: &ThreadsConfig) -> Result<(Runtimes, Threads), Error> {
     if let Some(handle) = given {
         let threads = Threads { work: handle.clone(), upkeep: handle.clone(), pulse: handle };
         return Ok((Runtimes::default(), threads));
     }
-    let (working, compacting) = (config.threads.work.max(1), config.threads.upkeep.max(1));
+    let (working, compacting) = (config.work.max(1), config.upkeep.max(1));
     let needed = working.saturating_add(compacting).saturating_add(1 + 3); // the pulse, and one to block for each
     find_room(needed)?;
     let mut runtimes = Runtimes::default();
     let mut started = |threads: usize, name| {
-        let runtime = start(threads, name, config.threads.blocking_max.max(1))?;
+        let runtime = start(threads, name, config.blocking_max.max(1))?;
         let handle = runtime.handle().clone();
         runtimes.0.push(runtime);
         Ok::<Handle, Error>(handle)

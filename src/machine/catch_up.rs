@@ -29,7 +29,7 @@ type Scanned = (Vec<LogEntry>, bool);
 impl<T: Time> Machine<T> {
     /// Reads the log to its head.
     pub(super) async fn read_to_head(self: &Arc<Self>) -> Result<(), Error> {
-        let mut retry = self.context.life.retry(self.context.config.log.commit_deadline);
+        let mut retry = self.context.life.retry(self.context.log.config.commit_deadline);
         let _committer = self.committer.lock().await;
         self.catch_up(&mut retry).await.map_err(|error| error.of_shard(self.shard))
     }
@@ -38,7 +38,7 @@ impl<T: Time> Machine<T> {
     /// answers by a listing, and so sees what a lost entry hides. For whoever is about to delete what the state does
     /// not know.
     pub(super) async fn read_to_listed_head(self: &Arc<Self>) -> Result<(), Error> {
-        let mut retry = self.context.life.retry(self.context.config.log.commit_deadline);
+        let mut retry = self.context.life.retry(self.context.log.config.commit_deadline);
         let _committer = self.committer.lock().await;
         let read = async {
             let head = self.context.log.head(self.shard, &mut retry).await?;
@@ -49,7 +49,7 @@ impl<T: Time> Machine<T> {
 
     /// The token of the entry at a position; `None` if there is none, or none any more. One question.
     pub async fn token_at(&self, seqno: SeqNo) -> Result<Option<Token>, Error> {
-        let mut retry = self.context.life.retry(self.context.config.log.commit_deadline);
+        let mut retry = self.context.life.retry(self.context.log.config.commit_deadline);
         let entry = self.context.log.entry(self.shard, seqno, &mut retry).await?;
         let entry = entry.filter(|entry| entry.seqno == seqno).as_ref().map(decode::<T>).transpose()?;
         Ok(entry.map(|entry| entry.token))
@@ -57,7 +57,7 @@ impl<T: Time> Machine<T> {
 
     /// Reads the log up to `known`, if this process is not there yet.
     pub(super) async fn read_past(self: &Arc<Self>, known: Option<SeqNo>) -> Result<(), Error> {
-        let mut retry = self.context.life.retry(self.context.config.log.request_deadline);
+        let mut retry = self.context.life.retry(self.context.log.config.request_deadline);
         let _committer = self.committer.lock().await;
         if known.is_some_and(|known| known <= self.state.borrow().seqno) {
             return Ok(()); // our own commit woke us
@@ -221,9 +221,9 @@ impl<T: Time> Machine<T> {
             tracing::error!(shard = %self.shard, seqno = %state.seqno, broken, "state invariant broken by a commit");
             debug_assert!(false, "{broken}");
         }
-        let due = state.upkeep_due(&self.state.borrow(), &self.context.config);
+        let due = state.upkeep_due(&self.state.borrow(), &self.context.upkeep);
         self.install(state);
-        if due && self.context.config.upkeep.maintain {
+        if due && self.context.upkeep.maintain {
             self.upkeep.notify_one();
         }
     }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::time::error::Elapsed;
 use tokio::time::{timeout, timeout_at};
 
-use crate::config::Config;
+use crate::config::LogConfig;
 use crate::error::Error;
 use crate::ids::{SeqNo, ShardId};
 use crate::life::Retry;
@@ -20,11 +20,9 @@ use crate::store::{CompareAndSet, Consensus, LogEntry, LogError, LogWatch};
 #[derive(Debug)]
 pub struct Log {
     consensus: Arc<dyn Consensus>,
-    /// For one request.
-    request_limit: Duration,
-    /// For a truncation, which may be many.
-    truncation_limit: Duration,
-    scan_entries_max: usize,
+    pub(super) config: LogConfig,
+    /// For a truncation, which may be many requests.
+    truncation_deadline: Duration,
 }
 
 /// Nobody need do anything while the store answers again before long.
@@ -32,9 +30,8 @@ const BY_ITSELF: &str = "upkeep tries it again by itself";
 
 impl Log {
     /// The logs that lie there.
-    pub fn new(consensus: Arc<dyn Consensus>, config: &Config) -> Self {
-        let (request_limit, truncation_limit) = (config.log.request_deadline, config.store.deadline);
-        Self { consensus, request_limit, truncation_limit, scan_entries_max: config.log.scan_entries_max }
+    pub fn new(consensus: Arc<dyn Consensus>, config: LogConfig, truncation_deadline: Duration) -> Self {
+        Self { consensus, config, truncation_deadline }
     }
 
     /// Why what others write is heard of later than usual, if it is.
@@ -59,7 +56,7 @@ impl Log {
         behind: SeqNo,
         retry: &mut Retry<'_>,
     ) -> Result<(Vec<LogEntry>, bool), Error> {
-        let limit = self.scan_entries_max;
+        let limit = self.config.scan_entries_max;
         let entries = self.ask(retry, || self.consensus.scan(shard, behind.next(), limit)).await?;
         let full = entries.len() >= limit;
         Ok((entries, full))
@@ -84,7 +81,7 @@ impl Log {
         retry: &Retry<'_>,
     ) -> Result<Option<LogEntry>, LogError> {
         let request = self.consensus.scan(shard, seqno, 1);
-        let answered = timeout_at(retry.request_deadline(self.request_limit), request).await;
+        let answered = timeout_at(retry.request_deadline(self.config.request_deadline), request).await;
         let silent = |_elapsed| LogError::failed(format!("the log did not answer a read of {seqno}"));
         Ok(answered.map_err(silent)??.into_iter().next())
     }
@@ -98,12 +95,12 @@ impl Log {
         retry: &Retry<'_>,
     ) -> Result<Result<CompareAndSet, LogError>, Elapsed> {
         let request = self.consensus.compare_and_set(shard, expected, bytes);
-        timeout_at(retry.request_deadline(self.request_limit), request).await
+        timeout_at(retry.request_deadline(self.config.request_deadline), request).await
     }
 
     /// Removes the entries below a position. Cancelling, and an error, leave some or all of them there.
     pub(super) async fn truncate(&self, shard: ShardId, below: SeqNo) -> Result<(), Error> {
-        let truncated = timeout(self.truncation_limit, self.consensus.truncate(shard, below)).await;
+        let truncated = timeout(self.truncation_deadline, self.consensus.truncate(shard, below)).await;
         let failed = |what| Error::unavailable(what).advise(BY_ITSELF);
         match truncated {
             Ok(Ok(_count)) => Ok(()),
@@ -120,7 +117,7 @@ impl Log {
     {
         let mut error = None; // the last that was told: a request that the deadline cuts off says nothing
         loop {
-            match timeout_at(retry.request_deadline(self.request_limit), question()).await {
+            match timeout_at(retry.request_deadline(self.config.request_deadline), question()).await {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(told)) if told.damaged => return Err(damaged(told)),
                 Ok(Err(told)) => error = Some(told),

@@ -37,7 +37,6 @@ pub use spare::Spare;
 
 use crate::blobs::Blobs;
 use crate::codec::Time;
-use crate::config::Config;
 use crate::error::Error;
 use crate::ids::{PART_KIND, ROLLUP_KIND, ShardId, blob_name};
 use crate::life::{Life, Supervised, lock};
@@ -105,11 +104,6 @@ impl<T: Time> Machine<T> {
     /// The life of the client.
     pub fn life(&self) -> &Arc<Life> {
         &self.context.life
-    }
-
-    /// The limits of the client.
-    pub fn config(&self) -> &Config {
-        &self.context.config
     }
 
     /// 128 bits that nobody else has.

@@ -18,15 +18,16 @@ use crate::part::{EncodeOptions, EncodedPart, MergeStep, SortedPartWriter};
 use crate::state::command::Replace;
 use crate::state::{Batch, CodecNames, Description, Location, Part, Plan, Run, State, glb, next_merge};
 
+use super::Policy;
 use super::fit::{Fitting, fit};
 
 /// Merges the batches that the policy names; whether it changed anything, or others did meanwhile.
 pub(super) async fn compact<K: Data, V: Data, T: Time, D: Diff>(
     machine: &Arc<Machine<T>>,
+    policy: &Policy,
     state: &State<T>,
 ) -> Result<bool, Error> {
-    let config = machine.config();
-    let Some(Plan { mut inputs, to_objects }) = next_merge(state, config) else {
+    let Some(Plan { mut inputs, to_objects }) = next_merge(state, &policy.upkeep) else {
         return Ok(false);
     };
     if state.codecs.as_deref().is_some_and(|known| known.difference(&CodecNames::of::<K, V, T, D>()).is_some()) {
@@ -36,9 +37,9 @@ pub(super) async fn compact<K: Data, V: Data, T: Time, D: Diff>(
     let mut from = 0;
     // Where not all fit into memory: one group after the other, and then groups of what they came to.
     loop {
-        let fitting = fit(&inputs[from..], &state.since, config.upkeep.compaction_bytes_max);
+        let fitting = fit(&inputs[from..], &state.since, policy.upkeep.compaction_bytes_max);
         let replaced = from + fitting.start..from + fitting.start + fitting.inputs.len();
-        let output = match merge_fitting::<K, V, T, D>(machine, fitting, to_objects).await? {
+        let output = match merge_fitting::<K, V, T, D>(machine, policy, fitting, to_objects).await? {
             Merged::Replaced(output) => output,
             Merged::Refused => return Ok(worked),
             Merged::Overtaken => return Ok(true),
@@ -68,11 +69,12 @@ enum Merged<T: Time> {
 
 async fn merge_fitting<K: Data, V: Data, T: Time, D: Diff>(
     machine: &Arc<Machine<T>>,
+    policy: &Policy,
     fitting: Fitting<T>,
     to_objects: bool,
 ) -> Result<Merged<T>, Error> {
     let mut run = Vec::new();
-    let merged = merge_runs::<K, V, T, D>(machine, &fitting, to_objects, &mut run).await;
+    let merged = merge_runs::<K, V, T, D>(machine, policy, &fitting, to_objects, &mut run).await;
     let Fitting { inputs, kept, since, .. } = fitting;
     if let Err(error) = merged {
         remove(machine, &run).await?;
@@ -109,27 +111,29 @@ fn stand<T: Time>(state: &State<T>, inputs: &[Arc<Batch<T>>]) -> bool {
 /// Merges runs into the parts of one. On an error, `output` has the parts that were stored.
 async fn merge_runs<K: Data, V: Data, T: Time, D: Diff>(
     machine: &Arc<Machine<T>>,
+    policy: &Policy,
     fitting: &Fitting<T>,
     to_objects: bool,
     output: &mut Run<T>,
 ) -> Result<(), Error> {
-    let config = machine.config();
+    let Policy { upkeep, write, .. } = policy;
     let reader =
         |run: &Run<T>| RunReader::new(Arc::clone(machine.blobs()), machine.shard(), run.iter().cloned().map(Arc::new));
     let readers = fitting.merged.iter().map(|(_, run)| reader(run)).collect();
     let descs: Vec<_> = fitting.merged.iter().map(|(desc, _)| desc.clone()).collect();
     // On this runtime, not the one that commits and fetches for others.
-    let (bytes_max, runtime) = (config.upkeep.compaction_bytes_max, machine.life().upkeep().clone());
+    let (bytes_max, runtime) = (upkeep.compaction_bytes_max, machine.life().upkeep().clone());
     // A row whose diffs come to too much for one stays as several: whoever reads it is told, and compaction goes on.
     let mut merge = MergeRuns::<K, V, T, D>::new(readers, bytes_max, 0, runtime).splitting();
     let floor = glb(&fitting.since);
-    let inline_bytes_max = if to_objects { 0 } else { config.write.inline_part_bytes_max };
+    let inline_bytes_max = if to_objects { 0 } else { write.inline_part_bytes_max };
     let inputs = fitting.merged.iter().flat_map(|(_, run)| run);
     let input_bytes = inputs.fold(0u64, |sum, part| sum.saturating_add(part.meta.encoded_bytes));
     let input_bytes = usize::try_from(input_bytes).unwrap_or(usize::MAX);
-    let part_bytes_max = piece_bytes(config.write.part_bytes_max, input_bytes);
+    let part_bytes_max = piece_bytes(write.part_bytes_max, input_bytes);
     let part_bytes = input_bytes.min(part_bytes_max);
-    let mut storing = Storing { machine, inline_bytes_max, part_bytes, part_bytes_max, under_way: None };
+    let options = EncodeOptions { compression: write.compression, ..EncodeOptions::default() };
+    let mut storing = Storing { machine, options, inline_bytes_max, part_bytes, part_bytes_max, under_way: None };
     let merging = merge_into(&mut merge, &descs, floor.as_ref(), &mut storing, output);
     let merged = guarded_async(merging).await.map_err(|error| error.of_shard(machine.shard()));
     // Also after an error, so that it is known what to remove.
@@ -144,11 +148,7 @@ async fn merge_into<K: Data, V: Data, T: Time, D: Diff>(
     storing: &mut Storing<'_, T>,
     output: &mut Run<T>,
 ) -> Result<(), Error> {
-    let new_writer = |storing: &Storing<'_, T>| {
-        let options =
-            EncodeOptions { compression: storing.machine.config().write.compression, ..EncodeOptions::default() };
-        SortedPartWriter::with_capacity(&options, storing.part_bytes)
-    };
+    let new_writer = |storing: &Storing<'_, T>| SortedPartWriter::with_capacity(&storing.options, storing.part_bytes);
     let mut writer = new_writer(storing)?;
     loop {
         match merge_step(merge, &mut writer, descs, floor, storing.part_bytes_max)? {
@@ -196,6 +196,7 @@ fn merge_step<K: Data, V: Data, T: Time, D: Diff>(
 /// Stores the parts of a run, one while the next is being merged.
 struct Storing<'a, T: Time> {
     machine: &'a Arc<Machine<T>>,
+    options: EncodeOptions,
     inline_bytes_max: usize,
     /// What a part takes at most, and all that comes in.
     part_bytes: usize,

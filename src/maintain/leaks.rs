@@ -15,6 +15,7 @@
 use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::stream::TryStreamExt;
 
@@ -26,20 +27,22 @@ use crate::machine::Machine;
 use crate::state::command::RecordTime;
 use crate::state::{State, is_stale};
 
+use super::Policy;
+
 /// Deletes what is lost, step by step, each of a bounded number of objects; how many.
-pub(super) async fn sweep<T: Time>(machine: &Arc<Machine<T>>) -> Result<usize, Error> {
-    let step_max = machine.config().upkeep.sweep_step_objects_max.max(1);
+pub(super) async fn sweep<T: Time>(machine: &Arc<Machine<T>>, policy: &Policy) -> Result<usize, Error> {
+    let step_max = policy.upkeep.sweep_step_objects_max.max(1);
     let (mut seen, mut lost_before) = (None, None);
     let mut count = 0;
     loop {
-        let found = suspects(machine, seen.as_deref(), step_max).await?;
+        let found = suspects(machine, seen.as_deref(), step_max, policy.orphan_age_min).await?;
         // Where the next step goes on: a name that is looked at once is not looked at again.
         let Some(last) = found.old.last() else { break };
         seen = Some(last.clone());
         let full = found.old.len() >= step_max;
         let before_ms = match lost_before {
             Some(before_ms) => before_ms,
-            None => *lost_before.insert(begin(machine, &found).await?),
+            None => *lost_before.insert(begin(machine, &found, policy.orphan_age_min).await?),
         };
         count += delete_lost(machine, found.old, before_ms).await?;
         if !full {
@@ -62,8 +65,13 @@ struct Suspects {
 }
 
 /// What was listed behind `seen` and is not known, at most so many old ones.
-async fn suspects<T: Time>(machine: &Arc<Machine<T>>, seen: Option<&str>, step_max: usize) -> Result<Suspects, Error> {
-    let (now_ms, age_ms) = (machine.wall_ms(), millis(machine.config().limits.orphan_age_min));
+async fn suspects<T: Time>(
+    machine: &Arc<Machine<T>>,
+    seen: Option<&str>,
+    step_max: usize,
+    age_min: Duration,
+) -> Result<Suspects, Error> {
+    let (now_ms, age_ms) = (machine.wall_ms(), millis(age_min));
     let mut listing = pin!(machine.blobs().list(machine.shard(), seen));
     let mut found = Suspects::default();
     // Those that are in use are old too: all are looked at, but no more than a step's worth of others is remembered,
@@ -89,13 +97,12 @@ async fn suspects<T: Time>(machine: &Arc<Machine<T>>, seen: Option<&str>, step_m
 
 /// Makes sure that the log is whole, has the shard's time written down, and asks the store for its limit: when an object
 /// must have been made to be taken for lost.
-async fn begin<T: Time>(machine: &Arc<Machine<T>>, found: &Suspects) -> Result<u64, Error> {
-    let config = machine.config();
+async fn begin<T: Time>(machine: &Arc<Machine<T>>, found: &Suspects, age_min: Duration) -> Result<u64, Error> {
     let mut state = machine.confirm().await?;
     refuse_beside_a_foreign_rollup(machine, &state, found.rollup.as_deref()).await?;
-    let age_ms = millis(config.limits.orphan_age_min);
+    let age_ms = millis(age_min);
     let is_young = |state: &State<T>| !found.old.iter().any(|name| is_stale(name, state.wall_ms, age_ms));
-    if is_young(&state) && machine.time_stood_still() >= config.limits.orphan_age_min {
+    if is_young(&state) && machine.time_stood_still() >= age_min {
         machine.apply(RecordTime).await?;
         state = machine.state();
     }

@@ -9,9 +9,9 @@ use crate::machine::Machine;
 use crate::state::State;
 use crate::state::command::DeleteGarbage;
 
-/// Deletes one step's worth of garbage and records it; whether there was any.
-pub(super) async fn sweep<T: Time>(machine: &Arc<Machine<T>>) -> Result<bool, Error> {
-    let dead = next_step(&machine.state(), machine.config().upkeep.sweep_step_objects_max);
+/// Deletes one step's worth of garbage, at most so many objects, and records it; whether there was any.
+pub(super) async fn sweep<T: Time>(machine: &Arc<Machine<T>>, objects_max: usize) -> Result<bool, Error> {
+    let dead = next_step(&machine.state(), objects_max);
     if dead.is_empty() {
         return Ok(false);
     }

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use tokio::runtime::Handle;
 
 use crate::codec::{Data, Diff, Time};
+use crate::config::ReadConfig;
 use crate::error::Error;
 use crate::ids::ShardId;
 use crate::life::Task;
@@ -35,15 +36,14 @@ struct UnderWay<K: Data, V: Data, T: Time, D: Diff> {
 
 impl<K: Data, V: Data, T: Time, D: Diff> FetchAhead<K, V, T, D> {
     /// These parts, of which nothing is asked for yet.
-    pub(super) fn new(fetcher: PartFetcher<K, V, T, D>, parts: Vec<LeasedPart<T>>) -> Self {
-        let (runtime, config) = (fetcher.life().work().clone(), fetcher.machine().config());
+    pub(super) fn new(fetcher: PartFetcher<K, V, T, D>, parts: Vec<LeasedPart<T>>, config: &ReadConfig) -> Self {
         Self {
-            runtime,
+            runtime: fetcher.life().work().clone(),
             waiting: parts.into(),
             under_way: VecDeque::new(),
             bytes_given: 0,
-            bytes_max: config.read.inflight_bytes_max as u64,
-            fetches_max: config.read.fetches_max.max(1),
+            bytes_max: config.inflight_bytes_max as u64,
+            fetches_max: config.fetches_max.max(1),
             fetcher,
         }
     }

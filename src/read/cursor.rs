@@ -35,8 +35,8 @@ pub struct Cursor<K: Data, V: Data, T: Time, D: Diff> {
 }
 
 impl<K: Data, V: Data, T: Time, D: Diff> Cursor<K, V, T, D> {
-    /// A cursor over these runs of leased parts.
-    pub(super) fn new(machine: &Machine<T>, runs: Vec<Vec<LeasedPart<T>>>) -> Self {
+    /// A cursor over these runs of leased parts, in so much memory.
+    pub(super) fn new(machine: &Machine<T>, runs: Vec<Vec<LeasedPart<T>>>, bytes_max: usize) -> Self {
         let (life, blobs) = (Arc::clone(machine.life()), machine.blobs());
         let reader = |run: &Vec<LeasedPart<T>>| {
             let parts = run.iter().map(|part| Arc::clone(&part.reading().part));
@@ -44,7 +44,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Cursor<K, V, T, D> {
         };
         let windows = runs.iter().filter_map(|run| run.first()).map(|part| part.reading().window.clone()).collect();
         let readers = runs.iter().filter(|run| !run.is_empty()).map(reader).collect();
-        let merge = MergeAhead::new(readers, windows, machine.config().read.cursor_bytes_max, life.work().clone());
+        let merge = MergeAhead::new(readers, windows, bytes_max, life.work().clone());
         Self { life, merge, leases: runs.into_iter().flatten().collect(), done: false }
     }
 

@@ -44,10 +44,6 @@ impl<K: Data, V: Data, T: Time, D: Diff> PartFetcher<K, V, T, D> {
         self.life().within(self.fetch_ref(part)).await
     }
 
-    pub(super) fn machine(&self) -> &Arc<Machine<T>> {
-        &self.machine
-    }
-
     pub(super) fn life(&self) -> &Arc<Life> {
         self.machine.life()
     }

@@ -111,7 +111,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
     /// The same, but tells the shard only if a quarter of the lease has passed since it heard of the reader.
     pub async fn maybe_downgrade_since(&mut self, since: &Antichain<T>) -> Result<(), Error> {
         self.set_since(since);
-        let quarter = self.roster.machine().config().lease.duration / 4;
+        let quarter = self.roster.lease().duration / 4;
         if self.ledger.last_renewed().elapsed() >= quarter {
             self.roster.renew(&[Arc::clone(&self.ledger)]).await?;
         }
@@ -191,13 +191,12 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
                 tracing::error!(%shard, %reader, purpose = self.purpose(), ?stats, "a filter discards wanted rows");
             }
         }
-        Ok(Cursor::new(self.roster.machine(), runs))
+        Ok(Cursor::new(self.roster.machine(), runs, self.roster.read().cursor_bytes_max))
     }
 
     /// For one read through a filter of parts: which of them it leaves out, and which of those are to be audited.
     pub fn filter_audit(&self) -> FilterAudit {
-        let machine = self.roster.machine();
-        FilterAudit::new(machine.config().read.filter_audit_one_in, machine.fresh_bits())
+        FilterAudit::new(self.roster.read().filter_audit_one_in, self.roster.machine().fresh_bits())
     }
 
     /// The shard's contents at `as_of`, consolidated, in order: all of them in memory. Errors as in
@@ -216,7 +215,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
         &self,
         as_of: Antichain<T>,
     ) -> Result<impl Stream<Item = Result<((K, V), T, D), Error>> + use<K, V, T, D>, Error> {
-        let fetching = FetchAhead::new(self.fetcher(), self.snapshot(as_of).await?);
+        let fetching = FetchAhead::new(self.fetcher(), self.snapshot(as_of).await?, self.roster.read());
         let fetched = stream::try_unfold(fetching, |mut fetching| async move {
             Ok(fetching.next().await?.map(|part| (part, fetching)))
         });

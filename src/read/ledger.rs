@@ -101,9 +101,10 @@ impl<T: Time> Ledger<T> {
         id: LeasedReaderId,
         reader: LeasedReader<T>,
         registered: Instant,
+        margin: Duration,
     ) -> Arc<Self> {
         // A margin that leaves little of a short lease would make the reader useless.
-        let margin = machine.config().lease.margin.min(reader.lease() / 4);
+        let margin = margin.min(reader.lease() / 4);
         let trust = reader.lease().saturating_sub(margin);
         let page = Page {
             since: reader.since,

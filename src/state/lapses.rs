@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::clock::millis;
 use crate::codec::Time;
-use crate::config::Config;
+use crate::config::LeaseConfig;
 use crate::ids::{LeasedReaderId, WriterId};
 
 use super::{Change, State};
@@ -72,7 +72,7 @@ impl Sightings {
         now: Duration,
         wall_ms: u64,
         retention: Duration,
-        config: &Config,
+        lease: &LeaseConfig,
     ) -> Vec<Change<T>> {
         let mut changes = Vec::new();
         let agreed_ms = state.wall_ms.min(wall_ms);
@@ -81,7 +81,7 @@ impl Sightings {
         for (id, reader) in &state.readers {
             let sighting = Sighting::again(self.readers.get(id).copied(), reader.heartbeat_ms.into(), now);
             readers.insert(*id, sighting);
-            let forgotten = past(reader.heartbeat_ms, config.lease.lapse_age.max(reader.lease()), agreed_ms);
+            let forgotten = past(reader.heartbeat_ms, lease.lapse_age.max(reader.lease()), agreed_ms);
             if sighting.lasted(now) > reader.lease() || forgotten {
                 changes.push(Change::ReaderRemoved(*id));
             }
@@ -92,15 +92,15 @@ impl Sightings {
             let mark = record.tokens.last().map_or(0, |token| token.as_u128());
             let sighting = Sighting::again(self.writers.get(id).copied(), mark, now);
             writers.insert(*id, sighting);
-            let forgotten = past(record.last_ms, config.lease.lapse_age.max(retention), agreed_ms)
+            let forgotten = past(record.last_ms, lease.lapse_age.max(retention), agreed_ms)
                 || many && past(record.last_ms, retention, state.wall_ms);
             if sighting.lasted(now) > retention || forgotten {
                 changes.push(Change::WriterRemoved(*id));
             }
         }
         (self.readers, self.writers) = (readers, writers);
-        let soonest = state.readers.values().map(|reader| reader.lease()).min().unwrap_or(config.lease.duration);
-        self.next = now.saturating_add(soonest.min(config.lease.duration) / LOOKS_PER_LEASE);
+        let soonest = state.readers.values().map(|reader| reader.lease()).min().unwrap_or(lease.duration);
+        self.next = now.saturating_add(soonest.min(lease.duration) / LOOKS_PER_LEASE);
         changes
     }
 }

@@ -6,6 +6,7 @@ use timely::PartialOrder;
 use timely::progress::Antichain;
 
 use crate::codec::{Data, Diff, Time};
+use crate::config::WriteConfig;
 use crate::error::{Error, ErrorKind};
 use crate::ids::{ShardId, Token, WriterId};
 use crate::life::KeepAlive;
@@ -43,6 +44,7 @@ impl<T> From<AppendReply<T>> for Appended<T> {
 pub struct WriteHandle<K: Data, V: Data, T: Time, D: Diff> {
     machine: Arc<Machine<T>>,
     _client: KeepAlive,
+    config: WriteConfig,
     id: WriterId,
     codecs: Arc<CodecNames>,
     purpose: String,
@@ -69,6 +71,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
     pub(crate) fn new(
         machine: Arc<Machine<T>>,
         client: KeepAlive,
+        config: WriteConfig,
         id: WriterId,
         codecs: Arc<CodecNames>,
         purpose: String,
@@ -77,6 +80,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
         Self {
             machine,
             _client: client,
+            config,
             id,
             codecs,
             purpose,
@@ -164,7 +168,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
 
     /// A builder of a batch whose rows are at times beyond `lower`.
     pub fn batch_builder(&self, lower: Antichain<T>) -> BatchBuilder<K, V, T, D> {
-        BatchBuilder::new(Arc::clone(&self.machine), Arc::clone(&self.codecs), lower)
+        BatchBuilder::new(Arc::clone(&self.machine), self.config, Arc::clone(&self.codecs), lower)
     }
 
     /// A batch that another process staged: see `Batch::into_bytes`.
