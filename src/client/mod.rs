@@ -4,8 +4,8 @@
 //! that renews leases and does nothing else. It keeps one machine per shard, shared by all handles of this process.
 
 mod bucket;
-mod budget;
 mod builder;
+mod inflight;
 mod shard;
 mod url;
 
@@ -15,9 +15,9 @@ use std::sync::{Arc, Mutex};
 
 use tokio::runtime::Handle;
 
-use budget::InflightPool;
-pub use budget::{InflightPermit, InflightShare};
 pub use builder::ClientBuilder;
+use inflight::InflightPool;
+pub use inflight::{InflightPermit, InflightShare};
 pub use shard::{Hold, Holder, Shard, ShardInfo};
 
 use crate::codec::{Data, Diff, Time};

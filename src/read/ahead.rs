@@ -23,7 +23,7 @@ pub(super) struct FetchAhead<K: Data, V: Data, T: Time, D: Diff> {
     under_way: VecDeque<UnderWay<K, V, T, D>>,
     /// Of the part that was given out last; it counts until the next is asked for.
     bytes_given: u64,
-    bytes_max: u64,
+    inflight_bytes_max: u64,
     fetches_max: usize,
 }
 
@@ -42,7 +42,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> FetchAhead<K, V, T, D> {
             waiting: parts.into(),
             under_way: VecDeque::new(),
             bytes_given: 0,
-            bytes_max: config.inflight_bytes_max as u64,
+            inflight_bytes_max: config.inflight_bytes_max as u64,
             fetches_max: config.fetches_max.max(1),
             fetcher,
         }
@@ -68,7 +68,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> FetchAhead<K, V, T, D> {
         let mut bytes: u64 = self.bytes_given + self.under_way.iter().map(|fetch| fetch.bytes).sum::<u64>();
         while self.under_way.len() < self.fetches_max
             && let Some(next) = self.waiting.front()
-            && (bytes == 0 || bytes.saturating_add(next.bytes()) <= self.bytes_max)
+            && (bytes == 0 || bytes.saturating_add(next.bytes()) <= self.inflight_bytes_max)
             && let Some(part) = self.waiting.pop_front()
         {
             bytes += part.bytes();

@@ -123,14 +123,14 @@ impl<K: Data, V: Data, T: Time, D: Diff> PersistSource<K, V, T, D> {
     /// may always go, however large. Default: `config.read.inflight_bytes_max`, which also bounds all sources of this process
     /// together.
     pub fn max_inflight_bytes(mut self, bytes: usize) -> Self {
-        self.settings.inflight_bytes_max = bytes as u64;
+        self.settings.max_inflight_bytes = bytes as u64;
         self
     }
 
     /// Fetches under way at once, on each worker; at least 1. Default: `config.read.fetches_max`, which also bounds all of
     /// this process together. What a fetch takes in memory is bounded by [`max_inflight_bytes`](Self::max_inflight_bytes).
     pub fn fetch_concurrency(mut self, fetches: usize) -> Self {
-        self.settings.fetches_max = fetches.max(1);
+        self.settings.fetch_concurrency = fetches.max(1);
         self
     }
 
