@@ -50,7 +50,7 @@ fn main() {
 
 fn config() -> Config {
     let mut config = Config::default();
-    (config.compact, config.inline_part_bytes_max) = (false, 0);
+    (config.upkeep.compact, config.write.inline_part_bytes_max) = (false, 0);
     config
 }
 

@@ -32,9 +32,9 @@ fn at(time: u64) -> Antichain<u64> {
 /// Everything is an object, and goes as soon as it may.
 fn eager() -> Config {
     let mut config = Config::default();
-    (config.inline_part_bytes_max, config.compaction_fan_in, config.rollup_interval) = (0, 2, 8);
-    config.sweep_interval = Duration::ZERO;
-    config.heartbeat_interval = Duration::from_millis(20);
+    (config.write.inline_part_bytes_max, config.upkeep.compaction_fan_in, config.upkeep.rollup_interval) = (0, 2, 8);
+    config.upkeep.sweep_interval = Duration::ZERO;
+    config.lease.heartbeat_interval = Duration::from_millis(20);
     config
 }
 

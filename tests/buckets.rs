@@ -123,7 +123,7 @@ async fn a_bucket_keeps_the_limits_of_its_processes() {
         let server = Server::start(kind).await;
         let hours = |hours: u64| {
             let mut config = Config::default();
-            config.orphan_age_min = std::time::Duration::from_secs(hours * 3600);
+            config.limits.orphan_age_min = std::time::Duration::from_secs(hours * 3600);
             server.client().config(config)
         };
         let (one, other) = tokio::join!(hours(5).open(), hours(6).open());
@@ -134,7 +134,7 @@ async fn a_bucket_keeps_the_limits_of_its_processes() {
         };
         says(&loser, ErrorKind::Invalid, "orphan_age_min");
         let adopted = hours(7).adopt_limits().open().await.unwrap();
-        assert_eq!(adopted.config().store_limits(), client.config().store_limits(), "{kind:?}");
+        assert_eq!(adopted.config().limits, client.config().limits, "{kind:?}");
         hours(8).change_limits().open().await.unwrap();
         says(&refused(hours(won)).await, ErrorKind::Invalid, "orphan_age_min is 28800s in this store");
         hours(8).open().await.unwrap();
@@ -217,7 +217,7 @@ async fn a_server_that_is_down_or_hangs_is_unavailable() {
     let proxy = Proxy::before(server.port()).await;
     proxy.twist(usize::MAX, Twist::Hang, |_| true);
     let mut config = timely_persist::Config::default();
-    config.bucket_request_deadline = std::time::Duration::from_millis(100);
+    config.bucket.request_deadline = std::time::Duration::from_millis(100);
     let hung = refused(server.client_at(server.url(), proxy.port()).config(config)).await;
     says(&hung, ErrorKind::Unavailable, "try again later");
     server.stop();

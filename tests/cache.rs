@@ -22,13 +22,13 @@ const ROWS: u64 = 100;
 
 fn in_memory(bytes: usize) -> Config {
     let mut config = quiet();
-    config.cache_memory_bytes_max = bytes;
+    config.cache.memory_bytes_max = bytes;
     config
 }
 
 fn on_disk(directory: &FilePath, bytes: u64) -> Config {
     let mut config = quiet();
-    (config.cache_directory, config.cache_disk_bytes_max) = (Some(directory.to_owned()), bytes);
+    (config.cache.directory, config.cache.disk_bytes_max) = (Some(directory.to_owned()), bytes);
     config
 }
 
@@ -244,8 +244,8 @@ async fn what_is_kept_stays_within_its_bound() {
     const BYTES_MAX: u64 = 64 << 10;
     let directory = tempfile::tempdir().unwrap();
     let mut both = on_disk(directory.path(), BYTES_MAX);
-    both.cache_memory_bytes_max = BYTES_MAX as usize;
-    let cache = Arc::new(ObjectCache::open(&both).unwrap().unwrap());
+    both.cache.memory_bytes_max = BYTES_MAX as usize;
+    let cache = Arc::new(ObjectCache::open(&both.cache).unwrap().unwrap());
     let put = |number: u64| {
         let cache = Arc::clone(&cache);
         async move {
@@ -279,8 +279,8 @@ async fn an_object_that_is_deleted_leaves_the_cache_and_its_shard_is_read_right(
     let place = Place::new();
     let directory = tempfile::tempdir().unwrap();
     let mut merging = on_disk(directory.path(), 1 << 20);
-    (merging.compact, merging.compaction_fan_in, merging.cache_memory_bytes_max) = (true, 2, 1 << 20);
-    (merging.sweep_interval, merging.rollup_interval) = (std::time::Duration::ZERO, 4);
+    (merging.upkeep.compact, merging.upkeep.compaction_fan_in, merging.cache.memory_bytes_max) = (true, 2, 1 << 20);
+    (merging.upkeep.sweep_interval, merging.upkeep.rollup_interval) = (std::time::Duration::ZERO, 4);
     let client = place.client(merging).await;
     let shard: Strings = client.shard(ShardId::new());
     let mut previous: Vec<Row> = Vec::new();

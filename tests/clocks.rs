@@ -19,7 +19,7 @@ const SOON: Duration = Duration::from_secs(600);
 
 fn maintaining() -> Config {
     let mut config = quiet();
-    config.rollup_interval = u64::MAX;
+    config.upkeep.rollup_interval = u64::MAX;
     config
 }
 
@@ -118,7 +118,7 @@ async fn one_commit_on_a_clock_ahead_harms_nobody_else() {
 async fn a_refused_rollup_is_not_tried_again_at_once() {
     let stage = Stage::new();
     let mut config = quiet();
-    config.rollup_interval = 4;
+    config.upkeep.rollup_interval = 4;
     let (healthy, ahead) = (stage.process(config).await, stage.process(maintaining()).await);
     let gate = Gate::closed();
     healthy.object_faults.add(Rule::next(Operation::Put, Fault::HoldBefore(gate.clone())).named("rollup"));

@@ -15,8 +15,8 @@ const LIVE_BYTES_MAX: u64 = 2_000 * 130;
 
 fn compacting() -> Config {
     let mut config = quiet();
-    config.compact = true;
-    config.collapse_bytes_min = 64 << 10;
+    config.upkeep.compact = true;
+    config.upkeep.collapse_bytes_min = 64 << 10;
     config
 }
 
@@ -116,7 +116,7 @@ async fn a_since_that_lags_keeps_its_history_until_it_moves() {
 async fn a_since_within_the_history_collapses_what_it_has_passed() {
     let stage = Stage::new();
     let mut config = compacting();
-    config.compaction_fan_in = 64; // each append stays a batch of its own
+    config.upkeep.compaction_fan_in = 64; // each append stays a batch of its own
     let process = stage.process(config).await;
     let (mut writer, mut reader) = (process.writer().await, follower(&process).await);
     for time in 0..12 {
@@ -158,7 +158,7 @@ async fn what_cannot_collapse_is_left_alone() {
 async fn amplification(rows: fn(u64) -> Vec<Row>, rounds: u64) -> f64 {
     let stage = Stage::new();
     let mut config = compacting();
-    config.rollup_interval = u64::MAX;
+    config.upkeep.rollup_interval = u64::MAX;
     let process = stage.process(config).await;
     let (mut writer, mut reader) = (process.writer().await, follower(&process).await);
     let (mut appended, mut last) = (0, 0);
@@ -192,7 +192,7 @@ async fn what_compaction_writes_is_bounded() {
 async fn a_batch_that_is_merged_in_steps_shows_no_row_outside_it() {
     let stage = Stage::new();
     let mut config = compacting();
-    (config.compaction_fan_in, config.compaction_bytes_max) = (2, 1);
+    (config.upkeep.compaction_fan_in, config.upkeep.compaction_bytes_max) = (2, 1);
     let process = stage.process(config).await;
     let (mut writer, mut reader) = (process.writer().await, follower(&process).await);
     writer.advance_upper(&at(3)).await.unwrap();

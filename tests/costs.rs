@@ -100,7 +100,7 @@ impl Cost {
 
 fn writing() -> Config {
     let mut config = Config::default();
-    config.maintain = false;
+    config.upkeep.maintain = false;
     config
 }
 
@@ -204,7 +204,7 @@ async fn opening_a_client_costs_a_listing_and_a_get() {
         assert_eq!(counts.operations(), 2 + creates, "the {time}th");
     }
     let mut changed = writing();
-    changed.orphan_age_min *= 2;
+    changed.limits.orphan_age_min *= 2;
     let requests = CountingStore::new(store.clone());
     let changing = Client::builder(Arc::new(requests.clone())).config(changed.clone()).change_limits();
     changing.runtime(tokio::runtime::Handle::current()).open().await.unwrap();
@@ -220,7 +220,7 @@ async fn the_entries_behind_a_rollup_are_bounded() {
     let store = Arc::new(InMemory::new());
     let process = Process::new(&store, Config::default()).await;
     let mut writer = process.shard.open_writer("test").await.unwrap();
-    let interval = process.client.config().rollup_interval;
+    let interval = process.client.config().upkeep.rollup_interval;
     let mut longest = 0;
     for time in 0..10 * interval {
         append(&mut writer, time, 1).await;

@@ -35,7 +35,7 @@ impl Fixture {
     /// A shard that nothing compacts and whose parts are all objects, unless the limits say otherwise.
     async fn new(limits: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
-        (config.compact, config.inline_part_bytes_max) = (false, 0);
+        (config.upkeep.compact, config.write.inline_part_bytes_max) = (false, 0);
         limits(&mut config);
         let store = CountingStore::new(Arc::new(InMemory::new()));
         let client = Client::builder(Arc::new(store.clone())).config(config).open().await.unwrap();
@@ -93,7 +93,7 @@ async fn rows_sum_and_vanish_within_a_part_and_across_parts() {
 #[tokio::test]
 async fn more_runs_than_fit_are_merged_within_the_bound() {
     // Blocks of about 300 KiB and more, of which the bound has room for none.
-    let mut fixture = Fixture::new(|config| config.cursor_bytes_max = 64 << 10).await;
+    let mut fixture = Fixture::new(|config| config.read.cursor_bytes_max = 64 << 10).await;
     let mut expected: BTreeMap<(String, u64), i64> = BTreeMap::new();
     for run in 0..12u64 {
         let rows: Vec<_> = (0..8_000u64).map(|i| data(&format!("{:08}", (i * 7 + run) % 50_000), run % 2, 1)).collect();
@@ -117,7 +117,7 @@ async fn more_runs_than_fit_are_merged_within_the_bound() {
 #[tokio::test]
 async fn a_call_that_was_cancelled_loses_no_row() {
     for cursor_bytes_max in [64 << 10, 64 << 20] {
-        let mut fixture = Fixture::new(|config| config.cursor_bytes_max = cursor_bytes_max).await;
+        let mut fixture = Fixture::new(|config| config.read.cursor_bytes_max = cursor_bytes_max).await;
         for run in 0..3 {
             fixture.append((0..20_000).map(|i| data(&format!("{:08}", i * 3 + run % 2), 0, 1)).collect()).await;
         }
@@ -143,7 +143,7 @@ async fn a_call_that_was_cancelled_loses_no_row() {
 
 #[tokio::test]
 async fn discarded_parts_are_not_fetched() {
-    let mut fixture = Fixture::new(|config| config.filter_audit_one_in = 0).await;
+    let mut fixture = Fixture::new(|config| config.read.filter_audit_one_in = 0).await;
     for key in ["a", "b", "c", "d"] {
         fixture.append(vec![data(key, 1, 1)]).await;
     }
@@ -162,7 +162,7 @@ async fn discarded_parts_are_not_fetched() {
 
 #[tokio::test]
 async fn audited_parts_are_fetched_although_they_were_discarded() {
-    let mut fixture = Fixture::new(|config| config.filter_audit_one_in = 1).await;
+    let mut fixture = Fixture::new(|config| config.read.filter_audit_one_in = 1).await;
     fixture.append(vec![data("a", 1, 1)]).await;
     let reader = fixture.reader().await;
     let before = fixture.store.counts();
@@ -191,8 +191,8 @@ async fn a_cursor_abandoned_half_way_gives_its_leases_back() {
 #[tokio::test]
 async fn inline_parts_and_compacted_ones_are_merged_alike() {
     let mut fixture = Fixture::new(|config| {
-        (config.compact, config.inline_part_bytes_max) = (true, 8 << 10);
-        (config.inline_parts_max, config.compaction_fan_in) = (16, 4);
+        (config.upkeep.compact, config.write.inline_part_bytes_max) = (true, 8 << 10);
+        (config.upkeep.inline_parts_max, config.upkeep.compaction_fan_in) = (16, 4);
     })
     .await;
     for time in 0..100u64 {
@@ -240,7 +240,8 @@ impl Ord for Caseless {
 async fn equal_values_of_unequal_bytes_are_one_row() {
     for (compact, inline_part_bytes_max) in [(false, 0), (false, 8_192), (true, 0)] {
         let mut config = Config::default();
-        (config.compact, config.compaction_fan_in, config.inline_part_bytes_max) = (compact, 2, inline_part_bytes_max);
+        (config.upkeep.compact, config.upkeep.compaction_fan_in, config.write.inline_part_bytes_max) =
+            (compact, 2, inline_part_bytes_max);
         let client = Client::builder(Arc::new(InMemory::new())).config(config).open().await.unwrap();
         let shard = client.shard::<Serde<Caseless>, (), u64, i64>(ShardId::new());
         let mut writer = shard.open_writer("test").await.unwrap();

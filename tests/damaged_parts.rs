@@ -18,8 +18,8 @@ fn at(time: u64) -> Antichain<u64> {
 /// Stores differ in what they say of a range that begins behind the end of an object.
 async fn a_part_cut_short_is_corrupt(store: Arc<dyn ObjectStore>) {
     let mut config = Config::default();
-    config.inline_part_bytes_max = 0;
-    config.store_deadline = Duration::from_secs(5);
+    config.write.inline_part_bytes_max = 0;
+    config.store.deadline = Duration::from_secs(5);
     let client = Client::builder(Arc::clone(&store)).config(config).open().await.unwrap();
     let shard = client.shard::<String, u64, u64, i64>(ShardId::new());
     let mut writer = shard.open_writer("test").await.unwrap();

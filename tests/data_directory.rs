@@ -36,9 +36,9 @@ fn rows(times: std::ops::Range<u64>, bytes: usize) -> Rows {
 /// A directory that is gone does not answer for ever: tests need not wait for a minute.
 fn impatient() -> Config {
     let mut config = Config::default();
-    config.commit_deadline = Duration::from_secs(1);
-    config.log_request_deadline = Duration::from_secs(1);
-    config.store_deadline = Duration::from_secs(1);
+    config.log.commit_deadline = Duration::from_secs(1);
+    config.log.request_deadline = Duration::from_secs(1);
+    config.store.deadline = Duration::from_secs(1);
     config
 }
 

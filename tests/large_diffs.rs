@@ -29,7 +29,7 @@ fn row(key: u8, time: u64, diff: i64) -> Row {
 
 async fn client(configure: impl FnOnce(&mut Config)) -> Client {
     let mut config = Config::default();
-    config.compact = false;
+    config.upkeep.compact = false;
     configure(&mut config);
     Client::builder(Arc::new(InMemory::new())).config(config).open().await.unwrap()
 }
@@ -51,7 +51,7 @@ fn names_the_row<R: Debug>(outcome: Result<R, Error>, row: &str) {
 async fn an_append_whose_diffs_add_up_to_too_much_is_refused() {
     // Inline, and as an object.
     for inline_part_bytes_max in [1 << 20, 0] {
-        let client = client(|config| config.inline_part_bytes_max = inline_part_bytes_max).await;
+        let client = client(|config| config.write.inline_part_bytes_max = inline_part_bytes_max).await;
         let shard = client.shard(ShardId::new());
         let mut writer = shard.open_writer("test").await.unwrap();
         for diffs in [[MAX, 1, 0], [MIN, -1, 0], [MAX, MAX, MAX], [MIN, MIN, MIN]] {
@@ -74,7 +74,7 @@ async fn an_append_whose_diffs_add_up_to_too_much_is_refused() {
 #[tokio::test]
 async fn the_diffs_of_a_part_may_add_up_to_anything() {
     for inline_part_bytes_max in [1 << 20, 0] {
-        let client = client(|config| config.inline_part_bytes_max = inline_part_bytes_max).await;
+        let client = client(|config| config.write.inline_part_bytes_max = inline_part_bytes_max).await;
         let shard = client.shard(ShardId::new());
         let mut writer = shard.open_writer("test").await.unwrap();
         let rows: Vec<_> = (0..100).map(|key| row(key, 0, if key < 90 { MAX } else { MIN })).collect();
@@ -114,7 +114,7 @@ async fn a_snapshot_whose_diffs_add_up_to_too_much_names_the_row() {
 async fn a_compaction_leaves_rows_apart_whose_diffs_add_up_to_too_much() {
     for sign in [1, -1] {
         let client = client(|config| {
-            (config.compact, config.compaction_fan_in, config.inline_part_bytes_max) = (true, 2, 0);
+            (config.upkeep.compact, config.upkeep.compaction_fan_in, config.write.inline_part_bytes_max) = (true, 2, 0);
         });
         let client = client.await;
         let shard = client.shard(ShardId::new());

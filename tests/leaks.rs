@@ -31,9 +31,9 @@ async fn open() -> (Arc<HandClock>, Arc<dyn ObjectStore>, Shard<String, u64, u64
     let clock = Arc::new(HandClock(AtomicU64::new(100 * DAY_MS)));
     let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
     let mut config = Config::default();
-    config.rollup_interval = 4;
-    config.inline_part_bytes_max = 0;
-    config.sweep_step_objects_max = 3;
+    config.upkeep.rollup_interval = 4;
+    config.write.inline_part_bytes_max = 0;
+    config.upkeep.sweep_step_objects_max = 3;
     let client = Client::builder(Arc::clone(&store)).config(config).clock(clock.clone()).open().await.unwrap();
     (clock, store, client.shard(ShardId::from_u128(1)))
 }

@@ -1,4 +1,5 @@
-//! Limits: each has a range, what is in it works, and those that all processes must have alike are the store's.
+//! Limits: each has a range and a row on the page of bounds, what is in the range works, and those that all processes must
+//! have alike are the store's.
 #![allow(clippy::unwrap_used)]
 
 #[path = "limits/agreement.rs"]
@@ -9,6 +10,8 @@ mod changes;
 mod extremes;
 #[path = "limits/object.rs"]
 mod object;
+#[path = "limits/page.rs"]
+mod page;
 #[path = "limits/ranges.rs"]
 mod ranges;
 #[path = "support/stage.rs"]

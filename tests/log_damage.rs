@@ -30,15 +30,15 @@ struct Stage {
 
 fn config() -> Config {
     let mut config = Config::default();
-    config.inline_part_bytes_max = 0;
-    config.compact = false;
-    config.rollup_interval = u64::MAX;
+    config.write.inline_part_bytes_max = 0;
+    config.upkeep.compact = false;
+    config.upkeep.rollup_interval = u64::MAX;
     config
 }
 
 fn rolling_up() -> Config {
     let mut config = config();
-    config.rollup_interval = 4;
+    config.upkeep.rollup_interval = 4;
     config
 }
 
@@ -48,7 +48,7 @@ impl Stage {
         let stage = Self { directory: tempfile::tempdir().unwrap(), shard: ShardId::from_u128(1) };
         let (client, shard) = stage.open(config).await;
         append(&shard, 0, appends).await;
-        if client.config().rollup_interval < u64::MAX {
+        if client.config().upkeep.rollup_interval < u64::MAX {
             shard.settle().await.unwrap();
         }
         client.shutdown().await.unwrap();

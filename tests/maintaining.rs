@@ -22,16 +22,16 @@ const SOON: Duration = Duration::from_secs(120);
 
 fn writing() -> Config {
     let mut config = quiet();
-    config.maintain = false;
+    config.upkeep.maintain = false;
     config
 }
 
 fn maintaining() -> Config {
     let mut config = quiet();
-    config.compact = true;
-    config.compaction_fan_in = 4;
-    config.rollup_interval = 16;
-    config.watch_fallback = Duration::from_secs(15);
+    config.upkeep.compact = true;
+    config.upkeep.compaction_fan_in = 4;
+    config.upkeep.rollup_interval = 16;
+    config.log.watch_fallback = Duration::from_secs(15);
     config
 }
 
@@ -89,7 +89,7 @@ async fn a_maintainer_is_woken_by_commits_of_others() {
     let store: Arc<dyn ObjectStore> = stage.store.clone();
     let log = Arc::new(ObjectLog::new(store));
     let mut never = maintaining();
-    never.watch_fallback = FOREVER;
+    never.log.watch_fallback = FOREVER;
     let (writers, maintainer) = (stage.process_on(log.clone(), writing()).await, stage.process_on(log, never).await);
     let _maintained = maintainer.shard.maintain().await.unwrap();
     append_each(&mut writers.writer().await, 0, 8).await;
@@ -149,7 +149,7 @@ async fn a_client_that_must_not_maintain_refuses_and_types_are_checked() {
 async fn work_left_half_done_by_a_killed_process_is_picked_up() {
     let stage = Stage::new();
     let mut config = maintaining();
-    config.part_bytes_max = 1;
+    config.write.part_bytes_max = 1;
     let (writers, killed) = (stage.process(writing()).await, stage.process(config.clone()).await);
     append_each(&mut writers.writer().await, 0, 8).await;
     let gate = Gate::closed();
@@ -159,14 +159,14 @@ async fn work_left_half_done_by_a_killed_process_is_picked_up() {
     drop((maintained, killed));
     assert_eq!((info(&writers).await.batches, stage.parts().await.len()), (8, 8 + 3));
 
-    config.part_bytes_max = 1 << 20;
+    config.write.part_bytes_max = 1 << 20;
     let heir = stage.process(config.clone()).await;
     let _maintained = heir.shard.maintain().await.unwrap();
     until("it is merged", SOON, async || info(&writers).await.batches < 4).await;
     until("its inputs are deleted", SOON, async || info(&writers).await.garbage == 0).await;
     let known = info(&writers).await.parts as usize;
     assert_eq!(stage.parts().await.len(), known + 3, "the leak sweep waits until nobody can want them");
-    heir.clock.advance(config.orphan_age_min + Duration::from_secs(1));
+    heir.clock.advance(config.limits.orphan_age_min + Duration::from_secs(1));
     // Nobody commits, so nobody tells how late it is: the heir must have waited for as long itself.
     until("what was left is deleted", FOREVER * 2, async || stage.parts().await.len() == known).await;
     let expected: Vec<_> = (0..8).map(|time| row("a", time, 7, 1)).collect();
@@ -188,7 +188,7 @@ async fn a_reader_that_died_on_an_idle_shard_is_removed() {
     let held = info(&maintainer).await;
     assert_eq!((held.readers, held.garbage), (1, 8));
     // It must see the reader stand still for a lease, and looks every few minutes.
-    until("what it held is deleted", Config::default().reader_lease * 2, async || {
+    until("what it held is deleted", Config::default().lease.duration * 2, async || {
         let now = info(&maintainer).await;
         now.readers == 0 && now.garbage == 0
     })
@@ -204,7 +204,7 @@ async fn two_maintainers_waste_at_most_one_compaction_a_round() {
     let store: Arc<dyn ObjectStore> = stage.store.clone();
     let log = Arc::new(ObjectLog::new(store));
     let mut config = maintaining();
-    config.rollup_interval = u64::MAX;
+    config.upkeep.rollup_interval = u64::MAX;
     let writers = stage.process_on(log.clone(), writing()).await;
     let pair =
         [stage.process_on(log.clone(), config.clone()).await, stage.process_on(log.clone(), config.clone()).await];
@@ -244,7 +244,7 @@ async fn what_a_lost_newest_entry_refers_to_stays_while_a_rollup_tells_of_it() {
     let writers = stage.process(writing()).await;
     append_each(&mut writers.writer().await, 0, 4).await;
     let mut config = maintaining();
-    (config.compact, config.rollup_interval) = (false, 3);
+    (config.upkeep.compact, config.upkeep.rollup_interval) = (false, 3);
     let dies = stage.process(config.clone()).await;
     dies.shard.inspect().await.unwrap();
     dies.log_faults.add(Rule::every(Operation::LogCompareAndSet, Fault::FailBefore));
@@ -257,14 +257,14 @@ async fn what_a_lost_newest_entry_refers_to_stays_while_a_rollup_tells_of_it() {
     let before = stage.blobs().await;
     assert_eq!(before.len(), 4 + 1);
 
-    config.rollup_interval = u64::MAX;
+    config.upkeep.rollup_interval = u64::MAX;
     let maintainer = stage.process(config.clone()).await;
-    maintainer.clock.advance(config.orphan_age_min * 2);
+    maintainer.clock.advance(config.limits.orphan_age_min * 2);
     let maintained = maintainer.shard.maintain().await.unwrap();
-    tokio::time::sleep(config.leak_sweep_interval * 2).await;
+    tokio::time::sleep(config.upkeep.leak_sweep_interval * 2).await;
     assert_eq!(stage.blobs().await, before, "nothing is deleted");
     append_each(&mut maintainer.writer().await, 3, 4).await; // it cannot know
-    tokio::time::sleep(config.leak_sweep_interval * 2).await;
+    tokio::time::sleep(config.upkeep.leak_sweep_interval * 2).await;
     let after = stage.blobs().await;
     assert!(before.iter().all(|name| after.contains(name)), "nothing is deleted: {before:?}, then {after:?}");
     drop(maintained);

@@ -105,8 +105,8 @@ impl Case {
         let dir = tempfile::tempdir().unwrap();
         let store = Arc::new(LocalFileSystem::new_with_prefix(dir.path()).unwrap());
         let mut config = Config::default();
-        (config.compact, config.maintain) = (false, false);
-        (config.part_bytes_max, config.compression) = (12 * MIB, self.compression);
+        (config.upkeep.compact, config.upkeep.maintain) = (false, false);
+        (config.write.part_bytes_max, config.write.compression) = (12 * MIB, self.compression);
         (dir, store, config)
     }
 
@@ -119,9 +119,9 @@ impl Case {
         self.append(&writing.shard(shard)).await;
         writing.shutdown().await.unwrap();
 
-        (config.compact, config.maintain) = (true, true);
-        (config.compaction_bytes_max, config.part_bytes_max) = (COMPACTION_BYTES_MAX, PART_BYTES_MAX);
-        config.compaction_fan_in = self.batches as usize;
+        (config.upkeep.compact, config.upkeep.maintain) = (true, true);
+        (config.upkeep.compaction_bytes_max, config.write.part_bytes_max) = (COMPACTION_BYTES_MAX, PART_BYTES_MAX);
+        config.upkeep.compaction_fan_in = self.batches as usize;
         let client = Client::builder(store).config(config).open().await.unwrap();
         let compacted: Rows = client.shard(shard);
         let before = compacted.inspect().await.unwrap();
@@ -140,7 +140,7 @@ impl Case {
     async fn cursor_peak(&self) -> usize {
         let _turn = TURN.lock().await;
         let (_dir, store, mut config) = self.place();
-        config.cursor_bytes_max = CURSOR_BYTES_MAX;
+        config.read.cursor_bytes_max = CURSOR_BYTES_MAX;
         let client = Client::builder(store).config(config).open().await.unwrap();
         let shard: Rows = client.shard(ShardId::new());
         self.append(&shard).await;

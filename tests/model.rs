@@ -83,17 +83,17 @@ struct World<T: ModelTime> {
 
 fn config(random: &mut Random) -> Config {
     let mut config = Config::default();
-    config.inline_part_bytes_max = *random.pick(&[0, 0, 1_500, 8_192]);
-    config.inline_total_bytes_max = *random.pick(&[0, 3_000, 1 << 20]);
-    config.part_bytes_max = *random.pick(&[100, 400, 1 << 20]);
-    config.rollup_interval = 3 + random.below(3) as u64;
-    config.compaction_fan_in = 2 + random.below(2);
-    config.collapse_bytes_min = 1;
-    config.sweep_step_objects_max = 1 + random.below(5);
-    config.scan_entries_max = 1 + random.below(6);
-    config.listen_parts_max = 1 + random.below(4);
-    config.uploads_max = 1 + random.below(3);
-    config.compact = random.percent(85);
+    config.write.inline_part_bytes_max = *random.pick(&[0, 0, 1_500, 8_192]);
+    config.upkeep.inline_total_bytes_max = *random.pick(&[0, 3_000, 1 << 20]);
+    config.write.part_bytes_max = *random.pick(&[100, 400, 1 << 20]);
+    config.upkeep.rollup_interval = 3 + random.below(3) as u64;
+    config.upkeep.compaction_fan_in = 2 + random.below(2);
+    config.upkeep.collapse_bytes_min = 1;
+    config.upkeep.sweep_step_objects_max = 1 + random.below(5);
+    config.log.scan_entries_max = 1 + random.below(6);
+    config.read.listen_parts_max = 1 + random.below(4);
+    config.write.uploads_max = 1 + random.below(3);
+    config.upkeep.compact = random.percent(85);
     config
 }
 
@@ -230,7 +230,7 @@ impl<T: ModelTime> World<T> {
         within(shard.settle()).await.unwrap();
         let info = shard.inspect().await.unwrap();
         assert_eq!((info.readers, info.critical_readers, info.garbage), (0, 0, 0), "{info:?}");
-        if self.config.inline_part_bytes_max == 0 {
+        if self.config.write.inline_part_bytes_max == 0 {
             let rollups = u64::from(info.rollup.0 > 0);
             let objects = objects(&*self.store, self.id).await;
             let left = objects.len() as u64 - (info.parts + rollups);

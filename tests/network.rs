@@ -39,8 +39,8 @@ fn shard(client: &Client, id: u128) -> Shard<String, u64, u64, i64> {
 /// No object is written, and none deleted, but for what a test is about.
 fn config() -> Config {
     let mut config = Config::default();
-    config.maintain = false;
-    config.watch_fallback = NEVER;
+    config.upkeep.maintain = false;
+    config.log.watch_fallback = NEVER;
     config
 }
 
@@ -86,7 +86,7 @@ fn log_requests(proxy: &Proxy, id: u128) -> (usize, usize) {
 async fn a_commit_that_hangs_holds_up_no_other_shard_and_no_other_process() {
     let stage = Stage::new().await;
     let mut patient = config();
-    patient.log_request_deadline = NEVER;
+    patient.log.request_deadline = NEVER;
     let client = stage.client(patient).await;
     let mut hung = shard(&client, ONE).open_writer("hung").await.unwrap();
     let mut writer = shard(&client, OTHER).open_writer("test").await.unwrap();
@@ -108,7 +108,7 @@ async fn a_commit_that_hangs_holds_up_its_own_shard_for_the_deadline_of_a_reques
     for twist in [Twist::Hang, Twist::HangAnswer] {
         let stage = Stage::new().await;
         let mut config = config();
-        config.log_request_deadline = Duration::from_millis(300);
+        config.log.request_deadline = Duration::from_millis(300);
         let client = stage.client(config).await;
         let mut hung = shard(&client, ONE).open_writer("hung").await.unwrap();
         let mut behind = shard(&client, ONE).open_writer("behind").await.unwrap();
@@ -145,7 +145,7 @@ async fn a_commit_is_settled_by_reading_it_back_whatever_the_answer_says() {
     ];
     for ((retries, twist, expected), id) in cases.into_iter().zip(1..) {
         let mut config = config();
-        config.bucket_retries_max = retries;
+        config.bucket.retries_max = retries;
         let client = stage.client(config).await;
         let mut writer = shard(&client, id).open_writer("test").await.unwrap();
         assert_eq!(writer.compare_and_append(rows(0), at(0), at(1)).await.unwrap(), Appended::Committed);
@@ -180,8 +180,8 @@ async fn a_commit_that_another_one_overtook_on_a_bad_line_has_lost() {
 async fn a_server_that_never_answers_is_unavailable_at_the_deadline_of_a_commit() {
     let stage = Stage::new().await;
     let mut config = config();
-    config.log_request_deadline = Duration::from_millis(500);
-    config.commit_deadline = Duration::from_secs(2);
+    config.log.request_deadline = Duration::from_millis(500);
+    config.log.commit_deadline = Duration::from_secs(2);
     let client = stage.client(config).await;
     let mut writer = shard(&client, ONE).open_writer("test").await.unwrap();
     stage.proxy.twist(usize::MAX, Twist::Hang, |_| true);
@@ -202,8 +202,8 @@ async fn a_server_that_never_answers_is_unavailable_at_the_deadline_of_a_commit(
 /// Appends a part that is an object, and gives the requests for it that one fetch of it makes under this twist.
 async fn fetch_part(stage: &Stage, id: u128, times: usize, twist: Twist) -> (Result<Vec<Row>, Error>, usize) {
     let mut config = config();
-    config.inline_part_bytes_max = 0;
-    config.bucket_request_deadline = Duration::from_secs(4); // no request that gets through takes so long
+    config.write.inline_part_bytes_max = 0;
+    config.bucket.request_deadline = Duration::from_secs(4); // no request that gets through takes so long
     let client = stage.client(config).await;
     let mut writer = shard(&client, id).open_writer("test").await.unwrap();
     assert_eq!(writer.compare_and_append(rows(0), at(0), at(1)).await.unwrap(), Appended::Committed);

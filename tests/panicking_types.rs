@@ -96,7 +96,7 @@ struct Fixture<const N: usize> {
 /// A shard with the rows at time 0 and at time 1.
 async fn filled<const N: usize>((inline, run): (usize, usize), configure: impl FnOnce(&mut Config)) -> Fixture<N> {
     let mut config = Config::default();
-    (config.inline_part_bytes_max, config.run_bytes_max, config.compact) = (inline, run, false);
+    (config.write.inline_part_bytes_max, config.write.run_bytes_max, config.upkeep.compact) = (inline, run, false);
     configure(&mut config);
     let client = Client::builder(Arc::new(InMemory::new())).config(config).open().await.unwrap();
     let shard: Fragiles<N> = client.shard(ShardId::new());
@@ -230,7 +230,7 @@ async fn a_listener_and_a_stream_whose_types_panic_are_invalid() {
 #[tokio::test]
 async fn an_audit_whose_types_panic_is_invalid() {
     type Panicky = Fragile<5>;
-    let Fixture { client, reader, .. } = filled::<5>(LIMITS[0], |config| config.filter_audit_one_in = 1).await;
+    let Fixture { client, reader, .. } = filled::<5>(LIMITS[0], |config| config.read.filter_audit_one_in = 1).await;
     Panicky::command(SERIALIZE);
     let error = reader.snapshot_cursor(at(1), |_| false).await.unwrap_err();
     Panicky::command(0);
@@ -242,7 +242,7 @@ async fn an_audit_whose_types_panic_is_invalid() {
 #[tokio::test]
 async fn a_compaction_whose_types_panic_is_said_and_the_upkeep_goes_on() {
     type Panicky = Fragile<6>;
-    let few = |config: &mut Config| (config.compact, config.compaction_fan_in) = (true, 4);
+    let few = |config: &mut Config| (config.upkeep.compact, config.upkeep.compaction_fan_in) = (true, 4);
     let Fixture { client, shard, mut writer, reader } = filled::<6>(LIMITS[1], few).await;
     for what in [ORD, CLONE, SERIALIZE, DESERIALIZE] {
         let first = shard.inspect().await.unwrap().upper.elements()[0];

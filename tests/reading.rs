@@ -21,8 +21,8 @@ type Listener = Listen<String, u64, u64, i64>;
 
 fn compacting() -> Config {
     let mut config = quiet();
-    config.compact = true;
-    config.compaction_fan_in = 2;
+    config.upkeep.compact = true;
+    config.upkeep.compaction_fan_in = 2;
     config
 }
 
@@ -261,7 +261,7 @@ async fn rows_outside_the_description_are_cut_on_every_path() {
 async fn a_step_that_shows_nothing_is_not_taken_for_the_end() {
     let stage = Stage::new();
     let mut config = quiet();
-    config.listen_parts_max = 1;
+    config.read.listen_parts_max = 1;
     let process = stage.process(config).await;
     let mut writer = process.writer().await;
     // The second part reaches before its batch: it has to be looked at to see that nothing in it is after 5.
@@ -365,9 +365,9 @@ async fn a_snapshot_costs_one_request_per_part() {
 async fn an_idle_minute_costs_what_is_stated() {
     let stage = Stage::new();
     let mut config = quiet();
-    config.watch_fallback = Duration::from_secs(15);
+    config.log.watch_fallback = Duration::from_secs(15);
     // No heartbeat falls into the minutes of this test.
-    (config.heartbeat_interval, config.reader_lease) = (Duration::from_secs(900), Duration::from_secs(3600));
+    (config.lease.heartbeat_interval, config.lease.duration) = (Duration::from_secs(900), Duration::from_secs(3600));
     let process = stage.process(config).await;
     append_each(&process, 0, 1).await;
     let mut reader = process.shard.open_reader("reader").await.unwrap();
@@ -396,7 +396,7 @@ async fn an_idle_minute_costs_what_is_stated() {
 async fn a_listener_hears_another_process_although_nothing_wakes_it() {
     let stage = Stage::new();
     let mut config = quiet();
-    config.watch_fallback = Duration::from_secs(15);
+    config.log.watch_fallback = Duration::from_secs(15);
     let (here, there) = (stage.process(config).await, stage.process(quiet()).await);
     let mut listen = here.shard.open_reader("reader").await.unwrap().subscribe(at(0)).await.unwrap();
     append_each(&there, 0, 5).await;

@@ -37,9 +37,9 @@ async fn info(process: &Process) -> ShardInfo<u64> {
 /// All that there is to compact, and nothing else: rollups come every sixteen entries.
 fn maintaining() -> Config {
     let mut config = quiet();
-    config.compact = true;
-    config.compaction_fan_in = 4;
-    config.rollup_interval = 16;
+    config.upkeep.compact = true;
+    config.upkeep.compaction_fan_in = 4;
+    config.upkeep.rollup_interval = 16;
     config
 }
 
@@ -123,7 +123,7 @@ async fn an_entry_of_another_process_costs_a_try() {
 async fn a_log_that_does_not_answer_is_told_try_by_try() {
     let stage = Stage::new();
     let mut config = quiet();
-    config.commit_deadline = Duration::from_secs(5);
+    config.log.commit_deadline = Duration::from_secs(5);
     let (process, told) = recorded(&stage, config).await;
     let mut writer = process.writer().await;
     writer.advance_upper(&at(1)).await.unwrap();
@@ -150,7 +150,7 @@ async fn a_snapshot_fetches_its_parts_and_a_cache_has_them() {
     for cached in [false, true] {
         let stage = Stage::new();
         let mut config = quiet();
-        config.cache_memory_bytes_max = if cached { 1 << 20 } else { 0 };
+        config.cache.memory_bytes_max = if cached { 1 << 20 } else { 0 };
         let (process, told) = recorded(&stage, config).await;
         fill(&process.shard, 0..3, 10).await;
         let (before, shard) = (process.objects.counts(), info(&process).await);
@@ -178,7 +178,7 @@ async fn a_part_that_is_read_piece_by_piece_from_a_file_is_fetched_once() {
     let directory = tempfile::tempdir().unwrap();
     let told = Arc::new(Told::default());
     let mut config = quiet();
-    config.maintain = false;
+    config.upkeep.maintain = false;
     let client = Client::in_directory(directory.path()).config(config).recorder(told.clone()).open().await.unwrap();
     let shard = client.shard(ShardId::from_u128(1));
     fill(&shard, 0..1, 40_000).await;
@@ -250,7 +250,7 @@ async fn a_reader_that_lapses_is_told_by_who_removes_it_and_by_who_loses_it() {
     lose_leases(&here, &there).await;
     let lapsed = |facts: &Facts| facts.committed.iter().map(|committed| committed.readers_lapsed).sum::<u64>();
     assert_eq!((lapsed(&removed.take()), lapsed(&lost.facts())), (1, 0));
-    tokio::time::sleep(Config::default().reader_lease).await;
+    tokio::time::sleep(Config::default().lease.duration).await;
     let facts = lost.take();
     let renewals = facts.renewed.iter().fold((0, 0), |sums, fact| (sums.0 + fact.readers, sums.1 + fact.lost));
     assert_eq!((renewals, lapsed(&facts)), ((0, 1), 0), "{:?}", facts.renewed);
@@ -261,7 +261,7 @@ async fn a_reader_that_lapses_is_told_by_who_removes_it_and_by_who_loses_it() {
 async fn work_behind_the_callers_backs_that_stalls_is_told() {
     let stage = Stage::new();
     let mut config = maintaining();
-    config.watch_fallback = Config::default().watch_fallback;
+    config.log.watch_fallback = Config::default().log.watch_fallback;
     let (process, told) = recorded(&stage, config).await;
     fill(&process.shard, 0..1, 1).await;
     let _reader = process.shard.open_reader("renewed").await.unwrap();
@@ -270,7 +270,7 @@ async fn work_behind_the_callers_backs_that_stalls_is_told() {
     quiesce().await;
     process.cut_off_the_log();
     process.object_faults.add(Rule::every(Operation::Put, Fault::FailBefore));
-    tokio::time::sleep(Config::default().heartbeat_interval * 2).await;
+    tokio::time::sleep(Config::default().lease.heartbeat_interval * 2).await;
     let stalled = |facts: &Facts, work| facts.stalled.iter().filter(|stalled| stalled.work == work).count();
     let facts = told.take();
     assert!(
@@ -285,7 +285,7 @@ async fn work_behind_the_callers_backs_that_stalls_is_told() {
     for time in 2..20 {
         writer.advance_upper(&at(time + 1)).await.unwrap();
     }
-    tokio::time::sleep(Config::default().store_deadline * 2).await;
+    tokio::time::sleep(Config::default().store.deadline * 2).await;
     let facts = told.take();
     assert!(stalled(&facts, BackgroundWork::Upkeep) > 0, "the rollup cannot be written: {facts:?}");
     assert!(facts.stored.iter().all(|stored| stored.outcome == Outcome::Failed && stored.tries > 1));
@@ -341,7 +341,7 @@ async fn rows_that_cancel_are_fewer_behind_a_merge() {
 async fn a_rollup_tells_its_bytes_and_the_entries_behind_it() {
     let stage = Stage::new();
     let mut config = maintaining();
-    config.compact = false;
+    config.upkeep.compact = false;
     let (process, told) = recorded(&stage, config).await;
     fill(&process.shard, 0..20, 1).await;
     within(process.shard.settle()).await.unwrap();

@@ -192,8 +192,8 @@ async fn what_a_server_repeats_is_not_passed_on() {
         let proxy = Proxy::before(server.port()).await;
         let builder = || server.client_at(server.url(), proxy.port()).option("aws_session_token", TOKEN);
         let mut config = Config::default();
-        config.commit_deadline = std::time::Duration::from_secs(3);
-        config.store_deadline = std::time::Duration::from_secs(3);
+        config.log.commit_deadline = std::time::Duration::from_secs(3);
+        config.store.deadline = std::time::Duration::from_secs(3);
         let client = builder().config(config).open().await.unwrap();
         let mut writer = shard(&client).open_writer("test").await.unwrap();
         let reader = shard(&client).open_reader("test").await.unwrap();

@@ -74,8 +74,8 @@ async fn is_refused<T: Stored>(good: T, bad: T, says: &[&str]) {
     for (inline_part_bytes_max, run_bytes_max) in [(1 << 20, 1 << 20), (0, 1 << 20), (0, 64)] {
         let store = Arc::new(InMemory::new());
         let mut config = Config::default();
-        (config.inline_part_bytes_max, config.run_bytes_max) = (inline_part_bytes_max, run_bytes_max);
-        config.maintain = false;
+        (config.write.inline_part_bytes_max, config.write.run_bytes_max) = (inline_part_bytes_max, run_bytes_max);
+        config.upkeep.maintain = false;
         let client = client(&store, config).await;
         let shard = client.shard::<(u64, Serde<T>), Option<Serde<T>>, u64, i64>(ShardId::new());
         let mut writer = shard.open_writer("test").await.unwrap();

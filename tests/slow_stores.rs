@@ -39,7 +39,7 @@ async fn fill(store: Arc<dyn ObjectStore>, config: Config, parts: u64, rows: u64
     let client = client(store, config).await;
     let shard: Strings = client.shard(id);
     stage::fill(&shard, 0..parts, rows).await;
-    if client.config().maintain {
+    if client.config().upkeep.maintain {
         shard.settle().await.unwrap();
     }
     client.shutdown().await.unwrap();
@@ -85,7 +85,7 @@ async fn streams_and_listeners_fetch_as_many_parts_at_once_as_memory_allows() {
         [(5 * bytes, 256, 4), (6 * bytes + bytes / 2, 256, 4), (1, 256, 20), (BYTES_MAX, 256, 1), (BYTES_MAX, 7, 3)]
     {
         let mut limits = quiet();
-        (limits.inflight_bytes_max, limits.fetches_max) = (inflight_bytes_max, fetches_max);
+        (limits.read.inflight_bytes_max, limits.read.fetches_max) = (inflight_bytes_max, fetches_max);
         let slow = slow(store.clone());
         let shard: Strings = client(Arc::new(slow.clone()), limits).await.shard(id);
         let reader = shard.open_reader("test").await.unwrap();
@@ -145,7 +145,7 @@ async fn a_cursor_reads_the_beginnings_of_all_runs_at_once() {
 async fn a_cursor_reads_a_run_in_spans_and_ahead() {
     // One run of parts of about 300 KiB; a cursor of one run may keep a 28th of its memory in each span.
     let mut limits = quiet();
-    limits.part_bytes_max = 300 << 10;
+    limits.write.part_bytes_max = 300 << 10;
     let store = Arc::new(InMemory::new());
     let id = fill(store.clone(), limits, 1, 40_000).await;
     let plain: Strings = client(store.clone(), quiet()).await.shard(id);
@@ -155,7 +155,7 @@ async fn a_cursor_reads_a_run_in_spans_and_ahead() {
     drop(parts);
     for (window, requests_per_part) in [(4, 1), (12, 1)] {
         let mut limits = quiet();
-        limits.cursor_bytes_max = 28 * (window * bytes + bytes / 2);
+        limits.read.cursor_bytes_max = 28 * (window * bytes + bytes / 2);
         let slow = slow(store.clone());
         let shard: Strings = client(Arc::new(slow.clone()), limits).await.shard(id);
         let reader = shard.open_reader("test").await.unwrap();
@@ -168,7 +168,7 @@ async fn a_cursor_reads_a_run_in_spans_and_ahead() {
     }
     // No room for a part: its blocks one by one, each read before it is wanted.
     let mut limits = quiet();
-    limits.cursor_bytes_max = 4 << 20;
+    limits.read.cursor_bytes_max = 4 << 20;
     let slow = slow(store);
     let shard: Strings = client(Arc::new(slow.clone()), limits).await.shard(id);
     let reader = shard.open_reader("test").await.unwrap();
@@ -189,7 +189,7 @@ async fn a_compaction_takes_a_round_trip_to_read_one_to_store_and_one_to_delete(
     let shard: Strings = open(store.clone(), quiet()).await.shard(id);
     stage::fill(&shard, 0..BATCHES, 50).await;
     let mut merging = quiet();
-    (merging.compact, merging.compaction_fan_in) = (true, BATCHES as usize);
+    (merging.upkeep.compact, merging.upkeep.compaction_fan_in) = (true, BATCHES as usize);
     let slow = slow(store);
     let shard: Strings = open(Arc::new(slow.clone()), merging).await.shard(id);
     shard.open_writer("know it").await.unwrap();

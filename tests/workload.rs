@@ -51,11 +51,11 @@ const LIMIT: Duration = Duration::from_secs(480);
 
 fn config(inline_part_bytes_max: usize) -> Config {
     let mut config = Config::default();
-    config.inline_part_bytes_max = inline_part_bytes_max;
-    config.rollup_interval = 8;
-    config.compaction_fan_in = 2;
-    config.sweep_interval = Duration::from_millis(100);
-    config.watch_fallback = Duration::from_secs(1);
+    config.write.inline_part_bytes_max = inline_part_bytes_max;
+    config.upkeep.rollup_interval = 8;
+    config.upkeep.compaction_fan_in = 2;
+    config.upkeep.sweep_interval = Duration::from_millis(100);
+    config.log.watch_fallback = Duration::from_secs(1);
     config
 }
 

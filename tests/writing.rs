@@ -199,7 +199,7 @@ async fn an_append_cancelled_anywhere_and_repeated_is_there_once() {
         for polls in 0..40 {
             let stage = Stage::new();
             let mut config = quiet();
-            config.inline_part_bytes_max = if inline { 1 << 20 } else { 0 };
+            config.write.inline_part_bytes_max = if inline { 1 << 20 } else { 0 };
             let process = stage.process(config).await;
             for operation in [Operation::LogCompareAndSet, Operation::LogScan, Operation::Put] {
                 let slow = Fault::Delay(Duration::from_millis(1));
@@ -309,7 +309,7 @@ async fn of_identical_writers_each_row_is_there_once() {
 async fn what_makes_no_sense_is_refused_before_anything_is_written() {
     let stage = Stage::new();
     let mut config = quiet();
-    config.row_bytes_max = 1_000;
+    config.write.row_bytes_max = 1_000;
     let process = stage.process(config).await;
     let mut writer = process.writer().await;
     assert_eq!(writer.compare_and_append(vec![], at(0), at(5)).await.unwrap(), Appended::Committed);
@@ -358,7 +358,7 @@ async fn a_builder_goes_on_after_a_row_that_it_refused() {
 async fn what_is_not_appended_removes_its_objects() {
     let stage = Stage::new();
     let mut config = quiet();
-    config.part_bytes_max = 100;
+    config.write.part_bytes_max = 100;
     let process = stage.process(config).await;
     let writer = process.writer().await;
     let fill = async |rows: u64| {
@@ -499,7 +499,7 @@ async fn waiting_past_an_empty_frontier_ends_with_the_shard() {
 async fn an_upper_is_advanced_and_awaited() {
     let stage = Stage::new();
     let mut config = quiet();
-    config.watch_fallback = Duration::from_secs(15);
+    config.log.watch_fallback = Duration::from_secs(15);
     let (here, there) = (stage.process(quiet()).await, stage.process(config).await);
     let (mut mine, mut theirs) = (here.writer().await, there.writer().await);
     mine.advance_upper(&at(7)).await.unwrap();
@@ -527,8 +527,8 @@ async fn an_upper_is_advanced_and_awaited() {
 async fn an_append_is_one_operation_however_many_came_before() {
     let stage = Stage::new();
     let mut config = quiet();
-    config.inline_part_bytes_max = 8 << 10;
-    config.rollup_interval = u64::MAX;
+    config.write.inline_part_bytes_max = 8 << 10;
+    config.upkeep.rollup_interval = u64::MAX;
     let process = stage.process(config).await;
     let mut writer = process.writer().await;
     // The first command of a process looks for the log's head.
@@ -552,7 +552,7 @@ async fn an_append_is_one_operation_however_many_came_before() {
 async fn a_finalized_shard_has_a_calm_answer_to_everything() {
     let stage = Stage::new();
     let mut config = quiet();
-    config.sweep_step_objects_max = 2;
+    config.upkeep.sweep_step_objects_max = 2;
     let process = stage.process(config).await;
     let mut writer = process.writer().await;
     let mut reader = process.shard.open_reader("reader").await.unwrap();

@@ -53,7 +53,7 @@ pub async fn open(args: &Args) -> Arc<dyn Consensus> {
 fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| {
-        let threads = Config::default().runtime_threads;
+        let threads = Config::default().threads.work;
         tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build().unwrap()
     })
 }

@@ -132,9 +132,9 @@ impl Counted {
 
 fn config(args: &Args) -> Config {
     let mut config = Config::default();
-    config.compact = args.compaction.is_on();
-    config.part_bytes_max = args.part_bytes.unwrap_or(config.part_bytes_max);
-    config.inflight_bytes_max = args.inflight_bytes.unwrap_or(config.inflight_bytes_max);
+    config.upkeep.compact = args.compaction.is_on();
+    config.write.part_bytes_max = args.part_bytes.unwrap_or(config.write.part_bytes_max);
+    config.read.inflight_bytes_max = args.inflight_bytes.unwrap_or(config.read.inflight_bytes_max);
     config
 }
 

@@ -35,7 +35,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use timely::progress::Antichain;
-use timely_persist_core::config::Config;
+use timely_persist_core::config::LeaseConfig;
 use timely_persist_core::error::{Error, ErrorKind};
 use timely_persist_core::ids::Token;
 use timely_persist_core::ids::{CriticalReaderId, LeasedReaderId, SeqNo, ShardId, WriterId};
@@ -212,7 +212,7 @@ impl Stage {
             "lapse" => {
                 let before = self.state.clone();
                 let (watched, retention) = [self.watched_ms, RETENTION_MS].map(Duration::from_millis).into();
-                let changes = self.sightings.look(&before, watched, self.now_ms, retention, &Config::default());
+                let changes = self.sightings.look(&before, watched, self.now_ms, retention, &LeaseConfig::default());
                 self.decide(Lapse(changes));
                 let (readers, writers) = (before.readers.len(), before.writers.len());
                 let gone = (readers - self.state.readers.len(), writers - self.state.writers.len());

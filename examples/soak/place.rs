@@ -66,31 +66,31 @@ impl Part {
 pub fn config() -> Config {
     const KIB: usize = 1 << 10;
     let mut config = Config::default();
-    config.inline_part_bytes_max = KIB;
-    config.inline_total_bytes_max = 32 * KIB;
-    config.inline_parts_max = 24;
-    config.part_bytes_max = 64 * KIB;
-    config.part_bytes_min = 8 * KIB;
-    config.run_bytes_max = 256 * KIB;
-    config.rollup_interval = 16;
-    config.scan_entries_max = 16;
-    config.compaction_fan_in = 3;
-    config.collapse_bytes_min = 16 * KIB;
-    config.sweep_interval = Duration::from_millis(100);
-    config.sweep_step_objects_max = 32;
-    config.leak_sweep_interval = Duration::from_secs(3);
-    config.orphan_age_min = Duration::from_secs(30);
-    config.reader_lease = Duration::from_secs(3);
-    config.heartbeat_interval = Duration::from_millis(500);
-    config.lease_margin = Duration::from_millis(700);
-    config.writer_retention = Duration::from_secs(60);
-    config.commit_deadline = Duration::from_secs(5);
-    config.log_request_deadline = Duration::from_secs(2);
-    config.store_deadline = Duration::from_secs(5);
-    config.bucket_request_deadline = Duration::from_secs(3);
-    config.bucket_retry_limit = Duration::from_secs(2);
-    config.retry_pause_max = Duration::from_millis(200);
-    config.watch_fallback = Duration::from_secs(1);
+    config.write.inline_part_bytes_max = KIB;
+    config.upkeep.inline_total_bytes_max = 32 * KIB;
+    config.upkeep.inline_parts_max = 24;
+    config.write.part_bytes_max = 64 * KIB;
+    config.write.part_bytes_min = 8 * KIB;
+    config.write.run_bytes_max = 256 * KIB;
+    config.upkeep.rollup_interval = 16;
+    config.log.scan_entries_max = 16;
+    config.upkeep.compaction_fan_in = 3;
+    config.upkeep.collapse_bytes_min = 16 * KIB;
+    config.upkeep.sweep_interval = Duration::from_millis(100);
+    config.upkeep.sweep_step_objects_max = 32;
+    config.upkeep.leak_sweep_interval = Duration::from_secs(3);
+    config.limits.orphan_age_min = Duration::from_secs(30);
+    config.lease.duration = Duration::from_secs(3);
+    config.lease.heartbeat_interval = Duration::from_millis(500);
+    config.lease.margin = Duration::from_millis(700);
+    config.limits.writer_retention = Duration::from_secs(60);
+    config.log.commit_deadline = Duration::from_secs(5);
+    config.log.request_deadline = Duration::from_secs(2);
+    config.store.deadline = Duration::from_secs(5);
+    config.bucket.request_deadline = Duration::from_secs(3);
+    config.bucket.retry_limit = Duration::from_secs(2);
+    config.store.retry_pause_max = Duration::from_millis(200);
+    config.log.watch_fallback = Duration::from_secs(1);
     config
 }
 

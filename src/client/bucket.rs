@@ -86,12 +86,16 @@ fn build(url: Url, options: &[(String, String)], config: &Config) -> Result<Buil
 
     let millis = |duration: std::time::Duration| format!("{}ms", duration.as_millis());
     let limits = [
-        (ClientConfigKey::Timeout, millis(config.bucket_request_deadline)),
-        (ClientConfigKey::ConnectTimeout, millis(config.bucket_connect_deadline)),
+        (ClientConfigKey::Timeout, millis(config.bucket.request_deadline)),
+        (ClientConfigKey::ConnectTimeout, millis(config.bucket.connect_deadline)),
     ];
-    let backoff = BackoffConfig { init_backoff: config.retry_pause_min, max_backoff: config.retry_pause_max, base: 2. };
+    let backoff = BackoffConfig {
+        init_backoff: config.store.retry_pause_min,
+        max_backoff: config.store.retry_pause_max,
+        base: 2.,
+    };
     let retry =
-        RetryConfig { backoff, max_retries: config.bucket_retries_max, retry_timeout: config.bucket_retry_limit };
+        RetryConfig { backoff, max_retries: config.bucket.retries_max, retry_timeout: config.bucket.retry_limit };
     macro_rules! built {
         ($builder:ty, $key:ty, [$($endpoint:ident),*]) => {{
             let mut builder = <$builder>::from_env().with_url(url).with_retry(retry);

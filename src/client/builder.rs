@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 
 use crate::blobs::{Agreement, Blobs};
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
-use crate::config::Config;
+use crate::config::{CacheConfig, Config};
 use crate::error::Error;
 use crate::life::{Life, Task, start_threads};
 use crate::machine::{Context, Log, Spare};
@@ -223,8 +223,8 @@ impl ClientBuilder {
                 (store, Some(log), remote)
             }
         };
-        let (runtimes, threads) = start_threads(self.runtime, &self.config)?;
-        let life = Life::new(threads, &self.config, Arc::clone(&self.entropy), self.recorder);
+        let (runtimes, threads) = start_threads(self.runtime, &self.config.threads)?;
+        let life = Life::new(threads, &self.config.store, Arc::clone(&self.entropy), self.recorder);
         if remote {
             let tried = Arc::clone(&store);
             on(&life, async move { qualify(&*tried).await }).await?;
@@ -234,29 +234,37 @@ impl ClientBuilder {
             (None, Some(consensus), _) | (None, None, Some(LogPlace::Here(consensus))) => consensus,
             (None, None, None) => Arc::new(ObjectLog::new(Arc::clone(&store))),
         };
-        let cache = open_cache(&life, &self.config).await?;
+        let cache = open_cache(&life, &self.config.cache).await?;
         // Behind the log was made: what is in that may change.
-        let store = match self.config.hedge_delay {
-            Some(delay) => Arc::new(HedgingStore::new(store, delay, self.config.hedge_budget)),
+        let store = match self.config.read.hedge_delay {
+            Some(delay) => Arc::new(HedgingStore::new(store, delay, self.config.read.hedge_budget)),
             None => store,
         };
-        let blobs = Arc::new(Blobs::new(store, cache, Arc::clone(&life), &self.config));
+        let blobs = Arc::new(Blobs::new(
+            store,
+            cache,
+            Arc::clone(&life),
+            self.config.store.deadline,
+            self.config.read.fetches_max,
+        ));
         let (mut config, agreeing, agreement) = (self.config, Arc::clone(&blobs), self.agreement);
-        let wanted = config.store_limits();
-        config.set_store_limits(on(&life, async move { agreeing.agree(wanted, agreement).await }).await?);
+        let wanted = config.limits.in_whole_millis();
+        config.limits = on(&life, async move { agreeing.agree(wanted, agreement).await }).await?;
         config.check_relations().map_err(Error::invalid)?; // with the store's, if they were adopted
         let context = Arc::new(Context {
-            log: Log::new(consensus, Arc::clone(&life), &config),
+            log: Log::new(consensus, Arc::clone(&life), config.log, config.store.deadline),
             blobs,
             life,
-            config,
+            limits: config.limits,
+            lease: config.lease,
+            upkeep: config.upkeep,
             clock: self.clock,
             entropy: self.entropy,
             spare_rows: Spare::default(),
         });
-        let inflight = InflightPool::new(context.config.inflight_bytes_max);
+        let inflight = InflightPool::new(config.read.inflight_bytes_max);
         let (shards, runtimes) = (Mutex::new(HashMap::new()), Mutex::new(runtimes));
-        let client = Client { shared: Arc::new(Shared { context, shards, runtimes, inflight }) };
+        let client = Client { shared: Arc::new(Shared { config, context, shards, runtimes, inflight }) };
         client.context().life.belongs_to(&client.keep_alive());
         Ok(client)
     }
@@ -282,8 +290,8 @@ async fn open_database(_life: &Life, _url: String) -> Result<Arc<dyn Consensus>,
 }
 
 /// Opens the cache that the configuration asks for, where blocking for a disk holds nobody up.
-async fn open_cache(life: &Life, config: &Config) -> Result<Option<ObjectCache>, Error> {
-    if config.cache_directory.is_none() {
+async fn open_cache(life: &Life, config: &CacheConfig) -> Result<Option<ObjectCache>, Error> {
+    if config.directory.is_none() {
         return ObjectCache::open(config);
     }
     let config = config.clone();

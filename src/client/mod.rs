@@ -4,8 +4,8 @@
 //! that renews leases and does nothing else. It keeps one machine per shard, shared by all handles of this process.
 
 mod bucket;
-mod budget;
 mod builder;
+mod inflight;
 mod shard;
 mod url;
 
@@ -15,9 +15,9 @@ use std::sync::{Arc, Mutex};
 
 use tokio::runtime::Handle;
 
-use budget::InflightPool;
-pub use budget::{InflightPermit, InflightShare};
 pub use builder::ClientBuilder;
+use inflight::InflightPool;
+pub use inflight::{InflightPermit, InflightShare};
 pub use shard::{Hold, Holder, Shard, ShardInfo};
 
 use crate::codec::{Data, Diff, Time};
@@ -26,7 +26,7 @@ use crate::error::{Error, ErrorKind};
 use crate::ids::ShardId;
 use crate::life::{KeepAlive, Runtimes, lock};
 use crate::machine::{Context, Machine};
-use crate::maintain;
+use crate::maintain::{Maintenance, Policy};
 use crate::read::Roster;
 
 /// A client of one store. Cloning it is cheap. Its tasks end with its last clone and the last handle that it gave out.
@@ -36,6 +36,8 @@ pub struct Client {
 }
 
 struct Shared {
+    /// Its limits: those of the store are what that keeps.
+    config: Config,
     context: Arc<Context>,
     shards: Mutex<HashMap<ShardId, Arc<dyn Any + Send + Sync>>>,
     /// Runtimes that this client made, to be stopped with it.
@@ -47,7 +49,7 @@ struct Shared {
 pub(crate) struct Local<T: Time> {
     machine: Arc<Machine<T>>,
     roster: Arc<Roster<T>>,
-    maintenance: Option<maintain::Maintenance>,
+    maintenance: Option<Maintenance>,
 }
 
 impl Client {
@@ -73,7 +75,7 @@ impl Client {
 
     /// The limits it was opened with.
     pub fn config(&self) -> &Config {
-        &self.context().config
+        &self.shared.config
     }
 
     /// Where it does its work, for whoever works beside it: tasks spawned here end with the client.
@@ -89,6 +91,17 @@ impl Client {
     /// The right of one more source to have fetched parts in memory, within what all sources of this client may have.
     pub fn inflight_share(&self) -> InflightShare {
         self.shared.inflight.share()
+    }
+
+    /// By what it maintains shards.
+    fn policy(&self) -> Policy {
+        let Config { limits, write, lease, upkeep, .. } = self.config();
+        Policy {
+            upkeep: *upkeep,
+            write: *write,
+            orphan_age_min: limits.orphan_age_min,
+            round_interval: lease.heartbeat_interval,
+        }
     }
 
     pub(crate) fn context(&self) -> &Arc<Context> {
@@ -108,8 +121,9 @@ impl Client {
             });
         }
         let machine = Machine::new(shard, Arc::clone(self.context()));
-        let roster = Roster::new(Arc::clone(&machine));
-        let maintenance = self.context().config.maintain.then(|| maintain::Maintenance::start::<K, V, T, D>(&machine));
+        let config = self.config();
+        let roster = Roster::new(Arc::clone(&machine), config.read, config.lease);
+        let maintenance = config.upkeep.maintain.then(|| Maintenance::start::<K, V, T, D>(&machine, self.policy()));
         let local = Arc::new(Local { machine, roster, maintenance });
         shards.insert(shard, Arc::clone(&local) as Arc<dyn Any + Send + Sync>);
         Ok(local)

@@ -139,7 +139,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
         let codecs = self.codecs();
         admit(&state, &codecs)?;
         let id = WriterId::from_u128(local.machine.fresh_bits());
-        Ok(WriteHandle::new(Arc::clone(&local.machine), self.client.keep_alive(), id, codecs, purpose.to_owned()))
+        let (machine, client) = (Arc::clone(&local.machine), self.client.keep_alive());
+        Ok(WriteHandle::new(machine, client, self.client.config().write, id, codecs, purpose.to_owned()))
     }
 
     /// A leased reader at the shard's since. One commit.
@@ -253,7 +254,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
     }
 
     /// Maintains the shard until what it gives is dropped, although this process neither reads nor writes it: for a
-    /// process that compacts what others write, with `Config::maintain` off there. One read of the log, and then
+    /// process that compacts what others write, with `config.upkeep.maintain` off there. One read of the log, and then
     /// what [`Maintainer`] says.
     ///
     /// `Invalid` if this client does not maintain, `CodecMismatch` if the shard holds other types, `Unavailable` if the
@@ -265,7 +266,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
         }
         let state = local.machine.refresh().await?;
         settle_codecs(&state, &self.codecs())?;
-        Ok(Maintainer::start(Arc::clone(&local.machine), self.client.keep_alive()))
+        Ok(Maintainer::start(Arc::clone(&local.machine), self.client.policy(), self.client.keep_alive()))
     }
 
     /// Waits until this process has done the upkeep that its commits left: compaction, rollups, deletions.
@@ -280,7 +281,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
     }
 
     fn does_not_maintain(&self) -> Error {
-        Error::invalid("this client does not maintain: open it with Config::maintain").of_shard(self.id)
+        Error::invalid("this client does not maintain: open it with `config.upkeep.maintain`").of_shard(self.id)
     }
 
     fn local(&self) -> Result<Arc<Local<T>>, Error> {

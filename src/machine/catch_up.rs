@@ -19,13 +19,17 @@ use timely_persist_io::store::LogEntry;
 use super::Machine;
 use super::log::missing;
 
+/// A shard's time that is further ahead of this process's clock is reported: more than clocks of a cluster differ by, and as
+/// little as a wrong time zone makes.
+const CLOCK_DIFFERENCE_WARNING: Duration = Duration::from_secs(60 * 60);
+
 /// Entries, and whether there may be more.
 type Scanned = (Vec<LogEntry>, bool);
 
 impl<T: Time> Machine<T> {
     /// Reads the log to its head.
     pub(super) async fn read_to_head(self: &Arc<Self>) -> Result<(), Error> {
-        let mut retry = self.context.life.retry(self.context.config.commit_deadline);
+        let mut retry = self.context.life.retry(self.context.log.config.commit_deadline);
         let _committer = self.committer.lock().await;
         self.catch_up(&mut retry).await.map_err(|error| error.of_shard(self.shard))
     }
@@ -34,7 +38,7 @@ impl<T: Time> Machine<T> {
     /// answers by a listing, and so sees what a lost entry hides. For whoever is about to delete what the state does
     /// not know.
     pub(super) async fn read_to_listed_head(self: &Arc<Self>) -> Result<(), Error> {
-        let mut retry = self.context.life.retry(self.context.config.commit_deadline);
+        let mut retry = self.context.life.retry(self.context.log.config.commit_deadline);
         let _committer = self.committer.lock().await;
         let read = async {
             let head = self.context.log.head(self.shard, &mut retry).await?;
@@ -45,7 +49,7 @@ impl<T: Time> Machine<T> {
 
     /// The token of the entry at a position; `None` if there is none, or none any more. One question.
     pub async fn token_at(&self, seqno: SeqNo) -> Result<Option<Token>, Error> {
-        let mut retry = self.context.life.retry(self.context.config.commit_deadline);
+        let mut retry = self.context.life.retry(self.context.log.config.commit_deadline);
         let entry = self.context.log.entry(self.shard, seqno, &mut retry).await?;
         let entry = entry.filter(|entry| entry.seqno == seqno).as_ref().map(decode::<T>).transpose()?;
         Ok(entry.map(|entry| entry.token))
@@ -53,7 +57,7 @@ impl<T: Time> Machine<T> {
 
     /// Reads the log up to `known`, if this process is not there yet.
     pub(super) async fn read_past(self: &Arc<Self>, known: Option<SeqNo>) -> Result<(), Error> {
-        let mut retry = self.context.life.retry(self.context.config.log_request_deadline);
+        let mut retry = self.context.life.retry(self.context.log.config.request_deadline);
         let _committer = self.committer.lock().await;
         if known.is_some_and(|known| known <= self.state.borrow().seqno) {
             return Ok(()); // our own commit woke us
@@ -199,7 +203,7 @@ impl<T: Time> Machine<T> {
     fn compare_clocks(&self) {
         let (shard_ms, own_ms) = (self.state.borrow().wall_ms, self.context.clock.wall_ms());
         let ahead = Duration::from_millis(shard_ms.saturating_sub(own_ms));
-        let is_ahead = ahead > self.context.config.clock_difference_warning;
+        let is_ahead = ahead > CLOCK_DIFFERENCE_WARNING;
         if is_ahead != self.told_ahead.swap(is_ahead, Ordering::Relaxed) && is_ahead {
             tracing::warn!(
                 shard = %self.shard,
@@ -217,9 +221,9 @@ impl<T: Time> Machine<T> {
             tracing::error!(shard = %self.shard, seqno = %state.seqno, broken, "state invariant broken by a commit");
             debug_assert!(false, "{broken}");
         }
-        let due = state.upkeep_due(&self.state.borrow(), &self.context.config);
+        let due = state.upkeep_due(&self.state.borrow(), &self.context.upkeep);
         self.install(state);
-        if due && self.context.config.maintain {
+        if due && self.context.upkeep.maintain {
             self.upkeep.notify_one();
         }
     }

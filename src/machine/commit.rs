@@ -68,7 +68,7 @@ impl<T: Time> Machine<T> {
     async fn lead(&self) {
         let mut group: Group<T> = {
             let mut queue = lock(&self.queue);
-            let count = queue.len().min(self.context.config.group_commits_max.max(1));
+            let count = queue.len().min(self.context.log.config.group_commits_max.max(1));
             queue.drain(..count).collect()
         };
         let mut effort = Effort { begun: self.context.life.stopwatch(), tries: 0 };
@@ -104,7 +104,7 @@ impl<T: Time> Machine<T> {
 
     /// Commits what the group decides.
     async fn commit(&self, group: &mut Group<T>, effort: &mut Effort) -> Result<Settled, Error> {
-        let mut retry = self.context.life.retry(self.context.config.commit_deadline);
+        let mut retry = self.context.life.retry(self.context.log.config.commit_deadline);
         let mut fresh = false;
         let mut doubtful = false;
         loop {
@@ -179,7 +179,7 @@ impl<T: Time> Machine<T> {
     /// Lets each of the group decide on what those before it decided; `draft` becomes the state after all of them, and
     /// was `state` before.
     fn decide(&self, group: &mut Group<T>, state: &State<T>, draft: &mut State<T>) -> Result<Decided<T>, Error> {
-        let moment = Moment { now_ms: draft.wall_ms, limits: Limits::of(&self.context.config) };
+        let moment = Moment { now_ms: draft.wall_ms, limits: Limits::of(&self.context.limits, &self.context.upkeep) };
         let mut changes = Vec::new();
         let mut step = |draft: &mut State<T>, command: &str, decided: Vec<Change<T>>| {
             for change in decided {
@@ -215,7 +215,7 @@ impl<T: Time> Machine<T> {
     /// Who has lapsed in this state.
     pub(super) fn look(&self, sightings: &mut Sightings, state: &State<T>) -> Vec<Change<T>> {
         let retention = Duration::from_millis(self.context.blobs.writer_retention_ms());
-        sightings.look(state, self.begun.elapsed(), self.context.clock.wall_ms(), retention, &self.context.config)
+        sightings.look(state, self.begun.elapsed(), self.context.clock.wall_ms(), retention, &self.context.lease)
     }
 }
 

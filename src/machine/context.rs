@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::blobs::Blobs;
 use crate::clock::{Clock, Entropy};
-use crate::config::Config;
+use crate::config::{LeaseConfig, StoreLimits, UpkeepConfig};
 use crate::life::Life;
 
 use super::{Log, Spare};
@@ -17,13 +17,17 @@ pub struct Context {
     pub blobs: Arc<Blobs>,
     /// Its threads, and until when it may be used.
     pub life: Arc<Life>,
-    /// The limits: those of the store are what [`Blobs::agree`] found.
-    pub config: Config,
+    /// The limits of the store, as [`Blobs::agree`] found them.
+    pub limits: StoreLimits,
+    /// When a reader or a writer has lapsed.
+    pub lease: LeaseConfig,
+    /// When a commit leaves something to be done.
+    pub upkeep: UpkeepConfig,
     /// Wall time.
     pub clock: Arc<dyn Clock>,
     /// Fresh bits.
     pub entropy: Arc<dyn Entropy>,
-    /// What the rows of a batch were collected in, for the next: [`Config::spare_rows_bytes_max`] at most.
+    /// What the rows of a batch were collected in, for the next: `config.write.spare_rows_bytes_max` at most.
     pub spare_rows: Spare,
 }
 

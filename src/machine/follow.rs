@@ -64,7 +64,7 @@ async fn follow_log<T: Time>(machine: Weak<Machine<T>>, context: Arc<Context>) {
     if let Some(machine) = machine.upgrade() {
         log.ignore(Arc::clone(&machine.own));
     }
-    let pause = || tokio::time::sleep(context.life.jittered(context.config.watch_fallback, 0.75));
+    let pause = || tokio::time::sleep(context.life.jittered(context.log.config.watch_fallback, 0.75));
     let mut fallback = std::pin::pin!(pause());
     // Whatever was written before the watch began wakes nobody.
     let mut known = None;

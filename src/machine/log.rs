@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
 
-use crate::config::Config;
+use crate::config::LogConfig;
 use crate::error::Error;
 use crate::ids::{SeqNo, ShardId};
 use crate::life::{Life, Retry, deadline_after};
@@ -22,11 +22,9 @@ use timely_persist_io::store::{CompareAndSet, Consensus, LogEntry, LogError, Log
 pub struct Log {
     consensus: Arc<dyn Consensus>,
     life: Arc<Life>,
-    /// For one request.
-    request_limit: Duration,
-    /// For a truncation, which may be many.
-    truncation_limit: Duration,
-    scan_entries_max: usize,
+    pub(super) config: LogConfig,
+    /// For a truncation, which may be many requests.
+    truncation_deadline: Duration,
 }
 
 /// Nobody need do anything while the store answers again before long.
@@ -34,9 +32,13 @@ const BY_ITSELF: &str = "upkeep tries it again by itself";
 
 impl Log {
     /// The logs that lie there.
-    pub fn new(consensus: Arc<dyn Consensus>, life: Arc<Life>, config: &Config) -> Self {
-        let (request_limit, truncation_limit) = (config.log_request_deadline, config.store_deadline);
-        Self { consensus, life, request_limit, truncation_limit, scan_entries_max: config.scan_entries_max }
+    pub fn new(
+        consensus: Arc<dyn Consensus>,
+        life: Arc<Life>,
+        config: LogConfig,
+        truncation_deadline: Duration,
+    ) -> Self {
+        Self { consensus, life, config, truncation_deadline }
     }
 
     /// Why what others write is heard of later than usual, if it is.
@@ -62,7 +64,7 @@ impl Log {
         behind: SeqNo,
         retry: &mut Retry<'_>,
     ) -> Result<(Vec<LogEntry>, bool), Error> {
-        let limit = self.scan_entries_max;
+        let limit = self.config.scan_entries_max;
         let entries = self.scan_from(shard, behind.next(), limit, retry).await?;
         let full = entries.len() >= limit;
         Ok((entries, full))
@@ -97,7 +99,8 @@ impl Log {
         seqno: SeqNo,
         retry: &Retry<'_>,
     ) -> Result<Option<LogEntry>, LogError> {
-        let (deadline, scan) = (retry.request_deadline(self.request_limit), self.consensus.scan(shard, seqno, 1));
+        let (deadline, scan) =
+            (retry.request_deadline(self.config.request_deadline), self.consensus.scan(shard, seqno, 1));
         let answered = self.request(shard, LogOperation::Scan, deadline, scan, |entries| Counted::read(entries)).await;
         let silent = |_elapsed| LogError::failed(format!("the log did not answer a read of {seqno}"));
         Ok(answered.map_err(silent)??.into_iter().next())
@@ -111,7 +114,7 @@ impl Log {
         bytes: Bytes,
         retry: &Retry<'_>,
     ) -> Result<Result<CompareAndSet, LogError>, Elapsed> {
-        let (deadline, length) = (retry.request_deadline(self.request_limit), bytes.len() as u64);
+        let (deadline, length) = (retry.request_deadline(self.config.request_deadline), bytes.len() as u64);
         let write = self.consensus.compare_and_set(shard, expected, bytes);
         let count = |outcome: &CompareAndSet| match outcome {
             CompareAndSet::Committed => Counted { entries: 1, bytes: length, outcome: LogOutcome::Answered },
@@ -122,7 +125,7 @@ impl Log {
 
     /// Removes the entries below a position. Cancelling, and an error, leave some or all of them there.
     pub(super) async fn truncate(&self, shard: ShardId, below: SeqNo) -> Result<(), Error> {
-        let (deadline, truncate) = (deadline_after(self.truncation_limit), self.consensus.truncate(shard, below));
+        let (deadline, truncate) = (deadline_after(self.truncation_deadline), self.consensus.truncate(shard, below));
         let count = |removed: &usize| Counted { entries: *removed as u64, bytes: 0, outcome: LogOutcome::Answered };
         let truncated = self.request(shard, LogOperation::Truncate, deadline, truncate, count).await;
         let failed = |what| Error::unavailable(what).advise(BY_ITSELF);
@@ -148,7 +151,7 @@ impl Log {
     {
         let mut error = None; // the last that was told: a request that the deadline cuts off says nothing
         loop {
-            let deadline = retry.request_deadline(self.request_limit);
+            let deadline = retry.request_deadline(self.config.request_deadline);
             match self.request(shard, operation, deadline, question(), &count).await {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(told)) if told.damaged => return Err(damaged(told)),

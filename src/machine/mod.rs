@@ -37,7 +37,6 @@ pub use spare::Spare;
 
 use crate::blobs::Blobs;
 use crate::codec::Time;
-use crate::config::Config;
 use crate::error::Error;
 use crate::ids::{PART_KIND, ROLLUP_KIND, ShardId, blob_name};
 use crate::life::{Life, Supervised, lock};
@@ -107,11 +106,6 @@ impl<T: Time> Machine<T> {
         &self.context.life
     }
 
-    /// The limits of the client.
-    pub fn config(&self) -> &Config {
-        &self.context.config
-    }
-
     /// 128 bits that nobody else has.
     pub fn fresh_bits(&self) -> u128 {
         self.context.entropy.bits()
@@ -145,7 +139,7 @@ impl<T: Time> Machine<T> {
     ///
     /// Cancelling before the first poll leaves nothing; after it the command is carried to its end by the runtime.
     /// An `Unavailable` error means that the command may have taken effect, unless it says that it did not. It comes at
-    /// `Config::commit_deadline` at the latest, also where every try lost to another writer.
+    /// `config.log.commit_deadline` at the latest, also where every try lost to another writer.
     pub async fn apply<C: Command<T>>(self: &Arc<Self>, command: C) -> Result<Applied<C::Reply>, Error> {
         self.context.life.check_home().map_err(|error| error.of_shard(self.shard))?;
         let (sender, receiver) = oneshot::channel();

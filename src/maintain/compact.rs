@@ -11,7 +11,7 @@ use std::sync::Arc;
 use timely::progress::Antichain;
 
 use crate::codec::{Data, Diff, Time};
-use crate::config::{Config, piece_bytes};
+use crate::config::piece_bytes;
 use crate::error::Error;
 use crate::fetch::{MergeRuns, RunReader};
 use crate::life::{Task, guarded_async};
@@ -21,6 +21,7 @@ use crate::record::{MergeOutcome, Merged};
 use crate::state::command::Replace;
 use crate::state::{Batch, CodecNames, Description, Location, Part, Run, State, glb, next_merge};
 
+use super::Policy;
 use super::fit::{Fitting, fit};
 
 /// The merges that one plan comes to: where not all of its runs fit into memory, one group after the other, and then
@@ -36,9 +37,9 @@ pub(super) struct Compaction<T: Time> {
 
 impl<T: Time> Compaction<T> {
     /// What the policy names in this state; nothing if its rows are of other types.
-    pub(super) fn of<K: Data, V: Data, D: Diff>(state: &State<T>, config: &Config) -> Self {
+    pub(super) fn of<K: Data, V: Data, D: Diff>(state: &State<T>, policy: &Policy) -> Self {
         let foreign = |known: &CodecNames| known.difference(&CodecNames::of::<K, V, T, D>()).is_some();
-        let plan = next_merge(state, config).filter(|_| !state.codecs.as_deref().is_some_and(foreign));
+        let plan = next_merge(state, &policy.upkeep).filter(|_| !state.codecs.as_deref().is_some_and(foreign));
         let is_finished = plan.is_none();
         let (inputs, to_objects) = plan.map(|plan| (plan.inputs, plan.to_objects)).unwrap_or_default();
         Self { inputs, since: state.since.clone(), to_objects, from: 0, is_finished }
@@ -48,13 +49,14 @@ impl<T: Time> Compaction<T> {
     pub(super) async fn next<K: Data, V: Data, D: Diff>(
         &mut self,
         machine: &Arc<Machine<T>>,
+        policy: &Policy,
     ) -> Result<Option<Merged>, Error> {
         if self.is_finished {
             return Ok(None);
         }
-        let fitting = fit(&self.inputs[self.from..], &self.since, machine.config().compaction_bytes_max);
+        let fitting = fit(&self.inputs[self.from..], &self.since, policy.upkeep.compaction_bytes_max);
         let replaced = self.from + fitting.start..self.from + fitting.start + fitting.inputs.len();
-        let (merged, output) = merge_fitting::<K, V, T, D>(machine, fitting, self.to_objects).await?;
+        let (merged, output) = merge_fitting::<K, V, T, D>(machine, policy, fitting, self.to_objects).await?;
         let Some(output) = output else {
             self.is_finished = true;
             return Ok(Some(merged));
@@ -73,12 +75,13 @@ impl<T: Time> Compaction<T> {
 /// Merges what fits and offers it to the shard: what that came to, and what stands in the place of the inputs, if it does.
 async fn merge_fitting<K: Data, V: Data, T: Time, D: Diff>(
     machine: &Arc<Machine<T>>,
+    policy: &Policy,
     fitting: Fitting<T>,
     to_objects: bool,
 ) -> Result<(Merged, Option<Arc<Batch<T>>>), Error> {
     let begun = machine.life().stopwatch();
     let mut run = Vec::new();
-    let done = merge_runs::<K, V, T, D>(machine, &fitting, to_objects, &mut run).await;
+    let done = merge_runs::<K, V, T, D>(machine, policy, &fitting, to_objects, &mut run).await;
     let (batches_in, runs_in) = (fitting.inputs.len() as u64, fitting.merged.len() as u64);
     let sums_in = Sums::of(fitting.merged.iter().flat_map(|(_, run)| run));
     let merged = |outcome, sums_out: Sums| Merged {
@@ -149,26 +152,28 @@ fn stand<T: Time>(state: &State<T>, inputs: &[Arc<Batch<T>>]) -> bool {
 /// Merges runs into the parts of one. On an error, `output` has the parts that were stored.
 async fn merge_runs<K: Data, V: Data, T: Time, D: Diff>(
     machine: &Arc<Machine<T>>,
+    policy: &Policy,
     fitting: &Fitting<T>,
     to_objects: bool,
     output: &mut Run<T>,
 ) -> Result<(), Error> {
-    let config = machine.config();
+    let Policy { upkeep, write, .. } = policy;
     let reader =
         |run: &Run<T>| RunReader::new(Arc::clone(machine.blobs()), machine.shard(), run.iter().cloned().map(Arc::new));
     let readers = fitting.merged.iter().map(|(_, run)| reader(run)).collect();
     let descs: Vec<_> = fitting.merged.iter().map(|(desc, _)| desc.clone()).collect();
     // On this runtime, not the one that commits and fetches for others.
-    let (bytes_max, runtime) = (config.compaction_bytes_max, machine.life().upkeep().clone());
+    let (bytes_max, runtime) = (upkeep.compaction_bytes_max, machine.life().upkeep().clone());
     // A row whose diffs come to too much for one stays as several: whoever reads it is told, and compaction goes on.
     let mut merge = MergeRuns::<K, V, T, D>::new(readers, bytes_max, 0, runtime).splitting();
     let floor = glb(&fitting.since);
-    let inline_bytes_max = if to_objects { 0 } else { config.inline_part_bytes_max };
+    let inline_bytes_max = if to_objects { 0 } else { write.inline_part_bytes_max };
     let inputs = Sums::of(fitting.merged.iter().flat_map(|(_, run)| run));
     let input_bytes = usize::try_from(inputs.bytes).unwrap_or(usize::MAX);
-    let part_bytes_max = piece_bytes(config.part_bytes_max, input_bytes);
+    let part_bytes_max = piece_bytes(write.part_bytes_max, input_bytes);
     let part_bytes = input_bytes.min(part_bytes_max);
-    let mut storing = Storing { machine, inline_bytes_max, part_bytes, part_bytes_max, under_way: None };
+    let options = EncodeOptions { compression: write.compression, ..EncodeOptions::default() };
+    let mut storing = Storing { machine, options, inline_bytes_max, part_bytes, part_bytes_max, under_way: None };
     let merging = merge_into(&mut merge, &descs, floor.as_ref(), &mut storing, output);
     let merged = guarded_async(merging).await.map_err(|error| error.of_shard(machine.shard()));
     // Also after an error, so that it is known what to remove.
@@ -183,10 +188,7 @@ async fn merge_into<K: Data, V: Data, T: Time, D: Diff>(
     storing: &mut Storing<'_, T>,
     output: &mut Run<T>,
 ) -> Result<(), Error> {
-    let new_writer = |storing: &Storing<'_, T>| {
-        let options = EncodeOptions { compression: storing.machine.config().compression, ..EncodeOptions::default() };
-        SortedPartWriter::with_capacity(&options, storing.part_bytes)
-    };
+    let new_writer = |storing: &Storing<'_, T>| SortedPartWriter::with_capacity(&storing.options, storing.part_bytes);
     let mut writer = new_writer(storing)?;
     loop {
         match merge_step(merge, &mut writer, descs, floor, storing.part_bytes_max)? {
@@ -234,6 +236,7 @@ fn merge_step<K: Data, V: Data, T: Time, D: Diff>(
 /// Stores the parts of a run, one while the next is being merged.
 struct Storing<'a, T: Time> {
     machine: &'a Arc<Machine<T>>,
+    options: EncodeOptions,
     inline_bytes_max: usize,
     /// What a part takes at most, and all that comes in.
     part_bytes: usize,

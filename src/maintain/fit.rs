@@ -1,4 +1,4 @@
-//! How much of a plan one merge takes on, so that it stays within `Config::compaction_bytes_max`.
+//! How much of a plan one merge takes on, so that it stays within `config.upkeep.compaction_bytes_max`.
 //!
 //! A merge needs a block of each of its runs in memory, and a block is 1 MiB, or one row that is larger. So of many
 //! runs, or of wide rows, only the first few are merged at once, and the next merge goes on from there: with memory for

@@ -1,6 +1,6 @@
 //! The leak sweep: deleting objects that no state ever referred to, left by a crash between an upload and its commit.
 //!
-//! Always: an object is deleted only if it is older than `Config::orphan_age_min` *in the shard's time as the log had it
+//! Always: an object is deleted only if it is older than `config.limits.orphan_age_min` *in the shard's time as the log had it
 //! before the sweep asked how large that limit is*, and the state that the log has come to after that does not know it.
 //! A commit refers to new objects only if they are at most half as old in the shard's time of its own entry, which does
 //! not run backwards along the log. So a commit before that state is known to it, and one behind it is refused. A process
@@ -15,6 +15,7 @@
 use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::stream::TryStreamExt;
 
@@ -27,9 +28,11 @@ use crate::record::LeaksSwept;
 use crate::state::command::RecordTime;
 use crate::state::{State, is_stale};
 
+use super::Policy;
+
 /// Deletes what is lost, step by step, each of a bounded number of objects, and tells of it.
-pub(super) async fn sweep<T: Time>(machine: &Arc<Machine<T>>) -> Result<LeaksSwept, Error> {
-    let swept = delete_leaks(machine).await?;
+pub(super) async fn sweep<T: Time>(machine: &Arc<Machine<T>>, policy: &Policy) -> Result<LeaksSwept, Error> {
+    let swept = delete_leaks(machine, policy).await?;
     let LeaksSwept { objects, .. } = swept;
     if objects > 0 {
         tracing::info!(shard = %machine.shard(), objects, "deleted objects that no state ever referred to");
@@ -38,20 +41,20 @@ pub(super) async fn sweep<T: Time>(machine: &Arc<Machine<T>>) -> Result<LeaksSwe
     Ok(swept)
 }
 
-async fn delete_leaks<T: Time>(machine: &Arc<Machine<T>>) -> Result<LeaksSwept, Error> {
+async fn delete_leaks<T: Time>(machine: &Arc<Machine<T>>, policy: &Policy) -> Result<LeaksSwept, Error> {
     let begun = machine.life().stopwatch();
-    let step_max = machine.config().sweep_step_objects_max.max(1);
+    let step_max = policy.upkeep.sweep_step_objects_max.max(1);
     let (mut seen, mut lost_before) = (None, None);
     let mut count = 0;
     loop {
-        let found = suspects(machine, seen.as_deref(), step_max).await?;
+        let found = suspects(machine, seen.as_deref(), step_max, policy.orphan_age_min).await?;
         // Where the next step goes on: a name that is looked at once is not looked at again.
         let Some(last) = found.old.last() else { break };
         seen = Some(last.clone());
         let full = found.old.len() >= step_max;
         let before_ms = match lost_before {
             Some(before_ms) => before_ms,
-            None => *lost_before.insert(begin(machine, &found).await?),
+            None => *lost_before.insert(begin(machine, &found, policy.orphan_age_min).await?),
         };
         count += delete_lost(machine, found.old, before_ms).await?;
         if !full {
@@ -71,8 +74,13 @@ struct Suspects {
 }
 
 /// What was listed behind `seen` and is not known, at most so many old ones.
-async fn suspects<T: Time>(machine: &Arc<Machine<T>>, seen: Option<&str>, step_max: usize) -> Result<Suspects, Error> {
-    let (now_ms, age_ms) = (machine.wall_ms(), millis(machine.config().orphan_age_min));
+async fn suspects<T: Time>(
+    machine: &Arc<Machine<T>>,
+    seen: Option<&str>,
+    step_max: usize,
+    age_min: Duration,
+) -> Result<Suspects, Error> {
+    let (now_ms, age_ms) = (machine.wall_ms(), millis(age_min));
     let mut listing = pin!(machine.blobs().list(machine.shard(), seen));
     let mut found = Suspects::default();
     // Those that are in use are old too: all are looked at, but no more than a step's worth of others is remembered,
@@ -98,13 +106,12 @@ async fn suspects<T: Time>(machine: &Arc<Machine<T>>, seen: Option<&str>, step_m
 
 /// Makes sure that the log is whole, has the shard's time written down, and asks the store for its limit: when an object
 /// must have been made to be taken for lost.
-async fn begin<T: Time>(machine: &Arc<Machine<T>>, found: &Suspects) -> Result<u64, Error> {
-    let config = machine.config();
+async fn begin<T: Time>(machine: &Arc<Machine<T>>, found: &Suspects, age_min: Duration) -> Result<u64, Error> {
     let mut state = machine.confirm().await?;
     refuse_beside_a_foreign_rollup(machine, &state, found.rollup.as_deref()).await?;
-    let age_ms = millis(config.orphan_age_min);
+    let age_ms = millis(age_min);
     let is_young = |state: &State<T>| !found.old.iter().any(|name| is_stale(name, state.wall_ms, age_ms));
-    if is_young(&state) && machine.time_stood_still() >= config.orphan_age_min {
+    if is_young(&state) && machine.time_stood_still() >= age_min {
         machine.apply(RecordTime).await?;
         state = machine.state();
     }

@@ -16,7 +16,7 @@ use crate::machine::{Health, Machine};
 use crate::record::{BackgroundWork, Stalled};
 use crate::state::command::RemoveLapsed;
 
-use super::leaks;
+use super::{Policy, leaks};
 
 /// Keeps a shard maintained, whoever writes to it, until it is dropped: from `Shard::maintain`.
 ///
@@ -24,8 +24,8 @@ use super::leaks;
 /// to, also what processes left that are gone. Any number of processes may do so for one shard: each step ends in a
 /// commit that can be refused, so of several that do the same one is of use, and the others waste that step.
 ///
-/// While the shard changes it costs one read of the log per wake-up, or one in `Config::watch_fallback` without
-/// wake-ups, beside the upkeep; and a listing of the shard's objects in `Config::leak_sweep_interval`. Storage that
+/// While the shard changes it costs one read of the log per wake-up, or one in `config.log.watch_fallback` without
+/// wake-ups, beside the upkeep; and a listing of the shard's objects in `config.upkeep.leak_sweep_interval`. Storage that
 /// does not answer is asked again for as long as it takes; `Shard::settle` tells what is wrong with it.
 ///
 /// ```no_run
@@ -45,7 +45,7 @@ pub struct Maintainer {
 
 impl Maintainer {
     /// Begins with the state that the machine knows.
-    pub fn start<T: Time>(machine: Arc<Machine<T>>, client: KeepAlive) -> Self {
+    pub fn start<T: Time>(machine: Arc<Machine<T>>, policy: Policy, client: KeepAlive) -> Self {
         let life = Arc::clone(machine.life());
         let hearing = Arc::clone(&machine);
         let hear = move |panic: &str| {
@@ -53,7 +53,7 @@ impl Maintainer {
         };
         let begin = move || {
             let machine = Arc::clone(&machine);
-            let watching = Arc::clone(machine.life()).within(async move { watch(&machine).await });
+            let watching = Arc::clone(machine.life()).within(async move { watch(&machine, &policy).await });
             async move {
                 let _ = watching.await; // until the client ends
             }
@@ -70,8 +70,7 @@ impl std::fmt::Debug for Maintainer {
 }
 
 /// Asks for upkeep whenever a change of the log may have left some.
-async fn watch<T: Time>(machine: &Arc<Machine<T>>) -> Result<(), Error> {
-    let config = machine.config();
+async fn watch<T: Time>(machine: &Arc<Machine<T>>, policy: &Policy) -> Result<(), Error> {
     let _follow = machine.follow();
     let (mut known, mut round, mut leaks_next) = (None, Instant::now(), Instant::now());
     loop {
@@ -81,27 +80,31 @@ async fn watch<T: Time>(machine: &Arc<Machine<T>>) -> Result<(), Error> {
                 known = Some(seqno?);
             }
             () = tokio::time::sleep_until(round) => {
-                round = deadline_after(config.heartbeat_interval);
-                if let Err(error) = make_round(machine, &mut leaks_next).await {
+                round = deadline_after(policy.round_interval);
+                if let Err(error) = make_round(machine, policy, &mut leaks_next).await {
                     tracing::warn!(shard = %machine.shard(), %error, "upkeep failed, trying again in the next round");
                     machine.life().tell(|to| to.stalled(machine.shard(), &Stalled { work: BackgroundWork::Upkeep }));
                 }
             }
         }
-        if machine.state().has_upkeep(config) {
+        if machine.state().has_upkeep(&policy.upkeep) {
             machine.request_upkeep();
         }
     }
 }
 
 /// Looks for what no commit tells of.
-async fn make_round<T: Time>(machine: &Arc<Machine<T>>, leaks_next: &mut Instant) -> Result<(), Error> {
+async fn make_round<T: Time>(
+    machine: &Arc<Machine<T>>,
+    policy: &Policy,
+    leaks_next: &mut Instant,
+) -> Result<(), Error> {
     if machine.anyone_lapsed() {
         machine.apply(RemoveLapsed).await?;
     }
     if *leaks_next <= Instant::now() {
-        while leaks::sweep(machine).await?.objects > 0 {}
-        *leaks_next = deadline_after(machine.config().leak_sweep_interval);
+        while leaks::sweep(machine, policy).await?.objects > 0 {}
+        *leaks_next = deadline_after(policy.upkeep.leak_sweep_interval);
     }
     Ok(())
 }

@@ -11,12 +11,15 @@ mod compact;
 mod fit;
 mod leaks;
 mod maintainer;
+mod policy;
 mod rollup;
 mod sweep;
 
 pub use maintainer::Maintainer;
+pub use policy::Policy;
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -42,7 +45,7 @@ type Asking = oneshot::Sender<Result<(), Error>>;
 
 impl Maintenance {
     /// Starts maintaining a shard of these types.
-    pub fn start<K: Data, V: Data, T: Time, D: Diff>(machine: &Arc<Machine<T>>) -> Self {
+    pub fn start<K: Data, V: Data, T: Time, D: Diff>(machine: &Arc<Machine<T>>, policy: Policy) -> Self {
         let (settle, asked) = mpsc::channel(SETTLES_MAX);
         let (asked, maintained) = (Arc::new(tokio::sync::Mutex::new(asked)), Arc::downgrade(machine));
         let hearing = Weak::clone(&maintained);
@@ -54,7 +57,7 @@ impl Maintenance {
         };
         let begin = move || {
             let (machine, asked) = (Weak::clone(&maintained), Arc::clone(&asked));
-            async move { maintain::<K, V, T, D>(machine, &mut *asked.lock().await).await }
+            async move { maintain::<K, V, T, D>(machine, &policy, &mut *asked.lock().await).await }
         };
         Self { _task: machine.life().supervise(On::Upkeep, "upkeep of a shard", begin, hear), settle }
     }
@@ -76,7 +79,11 @@ fn stall<T: Time>(machine: &Machine<T>, error: &Error) {
     machine.set_upkeep_health(Health::Stalled(error.with_causes()));
 }
 
-async fn maintain<K: Data, V: Data, T: Time, D: Diff>(machine: Weak<Machine<T>>, asked: &mut mpsc::Receiver<Asking>) {
+async fn maintain<K: Data, V: Data, T: Time, D: Diff>(
+    machine: Weak<Machine<T>>,
+    policy: &Policy,
+    asked: &mut mpsc::Receiver<Asking>,
+) {
     let mut leaks_next = Instant::now();
     let mut next_sweep = Instant::now();
     loop {
@@ -95,11 +102,11 @@ async fn maintain<K: Data, V: Data, T: Time, D: Diff>(machine: Weak<Machine<T>>,
         // Each sweep is a commit of its own: on a busy shard one takes along what several compactions left.
         let sweeps = waiting.is_some() || Instant::now() >= next_sweep;
         if sweeps {
-            next_sweep = deadline_after(held.config().sweep_interval);
+            next_sweep = deadline_after(policy.upkeep.sweep_interval);
         }
-        let mut retry = held.life().retry(std::time::Duration::MAX);
+        let mut retry = held.life().retry(Duration::MAX);
         let done = loop {
-            match caught(&held, upkeep::<K, V, T, D>(&held, sweeps, &mut leaks_next)).await {
+            match caught(&held, upkeep::<K, V, T, D>(&held, policy, sweeps, &mut leaks_next)).await {
                 Err(error) if waiting.is_none() => {
                     tracing::warn!(shard = %held.shard(), %error, "upkeep failed, trying again");
                     held.life().tell(|to| to.stalled(held.shard(), &Stalled { work: BackgroundWork::Upkeep }));
@@ -132,34 +139,35 @@ async fn caught<T: Time>(machine: &Machine<T>, upkeep: impl Future<Output = Resu
 /// Does steps until there is nothing to do, of deletions only if it sweeps.
 async fn upkeep<K: Data, V: Data, T: Time, D: Diff>(
     machine: &Arc<Machine<T>>,
+    policy: &Policy,
     sweeps: bool,
     leaks_next: &mut Instant,
 ) -> Result<(), Error> {
-    let (life, shard, config) = (machine.life(), machine.shard(), machine.config());
+    let (life, shard) = (machine.life(), machine.shard());
     loop {
         let state = machine.state();
         let mut worked = false;
-        if state.compaction_due(config) {
-            let mut compaction = Compaction::of::<K, V, D>(&state, config);
-            while let Some(merged) = compaction.next::<K, V, D>(machine).await? {
+        if state.compaction_due(&policy.upkeep) {
+            let mut compaction = Compaction::of::<K, V, D>(&state, policy);
+            while let Some(merged) = compaction.next::<K, V, D>(machine, policy).await? {
                 life.tell(|to| to.merged(shard, &merged));
                 worked |= merged.outcome != MergeOutcome::Refused;
             }
         }
-        if machine.state().rollup_due(config) {
+        if machine.state().rollup_due(&policy.upkeep) {
             let written = rollup::write(machine).await?;
             life.tell(|to| to.rollup_written(shard, &written));
             worked |= written.used;
             machine.truncate().await?; // the log behind the newest
             // The lost are rare and harmless: looking for them waits for a rollup, and then for a good while.
             if *leaks_next <= Instant::now() {
-                worked |= leaks::sweep(machine).await?.objects > 0;
-                *leaks_next = deadline_after(config.leak_sweep_interval);
+                worked |= leaks::sweep(machine, policy).await?.objects > 0;
+                *leaks_next = deadline_after(policy.upkeep.leak_sweep_interval);
             }
         }
         if sweeps
             && machine.state().sweep_due()
-            && let Some(swept) = sweep::sweep(machine).await?
+            && let Some(swept) = sweep::sweep(machine, policy.upkeep.sweep_step_objects_max).await?
         {
             life.tell(|to| to.swept(shard, &swept));
             worked = true;

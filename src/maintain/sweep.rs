@@ -10,10 +10,11 @@ use crate::record::Swept;
 use crate::state::State;
 use crate::state::command::DeleteGarbage;
 
-/// Deletes one step's worth of garbage and records it; `None` if there is nothing that nobody holds.
-pub(super) async fn sweep<T: Time>(machine: &Arc<Machine<T>>) -> Result<Option<Swept>, Error> {
+/// Deletes one step's worth of garbage, at most so many objects, and records it; `None` if there is nothing that nobody
+/// holds.
+pub(super) async fn sweep<T: Time>(machine: &Arc<Machine<T>>, objects_max: usize) -> Result<Option<Swept>, Error> {
     let begun = machine.life().stopwatch();
-    let dead = next_step(&machine.state(), machine.config().sweep_step_objects_max);
+    let dead = next_step(&machine.state(), objects_max);
     if dead.is_empty() {
         return Ok(None);
     }

@@ -1,6 +1,6 @@
 //! Fetching parts ahead of who takes them, in order.
 //!
-//! Always: the parts that were asked for and not let go of take `Config::inflight_bytes_max` bytes of memory at most,
+//! Always: the parts that were asked for and not let go of take `config.read.inflight_bytes_max` bytes of memory at most,
 //! or are one part.
 
 use std::collections::VecDeque;
@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use tokio::runtime::Handle;
 
 use crate::codec::{Data, Diff, Time};
+use crate::config::ReadConfig;
 use crate::error::Error;
 use crate::ids::ShardId;
 use crate::life::Task;
@@ -22,7 +23,7 @@ pub(super) struct FetchAhead<K: Data, V: Data, T: Time, D: Diff> {
     under_way: VecDeque<UnderWay<K, V, T, D>>,
     /// Of the part that was given out last; it counts until the next is asked for.
     bytes_given: u64,
-    bytes_max: u64,
+    inflight_bytes_max: u64,
     fetches_max: usize,
 }
 
@@ -35,14 +36,13 @@ struct UnderWay<K: Data, V: Data, T: Time, D: Diff> {
 
 impl<K: Data, V: Data, T: Time, D: Diff> FetchAhead<K, V, T, D> {
     /// These parts, of which nothing is asked for yet.
-    pub(super) fn new(fetcher: PartFetcher<K, V, T, D>, parts: Vec<LeasedPart<T>>) -> Self {
-        let (runtime, config) = (fetcher.life().work().clone(), fetcher.machine().config());
+    pub(super) fn new(fetcher: PartFetcher<K, V, T, D>, parts: Vec<LeasedPart<T>>, config: &ReadConfig) -> Self {
         Self {
-            runtime,
+            runtime: fetcher.life().work().clone(),
             waiting: parts.into(),
             under_way: VecDeque::new(),
             bytes_given: 0,
-            bytes_max: config.inflight_bytes_max as u64,
+            inflight_bytes_max: config.inflight_bytes_max as u64,
             fetches_max: config.fetches_max.max(1),
             fetcher,
         }
@@ -68,7 +68,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> FetchAhead<K, V, T, D> {
         let mut bytes: u64 = self.bytes_given + self.under_way.iter().map(|fetch| fetch.bytes).sum::<u64>();
         while self.under_way.len() < self.fetches_max
             && let Some(next) = self.waiting.front()
-            && (bytes == 0 || bytes.saturating_add(next.bytes()) <= self.bytes_max)
+            && (bytes == 0 || bytes.saturating_add(next.bytes()) <= self.inflight_bytes_max)
             && let Some(part) = self.waiting.pop_front()
         {
             bytes += part.bytes();

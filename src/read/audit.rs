@@ -1,6 +1,6 @@
 //! Which parts a filter leaves out, and which of those are fetched all the same, to check the filter.
 //!
-//! Always: a part without statistics is kept; of those that are left out one in `Config::filter_audit_one_in` is audited,
+//! Always: a part without statistics is kept; of those that are left out one in `config.read.filter_audit_one_in` is audited,
 //! evenly, the first of them at random. So many short reads are checked as often as a long one.
 
 use crate::codec::Time;

@@ -19,7 +19,7 @@ const AUDITED_ROWS_MAX: usize = 1_024;
 
 /// The contents of a shard at one time, consolidated, a piece at a time: from `ReadHandle::snapshot_cursor`.
 ///
-/// It merges the sorted runs of the snapshot and keeps `Config::cursor_bytes_max` bytes of decoded rows in memory, and
+/// It merges the sorted runs of the snapshot and keeps `config.read.cursor_bytes_max` bytes of decoded rows in memory, and
 /// one more block while it reads one (1 MiB, or a row that is larger). Some of that is the rows that the client's threads
 /// merge while the caller takes those before. With n MiB it reads the next block of each run ahead of up to n / 2 - 6
 /// runs, keeps a block of each of up to n - 6 runs, and with more runs a part of a block of each, and then it reads
@@ -35,8 +35,8 @@ pub struct Cursor<K: Data, V: Data, T: Time, D: Diff> {
 }
 
 impl<K: Data, V: Data, T: Time, D: Diff> Cursor<K, V, T, D> {
-    /// A cursor over these runs of leased parts.
-    pub(super) fn new(machine: &Machine<T>, runs: Vec<Vec<LeasedPart<T>>>) -> Self {
+    /// A cursor over these runs of leased parts, in so much memory.
+    pub(super) fn new(machine: &Machine<T>, runs: Vec<Vec<LeasedPart<T>>>, bytes_max: usize) -> Self {
         let (life, blobs) = (Arc::clone(machine.life()), machine.blobs());
         let reader = |run: &Vec<LeasedPart<T>>| {
             let parts = run.iter().map(|part| Arc::clone(&part.reading().part));
@@ -44,7 +44,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Cursor<K, V, T, D> {
         };
         let windows = runs.iter().filter_map(|run| run.first()).map(|part| part.reading().window.clone()).collect();
         let readers = runs.iter().filter(|run| !run.is_empty()).map(reader).collect();
-        let merge = MergeAhead::new(readers, windows, machine.config().cursor_bytes_max, life.work().clone());
+        let merge = MergeAhead::new(readers, windows, bytes_max, life.work().clone());
         Self { life, merge, leases: runs.into_iter().flatten().collect(), done: false }
     }
 

@@ -36,16 +36,12 @@ impl<K: Data, V: Data, T: Time, D: Diff> PartFetcher<K, V, T, D> {
     /// Fetches and decodes a part: one request to the store, none if the part is inline or its reader sees none of it.
     ///
     /// Errors name the object: `Corrupt` if it is missing, foreign or damaged; `LeaseExpired` if that is because the
-    /// reader's lease was lost; `Unavailable` if the store did not answer within `Config::store_deadline`; `Invalid`
+    /// reader's lease was lost; `Unavailable` if the store did not answer within `config.store.deadline`; `Invalid`
     /// for a part of another shard, and where the codec of a type of the rows panicked; `CodecMismatch` for one that was given out by a reader of other types, or of types of
     /// another shape. Cancelling leaves nothing.
     pub async fn fetch(&self, part: impl Into<PartRef<T>>) -> Result<FetchedPart<K, V, T, D>, Error> {
         let part: PartRef<T> = part.into();
         self.life().within(self.fetch_ref(part)).await
-    }
-
-    pub(super) fn machine(&self) -> &Arc<Machine<T>> {
-        &self.machine
     }
 
     pub(super) fn life(&self) -> &Arc<Life> {

@@ -111,7 +111,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
     /// The same, but tells the shard only if a quarter of the lease has passed since it heard of the reader.
     pub async fn maybe_downgrade_since(&mut self, since: &Antichain<T>) -> Result<(), Error> {
         self.set_since(since);
-        let quarter = self.roster.machine().config().reader_lease / 4;
+        let quarter = self.roster.lease().duration / 4;
         if self.ledger.last_renewed().elapsed() >= quarter {
             self.roster.renew(&[Arc::clone(&self.ledger)]).await?;
         }
@@ -160,9 +160,9 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
         })
     }
 
-    /// The shard's contents at `as_of` as a stream of consolidated rows, in memory that `Config::cursor_bytes_max`
+    /// The shard's contents at `as_of` as a stream of consolidated rows, in memory that `config.read.cursor_bytes_max`
     /// bounds. Without the parts that `keep` discards by their statistics: it must keep a part that may hold a row that
-    /// is wanted. A part without statistics is kept. Of the discarded parts one in `Config::filter_audit_one_in` is
+    /// is wanted. A part without statistics is kept. Of the discarded parts one in `config.read.filter_audit_one_in` is
     /// fetched all the same, and an error event says so if `keep` would have kept one of its rows.
     ///
     /// Errors as in [`ReadHandle::snapshot`]. Cancelling leaves nothing.
@@ -191,13 +191,12 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
                 tracing::error!(%shard, %reader, purpose = self.purpose(), ?stats, "a filter discards wanted rows");
             }
         }
-        Ok(Cursor::new(self.roster.machine(), runs))
+        Ok(Cursor::new(self.roster.machine(), runs, self.roster.read().cursor_bytes_max))
     }
 
     /// For one read through a filter of parts: which of them it leaves out, and which of those are to be audited.
     pub fn filter_audit(&self) -> FilterAudit {
-        let machine = self.roster.machine();
-        FilterAudit::new(machine.config().filter_audit_one_in, machine.fresh_bits())
+        FilterAudit::new(self.roster.read().filter_audit_one_in, self.roster.machine().fresh_bits())
     }
 
     /// The shard's contents at `as_of`, consolidated, in order: all of them in memory. Errors as in
@@ -210,13 +209,13 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
     }
 
     /// The shard's contents at `as_of`, row by row, not consolidated: parts are fetched ahead within
-    /// `Config::inflight_bytes_max`, in order. Errors as in
+    /// `config.read.inflight_bytes_max`, in order. Errors as in
     /// [`ReadHandle::snapshot`] and `PartFetcher::fetch`; an error ends the stream. Dropping it leaves nothing.
     pub async fn snapshot_and_stream(
         &self,
         as_of: Antichain<T>,
     ) -> Result<impl Stream<Item = Result<((K, V), T, D), Error>> + use<K, V, T, D>, Error> {
-        let fetching = FetchAhead::new(self.fetcher(), self.snapshot(as_of).await?);
+        let fetching = FetchAhead::new(self.fetcher(), self.snapshot(as_of).await?, self.roster.read());
         let fetched = stream::try_unfold(fetching, |mut fetching| async move {
             Ok(fetching.next().await?.map(|part| (part, fetching)))
         });

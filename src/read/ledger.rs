@@ -91,6 +91,10 @@ impl<T> Leasing<'_, T> {
     }
 }
 
+/// A reader that holds more SeqNos than this is reported: a dataflow that keeps up has a few, and each one more keeps
+/// objects of its own.
+const READER_HOLDS_WARNING: usize = 1_000;
+
 impl<T: Time> Ledger<T> {
     /// The ledger of a reader that was registered at the instant `registered` or later.
     pub(crate) fn new(
@@ -98,9 +102,10 @@ impl<T: Time> Ledger<T> {
         id: LeasedReaderId,
         reader: LeasedReader<T>,
         registered: Instant,
+        margin: Duration,
     ) -> Arc<Self> {
         // A margin that leaves little of a short lease would make the reader useless.
-        let margin = machine.config().lease_margin.min(reader.lease() / 4);
+        let margin = margin.min(reader.lease() / 4);
         let trust = reader.lease().saturating_sub(margin);
         let page = Page {
             since: reader.since,
@@ -263,7 +268,7 @@ impl<T: Time> Ledger<T> {
 
     fn warn_of_many(&self, page: &mut Page<T>) {
         let held = page.per_seqno.len();
-        let many = held > self.machine.config().reader_holds_warning;
+        let many = held > READER_HOLDS_WARNING;
         if many && !page.warned {
             let oldest = page.per_seqno.keys().next().map(|seqno| seqno.0);
             tracing::warn!(

@@ -170,7 +170,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Listen<K, V, T, D> {
 
     /// Leases the parts of the next batches, and the position behind them.
     fn take_step(&self) -> Result<(Vec<LeasedPart<T>>, Antichain<T>), Error> {
-        let parts_max = self.handle.roster().machine().config().listen_parts_max;
+        let parts_max = self.handle.roster().read().listen_parts_max;
         let (as_of, shown, until) = (self.as_of.clone(), self.position.clone(), self.until.clone());
         let view = Window { snapshot: self.snapshot, shown, until, ..Window::new(as_of) };
         let (runs, position) = self.handle.take(&view, parts_max)?;
@@ -204,7 +204,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Listen<K, V, T, D> {
                 events.push(match event {
                     ListenEvent::Progress(frontier) => ListenEvent::Progress(frontier),
                     ListenEvent::Updates(parts) => {
-                        let mut fetching = FetchAhead::new(fetcher.clone(), parts);
+                        let mut fetching = FetchAhead::new(fetcher.clone(), parts, self.handle.roster().read());
                         let mut rows = Vec::new();
                         while let Some(part) = fetching.next().await? {
                             let copied = guarded(|| {

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::clock::millis;
 use crate::codec::Time;
-use crate::config::PAUSE_MIN;
+use crate::config::{LeaseConfig, PAUSE_MIN, ReadConfig};
 use crate::error::Error;
 use crate::ids::LeasedReaderId;
 use crate::life::{On, Supervised, lock};
@@ -25,6 +25,8 @@ use super::ledger::Ledger;
 /// The readers that this process has open on one shard.
 pub(crate) struct Roster<T: Time> {
     machine: Arc<Machine<T>>,
+    read: ReadConfig,
+    lease: LeaseConfig,
     members: Mutex<Members<T>>,
 }
 
@@ -35,13 +37,23 @@ struct Members<T: Time> {
 }
 
 impl<T: Time> Roster<T> {
-    pub(crate) fn new(machine: Arc<Machine<T>>) -> Arc<Self> {
+    pub(crate) fn new(machine: Arc<Machine<T>>, read: ReadConfig, lease: LeaseConfig) -> Arc<Self> {
         let members = Members { ledgers: BTreeMap::new(), heartbeat: None };
-        Arc::new(Self { machine, members: Mutex::new(members) })
+        Arc::new(Self { machine, read, lease, members: Mutex::new(members) })
     }
 
     pub(crate) fn machine(&self) -> &Arc<Machine<T>> {
         &self.machine
+    }
+
+    /// What each of the readers may take.
+    pub(super) fn read(&self) -> &ReadConfig {
+        &self.read
+    }
+
+    /// How long they are believed to live.
+    pub(super) fn lease(&self) -> &LeaseConfig {
+        &self.lease
     }
 
     /// Registers a reader and starts its heartbeat, in one step that no cancellation can split.
@@ -54,14 +66,14 @@ impl<T: Time> Roster<T> {
         check_purpose(self.machine.shard(), &purpose)?;
         let roster = Arc::clone(self);
         let id = LeasedReaderId::from_u128(self.machine.fresh_bits());
-        let lease_ms = millis(self.machine.config().reader_lease);
+        let lease_ms = millis(self.lease.duration);
         let register = Register { id, codecs, purpose, lease_ms, as_of };
         let open = async move {
             let asked = Instant::now();
             let applied = roster.machine.apply(register).await?;
             let reader = applied.reply?;
             let since = reader.since.clone();
-            let ledger = Ledger::new(Arc::clone(&roster.machine), id, reader, asked);
+            let ledger = Ledger::new(Arc::clone(&roster.machine), id, reader, asked, roster.lease.margin);
             roster.enlist(&ledger);
             roster.machine.life().tell(|to| to.reader_opened(roster.machine.shard(), &ReaderOpened { reader: id }));
             Ok((ledger, since))
@@ -133,8 +145,8 @@ async fn beat<T: Time>(roster: Weak<Roster<T>>) {
     let mut hurry = 1;
     loop {
         let Some(interval) = roster.upgrade().map(|roster| {
-            let config = roster.machine.config();
-            let longest = config.heartbeat_interval.min(config.reader_lease / BEATS_PER_LEASE) / hurry;
+            let lease = &roster.lease;
+            let longest = lease.heartbeat_interval.min(lease.duration / BEATS_PER_LEASE) / hurry;
             // Jittered, so that the processes of a fleet that restarted together do not beat together.
             roster.machine.life().jittered(longest, 0.5).max(PAUSE_MIN)
         }) else {

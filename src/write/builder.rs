@@ -12,7 +12,7 @@ use timely::progress::Antichain;
 use tokio::task::JoinHandle;
 
 use crate::codec::{Data, Diff, Time};
-use crate::config::{Config, piece_bytes};
+use crate::config::{WriteConfig, piece_bytes};
 use crate::error::Error;
 use crate::life::{KeepAlive, guarded, unfinished};
 use crate::machine::Machine;
@@ -36,6 +36,7 @@ const STOPPED: &str = "writing a batch was stopped";
 /// Dropping it half-way removes what it has uploaded, as far as storage lets it.
 pub struct BatchBuilder<K: Data, V: Data, T: Time, D: Diff> {
     machine: Arc<Machine<T>>,
+    config: WriteConfig,
     codecs: Arc<CodecNames>,
     lower: Antichain<T>,
     /// The least upper that the rows so far allow: their times, to be checked against the real one at the end.
@@ -52,11 +53,17 @@ pub struct BatchBuilder<K: Data, V: Data, T: Time, D: Diff> {
 }
 
 impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
-    pub(super) fn new(machine: Arc<Machine<T>>, codecs: Arc<CodecNames>, lower: Antichain<T>) -> Self {
+    pub(super) fn new(
+        machine: Arc<Machine<T>>,
+        config: WriteConfig,
+        codecs: Arc<CodecNames>,
+        lower: Antichain<T>,
+    ) -> Self {
         let (latest, rows) = (Vec::new(), PartBuilder::new());
         let _client = machine.life().keep_alive();
         Self {
             machine,
+            config,
             codecs,
             lower,
             latest,
@@ -71,7 +78,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
 
     /// Adds a row. A zero diff is left out.
     ///
-    /// `Invalid` for a time not beyond the batch's lower, for a row larger than `Config::row_bytes_max`, and for one that
+    /// `Invalid` for a time not beyond the batch's lower, for a row larger than `config.write.row_bytes_max`, and for one that
     /// does not read back; then the row is not in the batch and the builder goes on. `Invalid` also if code of the row's
     /// types panics; then the builder is of no use any more, and says so. `Unavailable` where an upload failed. Cancelling
     /// may leave the row out.
@@ -114,15 +121,15 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
         }
         // A row whose size is unknown cannot be encoded: `push` says why.
         let size = K::size(key.as_ref()).unwrap_or(0).saturating_add(V::size(value.as_ref()).unwrap_or(0));
-        let most = self.machine.config().row_bytes_max;
+        let most = self.config.row_bytes_max;
         if size > most {
-            return Err(Error::invalid(format!("a row of {size} bytes; `Config::row_bytes_max` is {most}")));
+            return Err(Error::invalid(format!("a row of {size} bytes; `config.write.row_bytes_max` is {most}")));
         }
         let before = self.rows.bytes();
         self.rows.push(key.as_ref(), value.as_ref(), time, diff)?;
         self.note_time(time);
         debug_assert!(self.rows.bytes() >= before);
-        Ok(self.rows.bytes() >= piece_bytes(self.machine.config().run_bytes_max, self.sealed_bytes))
+        Ok(self.rows.bytes() >= piece_bytes(self.config.run_bytes_max, self.sealed_bytes))
     }
 
     fn check_whole(&self) -> Result<(), Error> {
@@ -154,17 +161,17 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
         self.machine.life().check().map_err(|error| error.of_shard(self.machine.shard()))?;
         self.sealed_bytes = self.sealed_bytes.saturating_add(self.rows.bytes());
         let rows = std::mem::take(&mut self.rows);
-        let machine = Arc::clone(&self.machine);
+        let (machine, config) = (Arc::clone(&self.machine), self.config);
         // What this thread allocates for the task is small: asked for 1 KiB or more, glibc first puts together all small
         // pieces that the thread has freed, the caller's rows, and that takes as long as sorting does.
-        let upload = async move { Box::pin(upload_run(&machine, rows)).await };
+        let upload = async move { Box::pin(upload_run(&machine, &config, rows)).await };
         self.upload = Some(self.machine.life().work().spawn(upload));
         Ok(())
     }
 
     fn is_small(&self) -> bool {
         let only = self.upload.is_none() && self.done.is_empty();
-        only && self.rows.bytes() <= self.machine.config().inline_part_bytes_max
+        only && self.rows.bytes() <= self.config.inline_part_bytes_max
     }
 
     async fn await_upload(&mut self) -> Result<(), Error> {
@@ -209,10 +216,10 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
 
     /// Waits for what is under way and encodes the rest, inline where it is small.
     async fn collect(&mut self) -> Result<(), Error> {
-        let inline_bytes_max = self.machine.config().inline_part_bytes_max;
+        let inline_bytes_max = self.config.inline_part_bytes_max;
         if self.is_small() {
             // A small batch: no thread, no upload, no wait.
-            let (rows, options) = (std::mem::take(&mut self.rows), encode_options(self.machine.config()));
+            let (rows, options) = (std::mem::take(&mut self.rows), encode_options(&self.config));
             let encode = || {
                 let sorted = rows.sort()?;
                 Ok((sorted.encode_small(&options)?, sorted))
@@ -266,16 +273,17 @@ impl<K: Data, V: Data, T: Time, D: Diff> Drop for BatchBuilder<K, V, T, D> {
 }
 
 /// How parts are encoded under this configuration.
-fn encode_options(config: &Config) -> EncodeOptions {
+fn encode_options(config: &WriteConfig) -> EncodeOptions {
     EncodeOptions { compression: config.compression, ..EncodeOptions::default() }
 }
 
 /// Sorts rows and puts them into storage, in parts. After an error it removes what it wrote, as a drop does.
 async fn upload_run<K: Data, V: Data, T: Time, D: Diff>(
     machine: &Arc<Machine<T>>,
+    config: &WriteConfig,
     rows: PartBuilder<K, V, T, D>,
 ) -> Result<Run<T>, Error> {
-    let (shard, config) = (machine.shard(), machine.config());
+    let shard = machine.shard();
     let (part_bytes_max, part_bytes_min) = (config.part_bytes_max, config.part_bytes_min);
     let uploads_max = config.uploads_max.max(1);
     let may_keep = rows.bytes() <= config.spare_rows_bytes_max;

@@ -6,6 +6,7 @@ use timely::PartialOrder;
 use timely::progress::Antichain;
 
 use crate::codec::{Data, Diff, Time};
+use crate::config::WriteConfig;
 use crate::error::{Error, ErrorKind};
 use crate::ids::{ShardId, Token, WriterId};
 use crate::life::KeepAlive;
@@ -44,6 +45,7 @@ impl<T> From<AppendReply<T>> for Appended<T> {
 pub struct WriteHandle<K: Data, V: Data, T: Time, D: Diff> {
     machine: Arc<Machine<T>>,
     _client: KeepAlive,
+    config: WriteConfig,
     id: WriterId,
     codecs: Arc<CodecNames>,
     purpose: String,
@@ -70,6 +72,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
     pub(crate) fn new(
         machine: Arc<Machine<T>>,
         client: KeepAlive,
+        config: WriteConfig,
         id: WriterId,
         codecs: Arc<CodecNames>,
         purpose: String,
@@ -78,6 +81,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
         Self {
             machine,
             _client: client,
+            config,
             id,
             codecs,
             purpose,
@@ -110,7 +114,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
     ///
     /// `Invalid` if a row's time is outside `[expected, new)`, if `new` is before `expected`, if a row is too large or does
     /// not read back, if its diffs add up beyond what their type holds, or if code of its types panics: then nothing is in
-    /// the shard. `Unavailable` if storage did not answer within `Config::commit_deadline`:
+    /// the shard. `Unavailable` if storage did not answer within `config.log.commit_deadline`:
     /// then the rows may be in the shard or come to be there. Calling again with the same arguments settles it: they
     /// are there once, and it says `Committed`. Cancelling leaves it as `Unavailable` does.
     pub async fn compare_and_append<I>(
@@ -165,7 +169,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
 
     /// A builder of a batch whose rows are at times beyond `lower`.
     pub fn batch_builder(&self, lower: Antichain<T>) -> BatchBuilder<K, V, T, D> {
-        BatchBuilder::new(Arc::clone(&self.machine), Arc::clone(&self.codecs), lower)
+        BatchBuilder::new(Arc::clone(&self.machine), self.config, Arc::clone(&self.codecs), lower)
     }
 
     /// A batch that another process staged: see `Batch::into_bytes`.

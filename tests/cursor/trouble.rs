@@ -67,8 +67,8 @@ struct Filled {
 /// A shard of two runs with every other number each, from `first` on.
 async fn filled(store: Arc<dyn ObjectStore>, first: u64) -> Filled {
     let mut config = Config::default();
-    (config.compact, config.inline_part_bytes_max) = (false, 0);
-    config.cursor_bytes_max = 16 << 20; // so that not all is read before it is wanted
+    (config.upkeep.compact, config.write.inline_part_bytes_max) = (false, 0);
+    config.read.cursor_bytes_max = 16 << 20; // so that not all is read before it is wanted
     let client = Client::builder(store).config(config).open().await.unwrap();
     let id = ShardId::new();
     let shard = client.shard::<Serde<Fragile>, String, u64, i64>(id);

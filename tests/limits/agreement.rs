@@ -20,13 +20,13 @@ pub fn hours(hours: u64) -> Duration {
 
 pub fn orphan_age(hours_: u64) -> Config {
     let mut config = quiet();
-    config.orphan_age_min = hours(hours_);
+    config.limits.orphan_age_min = hours(hours_);
     config
 }
 
 pub fn retention(hours_: u64) -> Config {
     let mut config = quiet();
-    config.writer_retention = hours(hours_);
+    config.limits.writer_retention = hours(hours_);
     config
 }
 
@@ -63,7 +63,7 @@ async fn a_process_with_another_limit_of_the_store_is_refused() {
         [Arc::new(InMemory::new()), Arc::new(Directory::open(folder.path()).unwrap())];
     for store in stores {
         let first = on(&store, orphan_age(48)).open().await.unwrap();
-        assert_eq!(kept(&store, 1).await, KeptLimits::first(first.config().store_limits()));
+        assert_eq!(kept(&store, 1).await, KeptLimits::first(first.config().limits));
         let before = names(&store).await;
         let help = "ClientBuilder::adopt_limits";
         for other in [1, 47, 49] {
@@ -71,14 +71,14 @@ async fn a_process_with_another_limit_of_the_store_is_refused() {
             refused(on(&store, orphan_age(other)).open().await, &["orphan_age_min", "172800s", &client, help]);
         }
         let mut both = orphan_age(24);
-        both.writer_retention = hours(2);
+        both.limits.writer_retention = hours(2);
         let words = ["orphan_age_min", "172800s", "86400s", "writer_retention", "7200s", help, "change_limits"];
         refused(on(&store, both.clone()).open().await, &words);
         assert_eq!(names(&store).await, before, "a client that was refused wrote something");
 
         let adopted = on(&store, both).adopt_limits().open().await.unwrap();
-        assert_eq!(adopted.config().store_limits(), first.config().store_limits());
-        assert_eq!(adopted.config().orphan_age_min, hours(48));
+        assert_eq!(adopted.config().limits, first.config().limits);
+        assert_eq!(adopted.config().limits.orphan_age_min, hours(48));
         on(&store, orphan_age(48)).open().await.unwrap();
         assert_eq!(names(&store).await, before);
     }
@@ -93,7 +93,7 @@ async fn a_store_of_before_takes_the_limits_of_who_opens_it_first() {
     let _ = writer.compare_and_append([row("a", 0, 0, 1)], at(0), at(1)).await.unwrap();
     store.delete(&keys::limits(1)).await.unwrap(); // as a version of before would have left it
     let client = on(&store, orphan_age(7)).adopt_limits().open().await.unwrap();
-    assert_eq!(client.config().orphan_age_min, hours(7));
+    assert_eq!(client.config().limits.orphan_age_min, hours(7));
     assert_eq!(kept(&store, 1).await.current.orphan_age_min, hours(7));
     let shard = client.shard::<String, u64, u64, i64>(shard.id());
     let reader = shard.open_reader("after").await.unwrap();
@@ -114,7 +114,7 @@ async fn the_first_of_many_at_once_decides() {
         let won = kept(&store, 1).await.current.orphan_age_min;
         for (index, opened) in opened.into_iter().enumerate() {
             match opened {
-                Ok(client) => assert_eq!(client.config().orphan_age_min, won),
+                Ok(client) => assert_eq!(client.config().limits.orphan_age_min, won),
                 Err(error) => {
                     assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
                     assert_ne!(hours(24 + index as u64 % 2), won, "{error}");
@@ -135,14 +135,14 @@ async fn whatever_a_create_answers_the_limits_are_what_stands_there() {
         let faulty: Arc<dyn ObjectStore> = Arc::new(FaultyStore::new(Arc::clone(&store), faults.clone()));
         faults.add(Rule::next(Operation::Create, fault.clone()).named("limits"));
         let mut config = orphan_age(5);
-        config.store_deadline = Duration::from_secs(30);
+        config.store.deadline = Duration::from_secs(30);
         let opened = within(on(&faulty, config.clone()).open()).await;
         if let Fault::HoldBefore(gate) = &fault {
             let error = opened.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
             gate.open();
             crate::stage::quiesce().await;
-            config.orphan_age_min = hours(6);
+            config.limits.orphan_age_min = hours(6);
             refused(on(&faulty, config).open().await, &["orphan_age_min"]);
         } else {
             opened.unwrap();
@@ -164,7 +164,7 @@ async fn a_store_that_does_not_answer_is_unavailable_by_the_deadline() {
             let error = within(on(&faulty, quiet()).open()).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
             assert!(error.object().is_some_and(|object| object.starts_with("limits")), "{error}");
-            assert!(start.elapsed() <= quiet().store_deadline, "{operation:?}: {:?}", start.elapsed());
+            assert!(start.elapsed() <= quiet().store.deadline, "{operation:?}: {:?}", start.elapsed());
         }
     }
 }
@@ -174,14 +174,21 @@ async fn a_store_that_does_not_answer_is_unavailable_by_the_deadline() {
 async fn a_client_of_small_limits_reads_what_one_of_large_limits_wrote() {
     let stage = Stage::new();
     let (mut large, mut small) = (quiet(), quiet());
-    (large.inline_part_bytes_max, large.inline_total_bytes_max, large.inline_parts_max) = (1 << 20, 1 << 30, 1 << 20);
-    (large.part_bytes_max, large.rollup_interval, large.group_commits_max) = (64 << 20, u64::MAX, 256);
-    (small.inline_part_bytes_max, small.inline_total_bytes_max, small.inline_parts_max) = (0, 0, 1);
-    (small.part_bytes_max, small.part_bytes_min, small.row_bytes_max, small.run_bytes_max) = (100, 1, 100, 100);
-    (small.scan_entries_max, small.listen_parts_max, small.group_commits_max) = (1, 1, 1);
-    (small.cursor_bytes_max, small.inflight_bytes_max, small.fetches_max, small.compaction_bytes_max) = (1, 1, 1, 1);
-    (small.compact, small.compaction_fan_in, small.rollup_interval) = (true, 2, 3);
-    (small.reader_lease, small.heartbeat_interval) = (Duration::from_secs(40), Duration::from_secs(1));
+    (large.write.inline_part_bytes_max, large.upkeep.inline_total_bytes_max, large.upkeep.inline_parts_max) =
+        (1 << 20, 1 << 30, 1 << 20);
+    (large.write.part_bytes_max, large.upkeep.rollup_interval, large.log.group_commits_max) = (64 << 20, u64::MAX, 256);
+    (small.write.inline_part_bytes_max, small.upkeep.inline_total_bytes_max, small.upkeep.inline_parts_max) = (0, 0, 1);
+    (small.write.part_bytes_max, small.write.part_bytes_min, small.write.row_bytes_max, small.write.run_bytes_max) =
+        (100, 1, 100, 100);
+    (small.log.scan_entries_max, small.read.listen_parts_max, small.log.group_commits_max) = (1, 1, 1);
+    (
+        small.read.cursor_bytes_max,
+        small.read.inflight_bytes_max,
+        small.read.fetches_max,
+        small.upkeep.compaction_bytes_max,
+    ) = (1, 1, 1, 1);
+    (small.upkeep.compact, small.upkeep.compaction_fan_in, small.upkeep.rollup_interval) = (true, 2, 3);
+    (small.lease.duration, small.lease.heartbeat_interval) = (Duration::from_secs(40), Duration::from_secs(1));
     let (large, small) = (stage.process(large).await, stage.process(small).await);
     let mut writer = large.writer().await;
     let mut expected = Vec::new();

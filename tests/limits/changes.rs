@@ -27,7 +27,7 @@ async fn beside_the_clock(
 
 /// Looks for lost objects at the first rollup, which comes soon.
 fn sweeping(mut config: Config) -> Config {
-    config.rollup_interval = 3;
+    config.upkeep.rollup_interval = 3;
     config
 }
 
@@ -105,7 +105,7 @@ async fn a_lowered_limit_does_not_count_for_sweeps_until_nobody_runs_by_the_old_
     let staged = stage_row(&writer).await;
     writing.clock.advance(hours(3));
     let lowered = beside(&stage, &writing, sweeping(orphan_age(1)), ClientBuilder::change_limits).await;
-    assert_eq!(lowered.client().config().orphan_age_min, hours(1));
+    assert_eq!(lowered.client().config().limits.orphan_age_min, hours(1));
     sweep(&lowered).await;
     commit_row(&writing.shard, &mut writer, staged).await;
 
@@ -172,14 +172,14 @@ async fn changes_at_the_same_time_follow_each_other() {
     let change = |age| on(&store, orphan_age(age)).change_limits().open();
     let changed = futures::future::join_all([20, 30, 40, 5].map(change)).await;
     for (client, age) in changed.into_iter().zip([20, 30, 40, 5]) {
-        assert_eq!(client.unwrap().config().orphan_age_min, hours(age));
+        assert_eq!(client.unwrap().config().limits.orphan_age_min, hours(age));
     }
     let last = kept(&store, 5).await;
     assert_eq!(last.kept.orphan_age_min, hours(40));
     on(&store, orphan_age(40)).change_limits_alone().open().await.unwrap();
     let forgotten = on(&store, orphan_age(5)).change_limits_alone().open().await.unwrap();
     let newest = if last.current.orphan_age_min == hours(40) { 6 } else { 7 };
-    assert_eq!(kept(&store, newest).await.kept, forgotten.config().store_limits());
+    assert_eq!(kept(&store, newest).await.kept, forgotten.config().limits);
     // The same again writes nothing.
     on(&store, orphan_age(5)).change_limits().open().await.unwrap();
     on(&store, orphan_age(5)).change_limits_alone().open().await.unwrap();

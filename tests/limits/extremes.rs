@@ -69,7 +69,11 @@ fn both_ends_of_every_range_work() {
         for (what, set) in limit.allowed {
             let mut config = Config::default();
             set(&mut config);
-            in_time(&what, config, ["part_bytes_max = 1", "run_bytes_max = 1"].contains(&what.as_str()));
+            in_time(
+                &what,
+                config,
+                ["config.write.part_bytes_max = 1", "config.write.run_bytes_max = 1"].contains(&what.as_str()),
+            );
         }
     }
 }
@@ -78,10 +82,11 @@ fn both_ends_of_every_range_work() {
 #[tokio::test]
 async fn tiny_limits_do_not_make_an_object_of_each_row() {
     const MANY: u64 = 20_000;
-    let tiny: [Set; 2] = [Box::new(|config| config.part_bytes_max = 1), Box::new(|config| config.run_bytes_max = 1)];
+    let tiny: [Set; 2] =
+        [Box::new(|config| config.write.part_bytes_max = 1), Box::new(|config| config.write.run_bytes_max = 1)];
     for set in tiny {
         let mut config = Config::default();
-        (config.inline_part_bytes_max, config.compact) = (0, false);
+        (config.write.inline_part_bytes_max, config.upkeep.compact) = (0, false);
         set(&mut config);
         let client = Client::at("memory:").config(config).open().await.unwrap();
         let shard: Shard<u64, u64, u64, i64> = client.shard(ShardId::from_u128(1));

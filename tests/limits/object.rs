@@ -14,10 +14,10 @@ use crate::agreement::{hours, on};
 /// Four values, so that none stands for another.
 fn limits() -> KeptLimits {
     let mut config = Config::default();
-    (config.orphan_age_min, config.writer_retention) = (hours(2), hours(3));
+    (config.limits.orphan_age_min, config.limits.writer_retention) = (hours(2), hours(3));
     let mut before = config.clone();
-    (before.orphan_age_min, before.writer_retention) = (hours(4), hours(5));
-    KeptLimits { version: 1, current: config.store_limits(), kept: before.store_limits() }
+    (before.limits.orphan_age_min, before.limits.writer_retention) = (hours(4), hours(5));
+    KeptLimits { version: 1, current: config.limits, kept: before.limits }
 }
 
 #[test]
@@ -77,7 +77,7 @@ async fn only_the_newest_version_counts() {
     store.put(&keys::limits(12), newest.encode().into()).await.unwrap();
     store.put(&keys::limits_folder().join("of-somebody-else"), "x".into()).await.unwrap();
     let client = on(&store, Config::default()).adopt_limits().open().await.unwrap();
-    assert_eq!(client.config().store_limits(), newest.current);
+    assert_eq!(client.config().limits, newest.current);
 }
 
 proptest! {
@@ -87,7 +87,7 @@ proptest! {
         let checksum = xxhash_rust::xxh3::xxh3_64(&message).to_le_bytes();
         let bytes = [b"tplimit1".as_slice(), &checksum, &message].concat().into();
         if let Ok(limits) = KeptLimits::decode(version, &bytes) {
-            let _ = limits.changed(Config::default().store_limits(), false).encode();
+            let _ = limits.changed(Config::default().limits, false).encode();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());

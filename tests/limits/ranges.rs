@@ -21,31 +21,30 @@ pub struct Limit {
 }
 
 macro_rules! limit {
-    ($name:ident, refused $refused:expr, allowed $allowed:expr) => {
+    ($group:ident.$limit:ident, refused $refused:expr, allowed $allowed:expr) => {
         Limit {
-            name: stringify!($name),
-            refused: limit!(@each $name $refused),
-            allowed: limit!(@each $name $allowed),
+            name: concat!("config.", stringify!($group), ".", stringify!($limit)),
+            refused: limit!(@each $group $limit $refused),
+            allowed: limit!(@each $group $limit $allowed),
         }
     };
-    (@each $name:ident $values:expr) => {{
+    (@each $group:ident $limit:ident $values:expr) => {{
         let mut each: Vec<(String, Set)> = Vec::new();
         for value in $values {
-            each.push((format!("{} = {value:?}", stringify!($name)), Box::new(move |config| config.$name = value)));
+            let what = concat!("config.", stringify!($group), ".", stringify!($limit));
+            each.push((format!("{what} = {value:?}"), Box::new(move |config| config.$group.$limit = value)));
         }
         each
     }};
 }
 
 /// All values of these fields are allowed, or are no numbers.
-const FREE: [&str; 7] = [
-    "compression",
-    "maintain",
-    "compact",
-    "cache_directory",
-    "reader_holds_warning",
-    "writer_records_max",
-    "filter_audit_one_in",
+const FREE: [&str; 5] = [
+    "config.write.compression",
+    "config.read.filter_audit_one_in",
+    "config.upkeep.maintain",
+    "config.upkeep.compact",
+    "config.cache.directory",
 ];
 
 pub fn all() -> Vec<Limit> {
@@ -58,78 +57,88 @@ pub fn all() -> Vec<Limit> {
     let below = |least: Duration| [Duration::ZERO, least - NANO, too_long[0], too_long[1]];
     vec![
         // The deadlines of the rest are half of this at most.
-        limit!(orphan_age_min, refused below(LONG_MIN), allowed [DURATION_MAX, Duration::from_secs(360)]),
-        limit!(writer_retention, refused below(LONG_MIN), allowed [DURATION_MAX, Duration::from_secs(120)]),
-        limit!(runtime_threads, refused [0, THREADS_MAX + 1, usize::MAX], allowed [1, 64]),
-        limit!(blocking_threads_max, refused [0, THREADS_MAX + 1, usize::MAX], allowed [1, THREADS_MAX]),
-        limit!(lapse_age, refused below(LONG_MIN), allowed [LONG_MIN, DURATION_MAX]),
-        limit!(clock_difference_warning, refused too_long, allowed [Duration::ZERO, DURATION_MAX]),
-        limit!(part_bytes_max, refused [0, PART_MAX + 1, usize::MAX], allowed [1, 2, PART_MAX]),
-        limit!(part_bytes_min, refused [PART_MAX + 1, usize::MAX], allowed [0, 1, PART_MAX]),
-        limit!(run_bytes_max, refused [0, BYTES_MAX + 1, usize::MAX], allowed [1, 100, BYTES_MAX]),
-        limit!(spare_rows_bytes_max, refused [BYTES_MAX + 1, usize::MAX], allowed [0, 1, BYTES_MAX]),
-        limit!(inline_part_bytes_max, refused [ENTRY_INLINE_BYTES_MAX, ENTRY_INLINE_BYTES_MAX / 64 + 1, usize::MAX],
+        limit!(limits.orphan_age_min, refused below(LONG_MIN), allowed [DURATION_MAX, Duration::from_secs(360)]),
+        limit!(limits.writer_retention, refused below(LONG_MIN), allowed [DURATION_MAX, Duration::from_secs(120)]),
+        limit!(threads.work, refused [0, THREADS_MAX + 1, usize::MAX], allowed [1, 64]),
+        limit!(threads.blocking_max, refused [0, THREADS_MAX + 1, usize::MAX], allowed [1, THREADS_MAX]),
+        limit!(lease.lapse_age, refused below(LONG_MIN), allowed [LONG_MIN, DURATION_MAX]),
+        limit!(write.part_bytes_max, refused [0, PART_MAX + 1, usize::MAX], allowed [1, 2, PART_MAX]),
+        limit!(write.part_bytes_min, refused [PART_MAX + 1, usize::MAX], allowed [0, 1, PART_MAX]),
+        limit!(write.run_bytes_max, refused [0, BYTES_MAX + 1, usize::MAX], allowed [1, 100, BYTES_MAX]),
+        limit!(write.spare_rows_bytes_max, refused [BYTES_MAX + 1, usize::MAX], allowed [0, 1, BYTES_MAX]),
+        limit!(write.inline_part_bytes_max, refused [ENTRY_INLINE_BYTES_MAX, ENTRY_INLINE_BYTES_MAX / 64 + 1, usize::MAX],
             allowed [0, 1, ENTRY_INLINE_BYTES_MAX / 64]),
-        limit!(inline_total_bytes_max, refused [PART_MAX + 1, usize::MAX], allowed [0, 1, PART_MAX]),
-        limit!(inline_parts_max, refused [0, COUNT_MAX + 1, usize::MAX], allowed [1, 2, COUNT_MAX]),
-        limit!(uploads_max, refused [0, THREADS_MAX + 1, usize::MAX], allowed [1, THREADS_MAX]),
-        limit!(row_bytes_max, refused [0, PART_MAX + 1, usize::MAX], allowed [100, PART_MAX]),
-        limit!(reader_lease, refused [Duration::ZERO, too_long[0], too_long[1]],
+        limit!(upkeep.inline_total_bytes_max, refused [PART_MAX + 1, usize::MAX], allowed [0, 1, PART_MAX]),
+        limit!(upkeep.inline_parts_max, refused [0, COUNT_MAX + 1, usize::MAX], allowed [1, 2, COUNT_MAX]),
+        limit!(write.uploads_max, refused [0, THREADS_MAX + 1, usize::MAX], allowed [1, THREADS_MAX]),
+        limit!(write.row_bytes_max, refused [0, PART_MAX + 1, usize::MAX], allowed [100, PART_MAX]),
+        limit!(lease.duration, refused [Duration::ZERO, too_long[0], too_long[1]],
             allowed [Duration::from_secs(60), DURATION_MAX]),
-        limit!(heartbeat_interval, refused below(PAUSE_MIN), allowed [PAUSE_MIN, DURATION_MAX]),
-        limit!(lease_margin, refused too_long, allowed [Duration::ZERO, NANO, DURATION_MAX]),
+        limit!(lease.heartbeat_interval, refused below(PAUSE_MIN), allowed [PAUSE_MIN, DURATION_MAX]),
+        limit!(lease.margin, refused too_long, allowed [Duration::ZERO, NANO, DURATION_MAX]),
         // Longer ones must stay below the limits of the store.
-        limit!(commit_deadline, refused below(MILLI), allowed [Duration::from_secs(11 * 3600)]),
-        limit!(log_request_deadline, refused below(MILLI), allowed LONG),
-        limit!(store_deadline, refused below(MILLI), allowed [Duration::from_secs(11 * 3600)]),
-        limit!(bucket_request_deadline, refused below(MILLI), allowed [MILLI, DURATION_MAX]),
-        limit!(bucket_connect_deadline, refused below(MILLI), allowed [MILLI, DURATION_MAX]),
-        limit!(bucket_retries_max, refused [COUNT_MAX + 1, usize::MAX], allowed [0, COUNT_MAX]),
-        limit!(bucket_retry_limit, refused too_long, allowed [Duration::ZERO, DURATION_MAX]),
-        limit!(retry_pause_min, refused [Duration::ZERO, PAUSE_MIN - NANO, Duration::from_secs(3), too_long[1]],
+        limit!(log.commit_deadline, refused below(MILLI), allowed [Duration::from_secs(11 * 3600)]),
+        limit!(log.request_deadline, refused below(MILLI), allowed LONG),
+        limit!(store.deadline, refused below(MILLI), allowed [Duration::from_secs(11 * 3600)]),
+        limit!(bucket.request_deadline, refused below(MILLI), allowed [MILLI, DURATION_MAX]),
+        limit!(bucket.connect_deadline, refused below(MILLI), allowed [MILLI, DURATION_MAX]),
+        limit!(bucket.retries_max, refused [COUNT_MAX + 1, usize::MAX], allowed [0, COUNT_MAX]),
+        limit!(bucket.retry_limit, refused too_long, allowed [Duration::ZERO, DURATION_MAX]),
+        limit!(store.retry_pause_min, refused [Duration::ZERO, PAUSE_MIN - NANO, Duration::from_secs(3), too_long[1]],
             allowed [PAUSE_MIN, Duration::from_secs(2)]),
-        limit!(retry_pause_max, refused [Duration::ZERO, MILLI, too_long[0], too_long[1]],
+        limit!(store.retry_pause_max, refused [Duration::ZERO, MILLI, too_long[0], too_long[1]],
             allowed [Duration::from_millis(20), DURATION_MAX]),
-        limit!(watch_fallback, refused below(MILLI), allowed [MILLI, DURATION_MAX]),
-        limit!(rollup_interval, refused [0; 0], allowed [0, 1, 2, u64::MAX]),
-        limit!(scan_entries_max, refused [0, COUNT_MAX + 1, usize::MAX], allowed [1, COUNT_MAX]),
-        limit!(group_commits_max, refused [0, COUNT_MAX, usize::MAX], allowed [1, ENTRY_INLINE_BYTES_MAX >> 13]),
-        limit!(sweep_interval, refused too_long, allowed [Duration::ZERO, NANO, DURATION_MAX]),
-        limit!(sweep_step_objects_max, refused [0, COUNT_MAX + 1, usize::MAX], allowed [1, COUNT_MAX]),
-        limit!(sweep_concurrency, refused [0, COUNT_MAX + 1, usize::MAX], allowed [1, COUNT_MAX]),
-        limit!(leak_sweep_interval, refused below(LONG_MIN), allowed [LONG_MIN, DURATION_MAX]),
-        limit!(compaction_fan_in, refused [0, 1, COUNT_MAX + 1, usize::MAX], allowed [2, COUNT_MAX]),
-        limit!(collapse_bytes_min, refused [0, BYTES_MAX + 1, usize::MAX], allowed [1, BYTES_MAX]),
-        limit!(compaction_bytes_max, refused [0, BYTES_MAX + 1, usize::MAX], allowed [1, BYTES_MAX]),
-        limit!(compaction_threads, refused [0, THREADS_MAX + 1, usize::MAX], allowed [1, 64]),
-        limit!(inflight_bytes_max, refused [0, BYTES_MAX + 1, usize::MAX], allowed [1, BYTES_MAX]),
-        limit!(fetches_max, refused [0, COUNT_MAX + 1, usize::MAX], allowed [1, COUNT_MAX]),
-        limit!(hedge_delay, refused [Some(Duration::ZERO), Some(too_long[0]), Some(Duration::MAX)],
+        limit!(log.watch_fallback, refused below(MILLI), allowed [MILLI, DURATION_MAX]),
+        limit!(upkeep.rollup_interval, refused [0; 0], allowed [0, 1, 2, u64::MAX]),
+        limit!(log.scan_entries_max, refused [0, COUNT_MAX + 1, usize::MAX], allowed [1, COUNT_MAX]),
+        limit!(log.group_commits_max, refused [0, COUNT_MAX, usize::MAX], allowed [1, ENTRY_INLINE_BYTES_MAX >> 13]),
+        limit!(upkeep.sweep_interval, refused too_long, allowed [Duration::ZERO, NANO, DURATION_MAX]),
+        limit!(upkeep.sweep_step_objects_max, refused [0, COUNT_MAX + 1, usize::MAX], allowed [1, COUNT_MAX]),
+        limit!(upkeep.leak_sweep_interval, refused below(LONG_MIN), allowed [LONG_MIN, DURATION_MAX]),
+        limit!(upkeep.compaction_fan_in, refused [0, 1, COUNT_MAX + 1, usize::MAX], allowed [2, COUNT_MAX]),
+        limit!(upkeep.collapse_bytes_min, refused [0, BYTES_MAX + 1, usize::MAX], allowed [1, BYTES_MAX]),
+        limit!(upkeep.compaction_bytes_max, refused [0, BYTES_MAX + 1, usize::MAX], allowed [1, BYTES_MAX]),
+        limit!(threads.upkeep, refused [0, THREADS_MAX + 1, usize::MAX], allowed [1, 64]),
+        limit!(read.inflight_bytes_max, refused [0, BYTES_MAX + 1, usize::MAX], allowed [1, BYTES_MAX]),
+        limit!(read.fetches_max, refused [0, COUNT_MAX + 1, usize::MAX], allowed [1, COUNT_MAX]),
+        limit!(read.hedge_delay, refused [Some(Duration::ZERO), Some(too_long[0]), Some(Duration::MAX)],
             allowed [None, Some(PAUSE_MIN), Some(DURATION_MAX)]),
-        limit!(hedge_budget, refused [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.001, 1.001],
+        limit!(read.hedge_budget, refused [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.001, 1.001],
             allowed [0.0, 1.0]),
-        limit!(cache_memory_bytes_max, refused [BYTES_MAX + 1, usize::MAX], allowed [0, 1, BYTES_MAX]),
-        limit!(cache_disk_bytes_max, refused [u64::MAX], allowed [0, 1, u64::MAX >> 1]),
-        limit!(listen_parts_max, refused [0, COUNT_MAX + 1, usize::MAX], allowed [1, COUNT_MAX]),
-        limit!(cursor_bytes_max, refused [0, BYTES_MAX + 1, usize::MAX], allowed [1, BYTES_MAX]),
+        limit!(cache.memory_bytes_max, refused [BYTES_MAX + 1, usize::MAX], allowed [0, 1, BYTES_MAX]),
+        limit!(cache.disk_bytes_max, refused [u64::MAX], allowed [0, 1, u64::MAX >> 1]),
+        limit!(read.listen_parts_max, refused [0, COUNT_MAX + 1, usize::MAX], allowed [1, COUNT_MAX]),
+        limit!(read.cursor_bytes_max, refused [0, BYTES_MAX + 1, usize::MAX], allowed [1, BYTES_MAX]),
     ]
 }
 
-/// A new field without a range is missing here, and fails.
+/// The names of all limits, as a person types them.
+pub fn names() -> BTreeSet<String> {
+    let debug = format!("{:#?}", Config::default());
+    let (mut names, mut group) = (BTreeSet::new(), "");
+    for line in debug.lines() {
+        let (name, _) = line.trim_start().split_once(": ").unwrap_or_default();
+        match line.len() - line.trim_start().len() {
+            4 => group = name,
+            8 if !name.is_empty() => drop(names.insert(format!("config.{group}.{name}"))),
+            _ => {}
+        }
+    }
+    names
+}
+
+/// A new limit is missing here, and fails.
 #[test]
 fn every_limit_has_a_range() {
-    let debug = format!("{:#?}", Config::default());
-    let fields = debug.lines().filter(|line| line.starts_with("    ") && !line.starts_with("     "));
-    let fields: BTreeSet<_> = fields.filter_map(|line| line.trim().split_once(": ")).map(|(name, _)| name).collect();
     let ranged: Vec<_> = all().iter().map(|limit| limit.name).chain(FREE).collect();
-    assert_eq!(fields, ranged.iter().copied().collect::<BTreeSet<_>>());
-    assert_eq!(fields.len(), ranged.len(), "one stands here twice");
+    assert_eq!(names(), ranged.iter().map(|name| name.to_string()).collect());
+    assert_eq!(names().len(), ranged.len(), "one stands here twice");
 }
 
 #[test]
 fn a_limit_that_cannot_be_is_refused_by_name_before_anything_is_written() {
     for limit in all() {
-        assert!(!limit.refused.is_empty() || limit.name == "rollup_interval", "{}", limit.name);
+        assert!(!limit.refused.is_empty() || limit.name == "config.upkeep.rollup_interval", "{}", limit.name);
         for (what, set) in limit.refused {
             let store = Arc::new(InMemory::new());
             let mut config = Config::default();
@@ -156,11 +165,17 @@ fn a_limit_that_cannot_be_is_refused_by_name_before_anything_is_written() {
 fn limits_that_do_not_go_together_are_refused() {
     let hours = |hours: u64| Duration::from_secs(hours * 3600);
     let cases: [(&str, Set); 5] = [
-        ("orphan_age_min", Box::new(move |config| config.commit_deadline = hours(12))),
-        ("orphan_age_min", Box::new(move |config| config.store_deadline = hours(12))),
-        ("writer_retention", Box::new(|config| config.writer_retention = Duration::from_secs(119))),
-        ("retry_pause_min", Box::new(|config| config.retry_pause_max = Duration::from_millis(19))),
-        ("inline_part_bytes_max", Box::new(|config| config.group_commits_max = (ENTRY_INLINE_BYTES_MAX >> 13) + 1)),
+        ("config.limits.orphan_age_min", Box::new(move |config| config.log.commit_deadline = hours(12))),
+        ("config.limits.orphan_age_min", Box::new(move |config| config.store.deadline = hours(12))),
+        (
+            "config.limits.writer_retention",
+            Box::new(|config| config.limits.writer_retention = Duration::from_secs(119)),
+        ),
+        ("config.store.retry_pause_min", Box::new(|config| config.store.retry_pause_max = Duration::from_millis(19))),
+        (
+            "config.write.inline_part_bytes_max",
+            Box::new(|config| config.log.group_commits_max = (ENTRY_INLINE_BYTES_MAX >> 13) + 1),
+        ),
     ];
     for (name, set) in cases {
         let mut config = Config::default();

@@ -77,7 +77,7 @@ fn bytes_in_flight_are_bounded_within_one_timestamp() {
 #[test]
 fn a_part_larger_than_every_limit_goes_alone() {
     let mut tiny = config();
-    tiny.inflight_bytes_max = 1;
+    tiny.read.inflight_bytes_max = 1;
     let (shard, store, _) = counted(100, tiny);
     advance(&shard, at(100));
     assert_eq!(most_in_flight(1, &shard, &store, 1, 8), 1);
@@ -91,7 +91,7 @@ fn a_part_larger_than_every_limit_goes_alone() {
 #[test]
 fn two_sources_joined_under_one_small_pool_do_not_wait_for_each_other() {
     let mut tiny = config();
-    tiny.inflight_bytes_max = 1;
+    tiny.read.inflight_bytes_max = 1;
     let client = memory(tiny);
     let (left, right) = (filled(&client, 30, 4), filled(&client, 30, 4));
     for workers in [1, 4] {
@@ -129,7 +129,7 @@ fn leases_come_home_part_by_part() {
         let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let (faults, gate) = (Faults::scripted(), Gate::closed());
         let mut beating = config();
-        beating.heartbeat_interval = Duration::from_millis(5);
+        beating.lease.heartbeat_interval = Duration::from_millis(5);
         let slow = Arc::new(FaultyStore::new(Arc::clone(&store), faults.clone()));
         let client = wait(Client::builder(slow).config(beating).open()).unwrap();
         let shard: Numbers = client.shard(ShardId::new());
@@ -149,7 +149,7 @@ fn leases_come_home_part_by_part() {
             drop(guards.unwrap());
         });
         let mut merging = config();
-        merging.compact = true;
+        merging.upkeep.compact = true;
         let other = wait(Client::builder(store).config(merging).open()).unwrap();
         let maintained: Numbers = other.shard(shard.id());
         wait(async {
@@ -274,7 +274,7 @@ fn with_filter(
     wanted: fn(u64) -> bool,
 ) -> (Vec<u64>, Vec<SourceErrorKind>, u64) {
     let mut auditing = config();
-    auditing.filter_audit_one_in = audit_one_in;
+    auditing.read.filter_audit_one_in = audit_one_in;
     let store = CountingStore::new(Arc::new(InMemory::new()));
     let client = wait(Client::builder(Arc::new(store.clone())).config(auditing).open()).unwrap();
     let shard: Shard<u64, (), u64, i64> = client.shard(ShardId::new());
@@ -321,7 +321,7 @@ fn the_filter_leaves_parts_unread() {
 #[test]
 fn the_plain_form_filters_rows_and_audits_by_them() {
     let mut auditing = config();
-    auditing.filter_audit_one_in = 1;
+    auditing.read.filter_audit_one_in = 1;
     let client = memory(auditing);
     let shard = filled(&client, 4, ROWS);
     type Options = fn(PersistSource<String, u64, u64, i64>) -> PersistSource<String, u64, u64, i64>;
@@ -349,7 +349,7 @@ fn a_wrong_filter_is_found_by_the_audit() {
 fn a_wrong_filter_is_said_once_of_a_part_in_several_pieces() {
     const MANY_ROWS: u64 = 60_000;
     let mut auditing = config();
-    auditing.filter_audit_one_in = 1;
+    auditing.read.filter_audit_one_in = 1;
     let client = memory(auditing);
     let shard = filled(&client, 2, MANY_ROWS);
     let wrong = |source: PersistSource<String, u64, u64, i64>| {

@@ -136,7 +136,7 @@ fn a_lost_lease_is_an_error() {
     let (bad, good) = (filled(&client, 4, 2), filled(&client, 3, 2));
     // A lease of next to no time is lost at once.
     let mut distrust = config();
-    distrust.reader_lease = Duration::from_nanos(1);
+    distrust.lease.duration = Duration::from_nanos(1);
     let distrustful = wait(Client::builder(store).config(distrust).open()).unwrap();
     let seen = fails_beside(2, &distrustful.shard(bad.id()), &good, 3, 3);
     let kinds = seen.kinds();
@@ -161,12 +161,12 @@ fn other_types_are_an_error() {
 /// Limits under which an outage is noticed within milliseconds.
 fn impatient() -> timely_persist::Config {
     let mut config = config();
-    config.store_deadline = Duration::from_millis(20);
-    config.commit_deadline = Duration::from_millis(20);
-    config.log_request_deadline = Duration::from_millis(20);
-    config.retry_pause_min = Duration::from_millis(1);
-    config.retry_pause_max = Duration::from_millis(5);
-    config.watch_fallback = Duration::from_millis(5);
+    config.store.deadline = Duration::from_millis(20);
+    config.log.commit_deadline = Duration::from_millis(20);
+    config.log.request_deadline = Duration::from_millis(20);
+    config.store.retry_pause_min = Duration::from_millis(1);
+    config.store.retry_pause_max = Duration::from_millis(5);
+    config.log.watch_fallback = Duration::from_millis(5);
     config
 }
 
@@ -268,7 +268,7 @@ fn a_client_that_is_shut_down_is_an_error() {
 fn a_client_that_is_shut_down_in_the_middle_is_an_error() {
     for workers in [1, 2] {
         let mut inline = config();
-        inline.inline_part_bytes_max = timely_persist::Config::default().inline_part_bytes_max;
+        inline.write.inline_part_bytes_max = timely_persist::Config::default().write.inline_part_bytes_max;
         let client = memory(inline);
         let shard = filled(&client, 50, 2);
         let seen = Seen::default();

@@ -177,7 +177,7 @@ fn an_iterator_of_a_map_that_panics_is_an_error() {
 #[test]
 fn a_map_that_panics_in_the_audit_is_an_error() {
     let mut audited = config();
-    audited.filter_audit_one_in = 1;
+    audited.read.filter_audit_one_in = 1;
     let errors = panics_at(2, 2, &memory(audited).shard(ShardId::new()), |source, scope| {
         mapped(source.filter(|_| false), scope, |_, _| panic!("on purpose"))
     });
@@ -259,7 +259,7 @@ impl<'de> serde::Deserialize<'de> for Moody {
 fn a_type_that_panics_when_it_is_read_is_an_error() {
     for (inline, number) in [(0, 77), (1 << 20, 77), (0, 55)] {
         let mut limits = config();
-        limits.inline_part_bytes_max = inline;
+        limits.write.inline_part_bytes_max = inline;
         let shard: Shard<Serde<Moody>, (), u64, i64> = memory(limits).shard(ShardId::new());
         UNREADABLE.store(false, Ordering::SeqCst);
         wait(async {

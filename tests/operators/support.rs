@@ -32,8 +32,8 @@ pub fn wait<F: Future>(future: F) -> F::Output {
 /// Limits for tests: every part is an object, and nothing is merged unless a test asks for it.
 pub fn config() -> Config {
     let mut config = Config::default();
-    config.inline_part_bytes_max = 0;
-    config.compact = false;
+    config.write.inline_part_bytes_max = 0;
+    config.upkeep.compact = false;
     config
 }
 

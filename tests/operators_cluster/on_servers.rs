@@ -215,7 +215,7 @@ async fn a_process_is_killed_while_another_appends() {
 async fn nothing_is_held_when_the_leases_are_over(stand: &Stand, left: &[Hold<u64>]) {
     let renewed = left.iter().filter_map(|hold| hold.heartbeat_ms).max();
     let renewed = renewed.expect("the leader was one of the two that were killed");
-    let lapsed = renewed + Config::default().lapse_age.as_millis() as u64 + 1;
+    let lapsed = renewed + Config::default().lease.lapse_age.as_millis() as u64 + 1;
     stand.shard(Some(lapsed)).await.open_reader("moves the shard's time").await.unwrap().expire().await.unwrap();
 
     let later = stand.shard(Some(lapsed)).await;

@@ -35,7 +35,7 @@ impl Stage {
 
     async fn open(&self, log: Arc<dyn Consensus>) -> (Client, Strings) {
         let mut config = Config::default();
-        config.maintain = false;
+        config.upkeep.maintain = false;
         let client = Client::builder(self.store.clone()).consensus(log).config(config).open().await.unwrap();
         let shard = client.shard(self.shard);
         (client, shard)

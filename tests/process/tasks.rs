@@ -46,9 +46,9 @@ impl PartialOrd for Fragile {
 #[tokio::test]
 async fn upkeep_that_panicked_says_so_and_goes_on() {
     let mut config = Config::default();
-    (config.inline_part_bytes_max, config.compaction_fan_in) = (0, 2);
-    config.retry_pause_min = Duration::from_millis(50);
-    let pause = config.retry_pause_min;
+    (config.write.inline_part_bytes_max, config.upkeep.compaction_fan_in) = (0, 2);
+    config.store.retry_pause_min = Duration::from_millis(50);
+    let pause = config.store.retry_pause_min;
     let client = Client::builder(Arc::new(InMemory::new())).config(config).open().await.unwrap();
     let shard = client.shard::<Serde<Fragile>, u64, u64, i64>(ShardId::new());
     let mut writer = shard.open_writer("test").await.unwrap();
@@ -133,7 +133,7 @@ async fn two_clients(config: Config) -> (Client, Client, Arc<Panicking>) {
 #[tokio::test]
 async fn a_follower_that_panicked_goes_on() {
     let mut config = Config::default();
-    config.watch_fallback = Duration::from_millis(10);
+    config.log.watch_fallback = Duration::from_millis(10);
     let (sound, fragile, log) = two_clients(config).await;
     let shard = sound.shard::<u64, u64, u64, i64>(ShardId::new());
     let mut writer = shard.open_writer("test").await.unwrap();
@@ -153,8 +153,8 @@ async fn a_follower_that_panicked_goes_on() {
 #[tokio::test]
 async fn a_heartbeat_that_panicked_goes_on() {
     let mut config = Config::default();
-    config.heartbeat_interval = Duration::from_millis(100);
-    config.reader_lease = Duration::from_secs(40);
+    config.lease.heartbeat_interval = Duration::from_millis(100);
+    config.lease.duration = Duration::from_secs(40);
     let (_sound, fragile, log) = two_clients(config).await;
     let shard = fragile.shard::<u64, u64, u64, i64>(ShardId::new());
     let mut writer = shard.open_writer("test").await.unwrap();

@@ -103,9 +103,9 @@ async fn a_hold_moves_on_during_a_long_wait() {
 #[tokio::test]
 async fn a_lease_is_atomic_with_the_list_of_parts() {
     let mut config = compacting();
-    config.rollup_interval = 5;
+    config.upkeep.rollup_interval = 5;
     // Renewals all the time, each with the hold of its moment.
-    config.heartbeat_interval = Duration::from_micros(100);
+    config.lease.heartbeat_interval = Duration::from_micros(100);
     let store = Arc::new(object_store::memory::InMemory::new());
     let client = Client::builder(store).config(config).open().await.unwrap();
     let shard = client.shard::<String, u64, u64, i64>(ShardId::from_u128(1));
@@ -200,7 +200,7 @@ async fn a_reader_that_lost_its_lease_hears_so_and_can_open_again() {
 async fn a_missing_object_is_no_damage_until_the_log_says_that_the_lease_stands() {
     let stage = Stage::new();
     let mut config = quiet();
-    config.cursor_bytes_max = 1; // nothing is read before it is wanted
+    config.read.cursor_bytes_max = 1; // nothing is read before it is wanted
     let (here, there) = (stage.process(config).await, stage.process(compacting()).await);
     append_each(&here, 0, 4).await;
     let reader = here.shard.open_reader("reader").await.unwrap();
@@ -228,7 +228,7 @@ async fn a_missing_object_is_no_damage_until_the_log_says_that_the_lease_stands(
 async fn a_waiting_reader_hears_that_its_lease_was_lost() {
     let stage = Stage::new();
     let mut config = quiet();
-    config.watch_fallback = Duration::from_secs(15);
+    config.log.watch_fallback = Duration::from_secs(15);
     let (here, there) = (stage.process(config).await, stage.process(quiet()).await);
     append_each(&there, 0, 1).await;
     let reader = here.shard.open_reader("reader").await.unwrap();
@@ -252,7 +252,7 @@ async fn a_reader_fences_itself_when_it_cannot_renew() {
     append_each(&process, 0, 1).await;
     let reader = process.shard.open_reader("reader").await.unwrap();
     process.cut_off_the_log();
-    let lease = process.client.config().reader_lease;
+    let lease = process.client.config().lease.duration;
     tokio::time::sleep(lease - Duration::from_secs(70)).await;
     assert!(reader.snapshot(at(0)).await.is_ok());
     tokio::time::sleep(Duration::from_secs(11)).await;
@@ -365,14 +365,14 @@ async fn all_readers_of_a_process_beat_in_one_entry() {
 async fn heartbeats_come_although_every_thread_is_busy() {
     let store = Arc::new(object_store::memory::InMemory::new());
     let mut config = quiet();
-    config.heartbeat_interval = Duration::from_millis(5);
+    config.lease.heartbeat_interval = Duration::from_millis(5);
     let busy = Client::builder(store.clone()).config(config.clone()).open().await.unwrap();
     let other = Client::builder(store).config(quiet()).open().await.unwrap();
     let [here, there] = [&busy, &other].map(|client| client.shard::<String, u64, u64, i64>(ShardId::from_u128(1)));
     let _reader = here.open_reader("reader").await.unwrap();
     let blocked = Arc::new(AtomicUsize::new(0));
     let mut release = Vec::new();
-    for _ in 0..config.runtime_threads {
+    for _ in 0..config.threads.work {
         let (released, wait) = std::sync::mpsc::sync_channel::<()>(0);
         release.push(released);
         let blocked = Arc::clone(&blocked);
@@ -382,7 +382,7 @@ async fn heartbeats_come_although_every_thread_is_busy() {
         });
     }
     let beats = async {
-        while blocked.load(Ordering::SeqCst) < config.runtime_threads {
+        while blocked.load(Ordering::SeqCst) < config.threads.work {
             tokio::task::yield_now().await;
         }
         let mut heard = BTreeSet::new();

@@ -33,9 +33,9 @@ struct Filled<K: Data> {
 
 async fn filled<K: Data>(store: Arc<dyn ObjectStore>, key: impl Fn(u64) -> K) -> Filled<K> {
     let mut config = Config::default();
-    (config.compact, config.part_bytes_min) = (false, config.part_bytes_max);
-    config.fetches_max = 1;
-    (config.store_deadline, config.retry_pause_min) = (Duration::from_secs(3), Duration::from_millis(10));
+    (config.upkeep.compact, config.write.part_bytes_min) = (false, config.write.part_bytes_max);
+    config.read.fetches_max = 1;
+    (config.store.deadline, config.store.retry_pause_min) = (Duration::from_secs(3), Duration::from_millis(10));
     let client = Client::builder(store).config(config).open().await.unwrap();
     let id = ShardId::new();
     let shard = client.shard::<K, String, u64, i64>(id);

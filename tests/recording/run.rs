@@ -84,8 +84,8 @@ async fn run(seed: u64, story: &mut Story) {
     let stage = Stage::new();
     let mut random = Random::new(seed);
     let mut writing = maintaining();
-    writing.maintain = false;
-    writing.inline_part_bytes_max = 0;
+    writing.upkeep.maintain = false;
+    writing.write.inline_part_bytes_max = 0;
     let mut players = [Player::new(&stage, maintaining()).await, Player::new(&stage, writing).await];
     for _ in 0..60 {
         let player = random.below(2);

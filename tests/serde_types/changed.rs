@@ -222,7 +222,7 @@ async fn a_shard_that_was_made_by_name_alone_stays_readable() {
     let row = |a, b, time| ((Serde(before::Row { a, b }), ()), time, 1);
     for time in 1..3 {
         let mut config = Config::default();
-        (config.compaction_fan_in, config.inline_parts_max) = (2, 1);
+        (config.upkeep.compaction_fan_in, config.upkeep.inline_parts_max) = (2, 1);
         let client = client(&store, config).await;
         let shard = client.shard::<Serde<before::Row>, (), u64, i64>(id);
         let mut writer = shard.open_writer("test").await.unwrap();

@@ -75,7 +75,7 @@ impl<T: SimTime> World<T> {
         let mut writer = observer.open_writer("end").await.unwrap();
         let mut random = self.stream("end");
         for _ in 0..LEAK_SWEEPS_MAX {
-            for _ in 0..2 * self.config.rollup_interval {
+            for _ in 0..2 * self.config.upkeep.rollup_interval {
                 let lower = writer.upper().clone();
                 let upper = T::step(&mut random, &lower);
                 let appended = writer.compare_and_append(Vec::new(), lower.clone(), upper.clone()).await.unwrap();
@@ -86,7 +86,7 @@ impl<T: SimTime> World<T> {
             if self.judge.lost().is_empty() {
                 break;
             }
-            tokio::time::sleep(self.config.leak_sweep_interval).await;
+            tokio::time::sleep(self.config.upkeep.leak_sweep_interval).await;
         }
         writer.expire().await.unwrap();
         settle(observer).await;

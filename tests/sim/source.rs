@@ -87,12 +87,12 @@ impl<T: SimTime> Source<T> {
         let count = fetchers.len();
         let bytes_max = *random.pick(&[1, 2_000, 1 << 20]);
         let mut settings = Settings::new(shard, &timely_persist::Config::default());
-        settings.inflight_bytes_max = bytes_max;
-        settings.fetches_max = 1 + random.below(3);
+        settings.max_inflight_bytes = bytes_max;
+        settings.fetch_concurrency = 1 + random.below(3);
         settings.as_of = random.percent(50).then(|| as_of.clone());
         let worker = |(index, fetcher)| Worker {
             fetcher,
-            protocol: Fetch::new(shard, settings.fetches_max),
+            protocol: Fetch::new(shard, settings.fetch_concurrency),
             inbox: VecDeque::new(),
             outbox: (count > 1).then(|| Home::Asked(settings.asked(index))).into_iter().collect(),
             fetching: BTreeMap::new(),

@@ -103,25 +103,25 @@ pub struct World<T: SimTime> {
 fn config(random: &mut Random) -> Config {
     let mut config = Config::default();
     // Objects or inline, never by way of a thread, which a batch of more bytes takes: threads do not replay.
-    config.inline_part_bytes_max = *random.pick(&[800, 800, 2_000, 8_192]);
-    config.part_bytes_max = *random.pick(&[1_500, 12 << 20]);
-    config.inline_total_bytes_max = *random.pick(&[4_000, 1 << 20]);
-    config.rollup_interval = 3 + random.below(6) as u64;
-    config.collapse_bytes_min = 1;
-    config.compaction_fan_in = 2 + random.below(2);
-    config.scan_entries_max = 1 + random.below(8);
-    config.listen_parts_max = 1 + random.below(5);
-    config.sweep_step_objects_max = 1 + random.below(6);
-    config.group_commits_max = *random.pick(&[1, 3, 64]);
-    config.reader_lease = LEASE;
-    config.lease_margin = Duration::from_secs(2);
-    config.heartbeat_interval = Duration::from_secs(2);
-    config.log_request_deadline = Duration::from_millis(*random.pick(&[500, 1_500, 3_500, 20_000]));
-    config.commit_deadline = Duration::from_secs(*random.pick(&[5, 5, 5, 30]));
-    config.store_deadline = Duration::from_secs(10);
-    config.watch_fallback = Duration::from_secs(1);
-    config.orphan_age_min = ORPHAN_AGES[0];
-    config.leak_sweep_interval = Duration::from_secs(20);
+    config.write.inline_part_bytes_max = *random.pick(&[800, 800, 2_000, 8_192]);
+    config.write.part_bytes_max = *random.pick(&[1_500, 12 << 20]);
+    config.upkeep.inline_total_bytes_max = *random.pick(&[4_000, 1 << 20]);
+    config.upkeep.rollup_interval = 3 + random.below(6) as u64;
+    config.upkeep.collapse_bytes_min = 1;
+    config.upkeep.compaction_fan_in = 2 + random.below(2);
+    config.log.scan_entries_max = 1 + random.below(8);
+    config.read.listen_parts_max = 1 + random.below(5);
+    config.upkeep.sweep_step_objects_max = 1 + random.below(6);
+    config.log.group_commits_max = *random.pick(&[1, 3, 64]);
+    config.lease.duration = LEASE;
+    config.lease.margin = Duration::from_secs(2);
+    config.lease.heartbeat_interval = Duration::from_secs(2);
+    config.log.request_deadline = Duration::from_millis(*random.pick(&[500, 1_500, 3_500, 20_000]));
+    config.log.commit_deadline = Duration::from_secs(*random.pick(&[5, 5, 5, 30]));
+    config.store.deadline = Duration::from_secs(10);
+    config.log.watch_fallback = Duration::from_secs(1);
+    config.limits.orphan_age_min = ORPHAN_AGES[0];
+    config.upkeep.leak_sweep_interval = Duration::from_secs(20);
     config
 }
 
@@ -165,8 +165,8 @@ impl<T: SimTime> World<T> {
         let clock = Arc::new(SkewedClock { begun: self.begun, ahead_ms });
         let entropy = Arc::new(SimEntropy(Mutex::new(Random::new(random.word()))));
         let mut config = self.config.clone();
-        config.maintain = maintain;
-        config.orphan_age_min = orphan_age_min.unwrap_or(config.orphan_age_min);
+        config.upkeep.maintain = maintain;
+        config.limits.orphan_age_min = orphan_age_min.unwrap_or(config.limits.orphan_age_min);
         loop {
             let builder = Client::builder(Arc::clone(&store)).consensus(Arc::clone(&log)).config(config.clone());
             let builder = builder.clock(clock.clone()).entropy(entropy.clone());

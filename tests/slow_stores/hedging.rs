@@ -223,7 +223,7 @@ async fn a_client_hedges_its_reads_of_objects_and_not_its_log() {
     let counted = CountingStore::new(Arc::new(FaultyStore::new(store, faults.clone())));
     for (hedge_delay, taken) in [(None, 3_000), (Some(PATIENCE), 100)] {
         let mut limits = quiet();
-        (limits.hedge_delay, limits.hedge_budget) = (hedge_delay, 1.0);
+        (limits.read.hedge_delay, limits.read.hedge_budget) = (hedge_delay, 1.0);
         let shard: Strings = client(Arc::new(counted.clone()), limits).await.shard(id);
         // Every read of a log's entry is slow, and asked once.
         faults.add(Rule::every(Operation::Get, Fault::Delay(Duration::from_secs(1))).named("/log/").times(1));

@@ -93,7 +93,7 @@ fn a_source_keeps_as_many_parts_in_flight_as_memory_allows() {
     for workers in [1, 2, 4] {
         for window in [1, 7, 25, PARTS] {
             let mut limits = quiet();
-            limits.inflight_bytes_max = (window * units) as usize;
+            limits.read.inflight_bytes_max = (window * units) as usize;
             let allowed = window * units / bytes;
             let under_way = UnderWay { at_least: window, at_most: allowed };
             let most = hydrate(store.clone(), id, limits, workers, under_way);
@@ -108,7 +108,7 @@ fn all_sources_of_a_client_have_so_many_requests_under_way() {
     let id = block_on(fill(store.clone(), quiet(), PARTS, ROWS));
     for workers in [1, 2] {
         let mut limits = quiet();
-        limits.fetches_max = 9;
+        limits.read.fetches_max = 9;
         hydrate(store.clone(), id, limits, workers, UnderWay { at_least: 9, at_most: 9 });
     }
 }

@@ -80,9 +80,9 @@ pub struct Process {
 /// Every part in an object, no upkeep unless a test asks for it.
 pub fn quiet() -> Config {
     let mut config = Config::default();
-    config.inline_part_bytes_max = 0;
-    config.compact = false;
-    config.watch_fallback = FOREVER;
+    config.write.inline_part_bytes_max = 0;
+    config.upkeep.compact = false;
+    config.log.watch_fallback = FOREVER;
     config
 }
 
@@ -182,7 +182,7 @@ pub async fn lose_leases(here: &Process, there: &Process) {
     there.clock.advance(LAPSED);
     let id = CriticalReaderId::from_u128(u128::MAX);
     let mark = there.shard.open_critical_since(id, 0).await.unwrap();
-    tokio::time::sleep(Config::default().reader_lease / 4).await; // so often a process looks
+    tokio::time::sleep(Config::default().lease.duration / 4).await; // so often a process looks
     mark.expire().await.unwrap();
     assert_eq!(there.shard.inspect().await.unwrap().readers, 0);
     here.log_faults.clear();

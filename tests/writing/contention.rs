@@ -96,8 +96,8 @@ impl Consensus for Overtaken {
 /// A process of this luck, and of these limits.
 async fn unlucky(stage: &Stage, luck: Luck, config: Config) -> Process {
     let mut rivals = quiet();
-    rivals.rollup_interval = 3;
-    rivals.maintain = luck != Luck::Overtaken;
+    rivals.upkeep.rollup_interval = 3;
+    rivals.upkeep.maintain = luck != Luck::Overtaken;
     let rival = stage.process(rivals).await;
     let mut writer = rival.writer().await;
     let upper = *writer.fetch_upper().await.unwrap().elements().first().unwrap();
@@ -112,7 +112,7 @@ async fn a_commit_that_always_loses_ends_at_its_deadline() {
     let process = unlucky(&stage, Luck::Overtaken, quiet()).await;
     let begun = Instant::now();
     let open = process.shard.open_critical_since(CriticalReaderId::from_u128(1), 0);
-    let deadline = process.client.config().commit_deadline;
+    let deadline = process.client.config().log.commit_deadline;
     let error = tokio::time::timeout(2 * deadline, open).await.unwrap().unwrap_err();
     assert_eq!((error.kind(), begun.elapsed()), (ErrorKind::Unavailable, deadline));
     assert!(error.to_string().contains("it did not happen"), "{error}");
@@ -136,7 +136,7 @@ async fn a_commit_that_loses_unseen_may_have_happened() {
     let stage = Stage::new();
     let process = unlucky(&stage, Luck::Forgotten, quiet()).await;
     let open = process.shard.open_critical_since(CriticalReaderId::from_u128(1), 0);
-    let deadline = process.client.config().commit_deadline;
+    let deadline = process.client.config().log.commit_deadline;
     let error = tokio::time::timeout(2 * deadline, open).await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.to_string().contains("it may have happened"), "{error}");

@@ -40,8 +40,9 @@ async fn rows_collected_in_the_memory_of_others_are_their_own() {
     ] {
         let stage = Stage::new();
         let mut config = quiet();
-        (config.run_bytes_max, config.part_bytes_max) = (run_bytes_max, 40_000);
-        (config.inline_part_bytes_max, config.spare_rows_bytes_max) = (inline_part_bytes_max, spare_rows_bytes_max);
+        (config.write.run_bytes_max, config.write.part_bytes_max) = (run_bytes_max, 40_000);
+        (config.write.inline_part_bytes_max, config.write.spare_rows_bytes_max) =
+            (inline_part_bytes_max, spare_rows_bytes_max);
         let process = stage.process(config).await;
         let mut writer = process.writer().await;
         for (time, count) in [ROWS, ROWS + 1_000, 10, ROWS, 2 * ROWS].into_iter().enumerate() {

@@ -33,7 +33,8 @@ async fn an_append_whose_rows_have_no_order_is_not_to_be_tried_again() {
     // In an object, and in several, of which some are there already.
     for run_bytes_max in [48 << 20, 100] {
         let mut config = Config::default();
-        (config.inline_part_bytes_max, config.run_bytes_max, config.maintain) = (0, run_bytes_max, false);
+        (config.write.inline_part_bytes_max, config.write.run_bytes_max, config.upkeep.maintain) =
+            (0, run_bytes_max, false);
         let client = Client::builder(Arc::new(InMemory::new())).config(config).open().await.unwrap();
         let id = ShardId::new();
         let shard = client.shard::<Serde<Fragile>, u64, u64, i64>(id);

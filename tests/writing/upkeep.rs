@@ -17,8 +17,8 @@ pub async fn append_each(process: &Process, from: u64, to: u64) {
 
 pub fn compacting() -> Config {
     let mut config = quiet();
-    config.compact = true;
-    config.compaction_fan_in = 2;
+    config.upkeep.compact = true;
+    config.upkeep.compaction_fan_in = 2;
     config
 }
 
@@ -28,7 +28,7 @@ async fn rollups_do_not_beget_rollups() {
     for interval in 0..4 {
         let stage = Stage::new();
         let mut config = quiet();
-        config.rollup_interval = interval;
+        config.upkeep.rollup_interval = interval;
         let process = stage.process(config).await;
         append_each(&process, 0, 20).await;
         within(process.shard.settle()).await.unwrap();
@@ -43,9 +43,9 @@ async fn rollups_do_not_beget_rollups() {
 async fn too_much_inline_moves_to_objects_even_from_one_batch() {
     let stage = Stage::new();
     let mut config = quiet();
-    config.compact = true;
-    config.inline_part_bytes_max = 1 << 20;
-    config.inline_total_bytes_max = 100;
+    config.upkeep.compact = true;
+    config.write.inline_part_bytes_max = 1 << 20;
+    config.upkeep.inline_total_bytes_max = 100;
     let process = stage.process(config).await;
     append_each(&process, 0, 1).await;
     within(process.shard.settle()).await.unwrap();
@@ -114,7 +114,7 @@ async fn upkeep_of_unknown_outcome_does_not_delete_what_it_wrote() {
     for fault in [Fault::FailAfter, Fault::FailBefore, Fault::Delay(Duration::from_secs(11))] {
         let stage = Stage::new();
         let mut config = compacting();
-        config.rollup_interval = 3;
+        config.upkeep.rollup_interval = 3;
         let process = stage.process(config).await;
         for time in 0..12 {
             process.log_faults.add(Rule::next(Operation::LogCompareAndSet, fault.clone()).after(1).times(2));
@@ -194,10 +194,10 @@ async fn the_log_is_not_truncated_before_its_rollup_is_there() {
     {
         let stage = Stage::new();
         let mut limits = quiet();
-        limits.maintain = false;
+        limits.upkeep.maintain = false;
         append_each(&stage.process(limits).await, 0, 9).await;
         let mut config = quiet();
-        config.rollup_interval = 3;
+        config.upkeep.rollup_interval = 3;
         let process = stage.process(config).await;
         process.shard.inspect().await.unwrap();
         let faults = if on_store { &process.object_faults } else { &process.log_faults };
@@ -220,9 +220,9 @@ async fn the_log_is_not_truncated_before_its_rollup_is_there() {
 async fn a_client_that_must_not_maintain_leaves_it_to_others() {
     let stage = Stage::new();
     let mut config = compacting();
-    config.rollup_interval = 3;
+    config.upkeep.rollup_interval = 3;
     let maintainer = stage.process(config.clone()).await;
-    config.maintain = false;
+    config.upkeep.maintain = false;
     let process = stage.process(config).await;
     append_each(&process, 0, 12).await;
     tokio::time::sleep(FOREVER).await;

@@ -11,13 +11,13 @@
 //! *Bounds.* With `n` bytes in appends of at least one unit each, a byte is rewritten at most `log_F(n)` times (each
 //! time it climbs a tier), and a reader finds at most `F − 1` batches per tier, so `(F − 1) · log_F(n)` batches. Fan-in
 //! 8, 12 MiB appends and 10 GiB: a byte is written at most 4.2 times and a reader merges at most 23 runs. To both comes
-//! one for the way through the inline parts, of which a reader merges at most `Config::inline_parts_max`.
+//! one for the way through the inline parts, of which a reader merges at most `config.upkeep.inline_parts_max`.
 //!
 //! *Collapse.* When the since has moved on, history that nobody can read any more is merged away: the oldest batches
 //! whose rows are all at or below the greatest lower bound of the since, as far as they go without a gap, become one as
 //! soon as that must remove at least half of their rows. Where diffs are integers, their sum tells: it is at least the
 //! number of rows that are left at one time, in a collection that has nothing less often than not at all. So after
-//! compaction a shard whose since keeps up has at most twice the rows of its contents, or `Config::collapse_bytes_min`
+//! compaction a shard whose since keeps up has at most twice the rows of its contents, or `config.upkeep.collapse_bytes_min`
 //! more; a reader that lags keeps what it can read. For other diffs, and for rows that were only ever added, merges of
 //! tiers are all.
 //!
@@ -32,7 +32,7 @@
 use std::sync::Arc;
 
 use crate::codec::{Codec64, Time};
-use crate::config::Config;
+use crate::config::UpkeepConfig;
 
 use super::frontier::glb;
 use super::{Batch, State, Totals};
@@ -43,31 +43,31 @@ const TIER_UNIT_BYTES: u64 = 64 << 10;
 impl<T: Time> State<T> {
     /// Whether there are enough batches that merging some may be worth it, for a client that merges. Where it is not,
     /// [`next_merge`] finds nothing.
-    pub fn compaction_due(&self, config: &Config) -> bool {
-        config.compact
-            && (self.inline_full(config)
-                || self.totals.object_batches >= config.compaction_fan_in as u64
-                || self.collapse_due(config))
+    pub fn compaction_due(&self, upkeep: &UpkeepConfig) -> bool {
+        upkeep.compact
+            && (self.inline_full(upkeep)
+                || self.totals.object_batches >= upkeep.compaction_fan_in as u64
+                || self.collapse_due(upkeep))
     }
 
     /// Whether a compaction may find work that it did not find in the state `before`.
-    pub(super) fn compaction_newly_due(&self, before: &Self, config: &Config) -> bool {
-        let batches = self.inline_full(config) || self.totals.object_batches != before.totals.object_batches;
-        batches && self.compaction_due(config)
-            || config.compact && self.since != before.since && self.collapse_due(config)
+    pub(super) fn compaction_newly_due(&self, before: &Self, upkeep: &UpkeepConfig) -> bool {
+        let batches = self.inline_full(upkeep) || self.totals.object_batches != before.totals.object_batches;
+        batches && self.compaction_due(upkeep)
+            || upkeep.compact && self.since != before.since && self.collapse_due(upkeep)
     }
 
     /// Whether the state holds so much inline that it should move to objects.
-    fn inline_full(&self, config: &Config) -> bool {
-        self.totals.inline_bytes > config.inline_total_bytes_max as u64
-            || self.totals.inline_parts >= config.inline_parts_max as u64
+    fn inline_full(&self, upkeep: &UpkeepConfig) -> bool {
+        self.totals.inline_bytes > upkeep.inline_total_bytes_max as u64
+            || self.totals.inline_parts >= upkeep.inline_parts_max as u64
     }
 
     /// Whether the rows are twice what they could come to at one time, and merging them frees enough to be worth it.
-    fn collapse_due(&self, config: &Config) -> bool {
+    fn collapse_due(&self, upkeep: &UpkeepConfig) -> bool {
         let Totals { rows, diffs, bytes, .. } = self.totals;
         let readable_from_the_start = self.since.less_equal(&T::minimum());
-        self.counts_rows() && !readable_from_the_start && collapses(rows, diffs, bytes, config)
+        self.counts_rows() && !readable_from_the_start && collapses(rows, diffs, bytes, upkeep)
     }
 
     /// Whether the diffs are integers. Then, unless something is in the shard less often than not at all, their sum is
@@ -80,11 +80,11 @@ impl<T: Time> State<T> {
 
 /// Whether at least half of so many rows, whose diffs come to this sum, must vanish when all are moved to one time, and
 /// enough bytes with them.
-fn collapses(rows: u64, diffs: i64, bytes: u64, config: &Config) -> bool {
+fn collapses(rows: u64, diffs: i64, bytes: u64, upkeep: &UpkeepConfig) -> bool {
     let left = u64::try_from(diffs).unwrap_or(0);
     let freed_rows = rows.saturating_sub(left);
     let freed = u128::from(bytes) * u128::from(freed_rows) / u128::from(rows.max(1));
-    freed_rows >= left && freed >= config.collapse_bytes_min as u128
+    freed_rows >= left && freed >= upkeep.collapse_bytes_min as u128
 }
 
 /// What to merge.
@@ -100,15 +100,15 @@ pub struct Plan<T: Time> {
 ///
 /// An empty batch at the end is left out: every append that only advances the upper changes it, and a merge of it would
 /// be refused for as long as such appends come.
-pub fn next_merge<T: Time>(state: &State<T>, config: &Config) -> Option<Plan<T>> {
-    let fan_in = config.compaction_fan_in.max(2);
-    if state.inline_full(config)
+pub fn next_merge<T: Time>(state: &State<T>, upkeep: &UpkeepConfig) -> Option<Plan<T>> {
+    let fan_in = upkeep.compaction_fan_in.max(2);
+    if state.inline_full(upkeep)
         && let Some(inputs) = inline_batches(state)
     {
         return Some(Plan { inputs, to_objects: true });
     }
-    if state.collapse_due(config)
-        && let Some(inputs) = collapsing_batches(state, config)
+    if state.collapse_due(upkeep)
+        && let Some(inputs) = collapsing_batches(state, upkeep)
     {
         return Some(Plan { inputs, to_objects: false });
     }
@@ -151,7 +151,7 @@ fn inline_batches<T: Time>(state: &State<T>) -> Option<Vec<Arc<Batch<T>>>> {
 }
 
 /// The oldest batches that the since has passed, if merging them at one time removes at least half of their rows.
-fn collapsing_batches<T: Time>(state: &State<T>, config: &Config) -> Option<Vec<Arc<Batch<T>>>> {
+fn collapsing_batches<T: Time>(state: &State<T>, upkeep: &UpkeepConfig) -> Option<Vec<Arc<Batch<T>>>> {
     let floor = glb(&state.since)?;
     let passed = |batch: &Arc<Batch<T>>| {
         batch.parts().all(|part| part.meta.time_upper.iter().all(|time| time.less_equal(&floor)))
@@ -167,7 +167,7 @@ fn collapsing_batches<T: Time>(state: &State<T>, config: &Config) -> Option<Vec<
     let oldest = range.iter().find(|batch| !batch.is_empty())?;
     let settled = if oldest.is_settled() { oldest.rows() } else { 0 };
     let news = rows.saturating_sub(settled);
-    (collapses(rows, diffs, bytes, config) && news.saturating_mul(NEWS_ONE_IN) >= rows).then_some(range)
+    (collapses(rows, diffs, bytes, upkeep) && news.saturating_mul(NEWS_ONE_IN) >= rows).then_some(range)
 }
 
 /// Rows that are not of an old batch that has collapsed: they must be one in so many for another collapse.
@@ -245,10 +245,10 @@ mod tests {
         state
     }
 
-    fn config() -> Config {
-        let mut config = Config::default();
-        (config.compaction_fan_in, config.inline_parts_max, config.collapse_bytes_min) = (4, 3, 1_000);
-        config
+    fn policy() -> UpkeepConfig {
+        let mut upkeep = UpkeepConfig::default();
+        (upkeep.compaction_fan_in, upkeep.inline_parts_max, upkeep.collapse_bytes_min) = (4, 3, 1_000);
+        upkeep
     }
 
     /// The times of the batches that are merged next, and whether into objects.
@@ -257,7 +257,7 @@ mod tests {
     }
 
     fn next_of(diff: &str, batches: &[Told], since: u64) -> Option<(Range<u64>, bool)> {
-        let plan = next_merge(&shard(diff, batches, since), &config())?;
+        let plan = next_merge(&shard(diff, batches, since), &policy())?;
         let bound = |frontier: &Antichain<u64>| frontier.elements()[0];
         let (first, last) = (plan.inputs.first().unwrap(), plan.inputs.last().unwrap());
         Some((bound(&first.desc.lower)..bound(&last.desc.upper), plan.to_objects))
@@ -325,10 +325,10 @@ mod tests {
             let batches: Vec<Told> = (0..5).map(|place| kinds[code / kinds.len().pow(place) % kinds.len()]).collect();
             for since in [0, 2, 5] {
                 let state = shard("i64", &batches, since);
-                let merges = next_merge(&state, &config()).is_some();
+                let merges = next_merge(&state, &policy()).is_some();
                 found += usize::from(merges);
-                assert!(!merges || state.compaction_due(&config()), "{code} at {since}");
-                let mut unwilling = config();
+                assert!(!merges || state.compaction_due(&policy()), "{code} at {since}");
+                let mut unwilling = policy();
                 unwilling.compact = false;
                 assert!(!state.compaction_due(&unwilling));
             }

@@ -15,13 +15,17 @@ use std::time::Duration;
 
 use crate::clock::millis;
 use crate::codec::Time;
-use crate::config::Config;
+use crate::config::LeaseConfig;
 use crate::ids::{LeasedReaderId, WriterId};
 
 use super::{Change, State};
 
 /// Sightings are compared this many times per lease.
 const LOOKS_PER_LEASE: u32 = 4;
+
+/// Writers' records of a shard above which those are dropped that are past their retention by the shard's time alone:
+/// some 400 KiB of state, which every opener of the shard reads along.
+const WRITER_RECORDS_MAX: usize = 4_096;
 
 /// What one process has seen of the marks of a shard's holders. Times are its monotonic clock's, from any beginning.
 #[derive(Debug, Default)]
@@ -68,7 +72,7 @@ impl Sightings {
         now: Duration,
         wall_ms: u64,
         retention: Duration,
-        config: &Config,
+        lease: &LeaseConfig,
     ) -> Vec<Change<T>> {
         let mut changes = Vec::new();
         let agreed_ms = state.wall_ms.min(wall_ms);
@@ -77,26 +81,26 @@ impl Sightings {
         for (id, reader) in &state.readers {
             let sighting = Sighting::again(self.readers.get(id).copied(), reader.heartbeat_ms.into(), now);
             readers.insert(*id, sighting);
-            let forgotten = past(reader.heartbeat_ms, config.lapse_age.max(reader.lease()), agreed_ms);
+            let forgotten = past(reader.heartbeat_ms, lease.lapse_age.max(reader.lease()), agreed_ms);
             if sighting.lasted(now) > reader.lease() || forgotten {
                 changes.push(Change::ReaderRemoved(*id));
             }
         }
         let mut writers = BTreeMap::new();
-        let many = state.writers.len() > config.writer_records_max;
+        let many = state.writers.len() > WRITER_RECORDS_MAX;
         for (id, record) in &state.writers {
             let mark = record.tokens.last().map_or(0, |token| token.as_u128());
             let sighting = Sighting::again(self.writers.get(id).copied(), mark, now);
             writers.insert(*id, sighting);
-            let forgotten = past(record.last_ms, config.lapse_age.max(retention), agreed_ms)
+            let forgotten = past(record.last_ms, lease.lapse_age.max(retention), agreed_ms)
                 || many && past(record.last_ms, retention, state.wall_ms);
             if sighting.lasted(now) > retention || forgotten {
                 changes.push(Change::WriterRemoved(*id));
             }
         }
         (self.readers, self.writers) = (readers, writers);
-        let soonest = state.readers.values().map(|reader| reader.lease()).min().unwrap_or(config.reader_lease);
-        self.next = now.saturating_add(soonest.min(config.reader_lease) / LOOKS_PER_LEASE);
+        let soonest = state.readers.values().map(|reader| reader.lease()).min().unwrap_or(lease.duration);
+        self.next = now.saturating_add(soonest.min(lease.duration) / LOOKS_PER_LEASE);
         changes
     }
 }

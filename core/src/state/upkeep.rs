@@ -1,7 +1,7 @@
 //! Whether a commit left something to be done. Cheap: it is asked after every commit.
 
 use crate::codec::Time;
-use crate::config::Config;
+use crate::config::UpkeepConfig;
 
 use super::State;
 
@@ -10,25 +10,25 @@ use super::State;
 const ROLLUP_INTERVAL_MIN: u64 = 3;
 
 /// The log entries between two rollups.
-pub(super) fn rollup_interval(config: &Config) -> u64 {
-    config.rollup_interval.max(ROLLUP_INTERVAL_MIN)
+pub(super) fn rollup_interval(upkeep: &UpkeepConfig) -> u64 {
+    upkeep.rollup_interval.max(ROLLUP_INTERVAL_MIN)
 }
 
 impl<T: Time> State<T> {
     /// Whether a rollup, a sweep or a compaction may find work that it did not find in the state `before`.
-    pub fn upkeep_due(&self, before: &Self, config: &Config) -> bool {
-        self.rollup_due(config) || self.sweep_due() && !before.sweep_due() || self.compaction_newly_due(before, config)
+    pub fn upkeep_due(&self, before: &Self, upkeep: &UpkeepConfig) -> bool {
+        self.rollup_due(upkeep) || self.sweep_due() && !before.sweep_due() || self.compaction_newly_due(before, upkeep)
     }
 
     /// Whether there may be work, whatever the state before this one was.
-    pub fn has_upkeep(&self, config: &Config) -> bool {
-        self.rollup_due(config) || self.sweep_due() || self.compaction_due(config)
+    pub fn has_upkeep(&self, upkeep: &UpkeepConfig) -> bool {
+        self.rollup_due(upkeep) || self.sweep_due() || self.compaction_due(upkeep)
     }
 
     /// Whether the log has grown enough since the newest rollup.
-    pub fn rollup_due(&self, config: &Config) -> bool {
+    pub fn rollup_due(&self, upkeep: &UpkeepConfig) -> bool {
         let covered = self.rollup.as_ref().map_or(0, |rollup| rollup.seqno.0);
-        self.seqno.0.saturating_sub(covered) >= rollup_interval(config)
+        self.seqno.0.saturating_sub(covered) >= rollup_interval(upkeep)
     }
 
     /// Whether there is garbage that nobody holds.

@@ -34,7 +34,7 @@ impl Blobs {
     ///
     /// One listing and one get, at once; one create where something is written. `Invalid` if they differ and that is not
     /// to be mended, or a newer version of the library wrote them; `Corrupt` if they cannot be read; `Unavailable` if the
-    /// store does not answer within `Config::store_deadline`. Cancelling leaves them written, or not.
+    /// store does not answer within `config.store.deadline`. Cancelling leaves them written, or not.
     pub async fn agree(&self, wanted: StoreLimits, agreement: Agreement) -> Result<StoreLimits, Error> {
         let agreed = self.agreed_limits(wanted, agreement).await?;
         self.agreed.heard(agreed);

@@ -17,7 +17,7 @@ use super::{Blobs, OpenBlob};
 
 impl Blobs {
     /// The bytes of an object in this range; `None` where there is no such object. Of such requests a client has
-    /// `Config::fetches_max` under way at once: this one waits for its turn first, and its deadline begins behind that.
+    /// `config.read.fetches_max` under way at once: this one waits for its turn first, and its deadline begins behind that.
     ///
     /// `length` says how many bytes the object has. What a cache keeps of it is not asked for; what is read is kept
     /// there.

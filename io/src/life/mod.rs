@@ -47,7 +47,7 @@ pub use telling::Stopwatch;
 pub use threads::{Runtimes, Threads, start_threads};
 
 use crate::clock::Entropy;
-use crate::config::Config;
+use crate::config::StoreConfig;
 use crate::error::Error;
 use crate::ids::ProcessId;
 use crate::record::Recorder;
@@ -92,7 +92,7 @@ impl Life {
     /// The life of a client with these threads, opened by this process, and told to this recorder.
     pub fn new(
         threads: Threads,
-        config: &Config,
+        store: &StoreConfig,
         entropy: Arc<dyn Entropy>,
         recorder: Option<Arc<dyn Recorder>>,
     ) -> Arc<Self> {
@@ -103,7 +103,7 @@ impl Life {
             notes: watch::Sender::new(0),
             owner: OnceLock::new(),
             threads,
-            pauses: Pauses { min: config.retry_pause_min, max: config.retry_pause_max, entropy },
+            pauses: Pauses { min: store.retry_pause_min, max: store.retry_pause_max, entropy },
             recorder,
             recorder_panicked: AtomicBool::new(false),
         })

@@ -12,14 +12,14 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::oneshot;
 
-use crate::config::Config;
+use crate::config::ThreadsConfig;
 use crate::error::Error;
 
 use super::lock;
 
 /// What helps where there are no more threads.
 const MORE_THREADS: &str = "raise the limit of threads of this user or container (`ulimit -u`, `pids.max`) or its \
-                                       memory, or lower `Config::runtime_threads`";
+                                       memory, or lower `config.threads.work`";
 
 /// What helps where a runtime cannot be set up: each needs some files of the system.
 const MORE_FILES: &str = "raise the limit of open files of this process (`ulimit -n`)";
@@ -77,17 +77,17 @@ pub struct Threads {
 }
 
 /// The threads of a client, unless a runtime is given to be used for all, and what stops them.
-pub fn start_threads(given: Option<Handle>, config: &Config) -> Result<(Runtimes, Threads), Error> {
+pub fn start_threads(given: Option<Handle>, config: &ThreadsConfig) -> Result<(Runtimes, Threads), Error> {
     if let Some(handle) = given {
         let threads = Threads { work: handle.clone(), upkeep: handle.clone(), pulse: handle };
         return Ok((Runtimes::default(), threads));
     }
-    let (working, compacting) = (config.runtime_threads.max(1), config.compaction_threads.max(1));
+    let (working, compacting) = (config.work.max(1), config.upkeep.max(1));
     let needed = working.saturating_add(compacting).saturating_add(1 + 3); // the pulse, and one to block for each
     find_room(needed)?;
     let mut runtimes = Runtimes::default();
     let mut started = |threads: usize, name| {
-        let runtime = start(threads, name, config.blocking_threads_max.max(1))?;
+        let runtime = start(threads, name, config.blocking_max.max(1))?;
         let handle = runtime.handle().clone();
         runtimes.0.push(runtime);
         Ok::<Handle, Error>(handle)

@@ -14,7 +14,7 @@ use moka::notification::RemovalCause;
 use moka::sync::Cache;
 use object_store::path::Path;
 
-use crate::config::Config;
+use crate::config::CacheConfig;
 use crate::error::Error;
 
 mod disk;
@@ -39,11 +39,11 @@ impl ObjectCache {
     /// The cache that this configuration asks for; `None` if it asks for none. Blocks for a few file operations.
     ///
     /// `Invalid` for a directory that cannot be used, or that too many processes use already.
-    pub fn open(config: &Config) -> Result<Option<Self>, Error> {
-        let memory_bytes_max = config.cache_memory_bytes_max as u64;
+    pub fn open(config: &CacheConfig) -> Result<Option<Self>, Error> {
+        let memory_bytes_max = config.memory_bytes_max as u64;
         let memory = (memory_bytes_max > 0).then(|| MemoryCache::new(memory_bytes_max));
-        let disk = config.cache_directory.as_ref().filter(|_| config.cache_disk_bytes_max > 0);
-        let disk = disk.map(|path| DiskCache::open(path, config.cache_disk_bytes_max)).transpose()?.map(Arc::new);
+        let disk = config.directory.as_ref().filter(|_| config.disk_bytes_max > 0);
+        let disk = disk.map(|path| DiskCache::open(path, config.disk_bytes_max)).transpose()?.map(Arc::new);
         Ok((memory.is_some() || disk.is_some()).then_some(Self { memory, disk }))
     }
 

@@ -14,7 +14,7 @@ pub(crate) struct Pauses {
 impl Pauses {
     /// Pauses of the lengths that the client's configuration says.
     pub(crate) fn of(config: &Config) -> Self {
-        Self { next: config.retry_pause_min, longest: config.retry_pause_max }
+        Self { next: config.store.retry_pause_min, longest: config.store.retry_pause_max }
     }
 
     /// Waits. Cancelled, it has not counted.

@@ -79,7 +79,7 @@ pub(crate) enum Task {
 #[derive(Debug)]
 pub(crate) struct Fetch<C, P, R> {
     shard: ShardId,
-    fetches_max: usize,
+    fetch_concurrency: usize,
     waiting: VecDeque<(Rc<Held<C>>, P)>,
     fetching: HashMap<LeaseId, Rc<Held<C>>>,
     ready: VecDeque<Ready<C, R>>,
@@ -113,10 +113,10 @@ struct Ready<C, R> {
 
 impl<C: Clone, P, R> Fetch<C, P, R> {
     /// No part yet; at most so many fetches at once.
-    pub(crate) fn new(shard: ShardId, fetches_max: usize) -> Self {
+    pub(crate) fn new(shard: ShardId, fetch_concurrency: usize) -> Self {
         Self {
             shard,
-            fetches_max,
+            fetch_concurrency,
             waiting: VecDeque::new(),
             fetching: HashMap::new(),
             ready: VecDeque::new(),
@@ -169,7 +169,7 @@ impl<C: Clone, P, R> Fetch<C, P, R> {
 
     /// The next part to fetch, if one more may be under way; no more, too, than are waited for by emission.
     pub(crate) fn next_fetch(&mut self) -> Option<(LeaseId, P)> {
-        if self.fetching.len() >= self.fetches_max || self.ready.len() > self.fetches_max {
+        if self.fetching.len() >= self.fetch_concurrency || self.ready.len() > self.fetch_concurrency {
             return None;
         }
         let (held, part) = self.waiting.pop_front()?;

@@ -122,7 +122,7 @@ impl<K: Data, V: Data, T: Time, D: Diff, R: Rows<K, V, T, D>> Fetching<K, V, T, 
     ) -> Self {
         Self {
             shard: settings.shard,
-            protocol: Fetch::new(settings.shard, settings.fetches_max),
+            protocol: Fetch::new(settings.shard, settings.fetch_concurrency),
             fetches,
             tasks: HashMap::new(),
             deliveries,

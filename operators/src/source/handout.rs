@@ -152,7 +152,7 @@ impl<T: Time, L: Lend> Handout<T, L> {
             queue: VecDeque::new(),
             frontier: minimum.clone(),
             held: minimum,
-            credit: Credit::new(workers, settings.inflight_bytes_max),
+            credit: Credit::new(workers, settings.max_inflight_bytes),
         };
         this.listens = this.begin.as_ref().is_none_or(|begin| !begin.is_empty());
         if this.agreement.is_none()

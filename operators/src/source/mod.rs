@@ -120,17 +120,17 @@ impl<K: Data, V: Data, T: Time, D: Diff> PersistSource<K, V, T, D> {
     }
 
     /// Bytes of parts that all workers together may have between being handed out and emitted, in memory size. One part
-    /// may always go, however large. Default: `Config::inflight_bytes_max`, which also bounds all sources of this process
+    /// may always go, however large. Default: `config.read.inflight_bytes_max`, which also bounds all sources of this process
     /// together.
     pub fn max_inflight_bytes(mut self, bytes: usize) -> Self {
-        self.settings.inflight_bytes_max = bytes as u64;
+        self.settings.max_inflight_bytes = bytes as u64;
         self
     }
 
-    /// Fetches under way at once, on each worker; at least 1. Default: `Config::fetches_max`, which also bounds all of
+    /// Fetches under way at once, on each worker; at least 1. Default: `config.read.fetches_max`, which also bounds all of
     /// this process together. What a fetch takes in memory is bounded by [`max_inflight_bytes`](Self::max_inflight_bytes).
     pub fn fetch_concurrency(mut self, fetches: usize) -> Self {
-        self.settings.fetches_max = fetches.max(1);
+        self.settings.fetch_concurrency = fetches.max(1);
         self
     }
 
@@ -138,7 +138,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> PersistSource<K, V, T, D> {
     ///
     /// It may be asked on any thread, and it must be right: where it says no, no row of the part may matter to the caller.
     /// Where the source knows which rows matter ([`filter_rows`](Self::filter_rows), or [`map`](Self::map) that gives
-    /// nothing for the others), one in `Config::filter_audit_one_in` of the parts left out is fetched all the same; if
+    /// nothing for the others), one in `config.read.filter_audit_one_in` of the parts left out is fetched all the same; if
     /// a row of it matters, `errors` says [`FilterWrong`](crate::SourceErrorKind::FilterWrong).
     pub fn filter(mut self, keep: impl Fn(&PartStats) -> bool + Send + 'static) -> Self {
         self.leading.filter = Some(Box::new(keep));

@@ -129,7 +129,7 @@ struct World {
     random: Random,
     trouble: Trouble,
     bytes_max: u64,
-    fetches_max: usize,
+    fetch_concurrency: usize,
     leader: Handout<u64, Lent>,
     letters: VecDeque<Letter>,
     workers: Vec<Worker>,
@@ -173,14 +173,14 @@ impl World {
         let mut settings = Settings::<u64>::new(ShardId::from_u128(7), &Config::default());
         settings.as_of = random.one_in(2).then(|| Antichain::from_elem(begin));
         settings.until = random.one_in(2).then(|| begin + random.below(20)).into_iter().collect();
-        settings.inflight_bytes_max = random.below(60);
-        settings.fetches_max = 1 + random.below(3) as usize;
+        settings.max_inflight_bytes = random.below(60);
+        settings.fetch_concurrency = 1 + random.below(3) as usize;
         let workers = (0..peers).map(|index| {
             let name = if trouble == Trouble::Disagreement && index == 0 { "other" } else { "same" };
             let asked = vec![("name".to_owned(), Value::Text(name.to_owned()))];
             let asked = (peers > 1).then_some(Home::Asked(Asked { worker: index, settings: asked }));
             Worker {
-                protocol: Fetch::new(settings.shard, settings.fetches_max),
+                protocol: Fetch::new(settings.shard, settings.fetch_concurrency),
                 inbox: VecDeque::new(),
                 outbox: asked.into_iter().collect(),
                 fetching: BTreeMap::new(),
@@ -195,8 +195,8 @@ impl World {
         let mut world = Self {
             random,
             trouble,
-            bytes_max: settings.inflight_bytes_max,
-            fetches_max: settings.fetches_max,
+            bytes_max: settings.max_inflight_bytes,
+            fetch_concurrency: settings.fetch_concurrency,
             leader: Handout::new(&settings, peers),
             letters: VecDeque::new(),
             workers,
@@ -399,7 +399,7 @@ impl World {
             let worker = &mut self.workers[index];
             assert!(!worker.pressed, "fetched after the button");
             assert_eq!(worker.fetching.insert(number, 0), None, "part {number} is fetched twice");
-            assert!(worker.fetching.len() <= self.fetches_max);
+            assert!(worker.fetching.len() <= self.fetch_concurrency);
         }
         self.emit(index);
     }

@@ -26,9 +26,9 @@ pub(crate) struct Settings<T: Time> {
     /// Which of the caller's closures there are.
     pub(crate) closures: Closures,
     /// Bytes of parts between handed out and emitted, over all workers.
-    pub(crate) inflight_bytes_max: u64,
+    pub(crate) max_inflight_bytes: u64,
     /// Fetches under way at once, on each worker.
-    pub(crate) fetches_max: usize,
+    pub(crate) fetch_concurrency: usize,
     /// Whether the source knows which rows matter, so that parts which the filter discards can be audited.
     pub(crate) audits: bool,
     /// The pauses between tries.
@@ -45,8 +45,8 @@ impl<T: Time> Settings<T> {
             until: Antichain::new(),
             snapshot: true,
             closures: Closures::default(),
-            inflight_bytes_max: config.inflight_bytes_max as u64,
-            fetches_max: config.fetches_max.max(1),
+            max_inflight_bytes: config.read.inflight_bytes_max as u64,
+            fetch_concurrency: config.read.fetches_max.max(1),
             audits: false,
             pauses: Pauses::of(config),
         }

@@ -15,16 +15,22 @@ use std::time::Duration;
 
 use crate::clock::millis;
 
-use super::Config;
+use super::check::{DURATION_MAX, LONG_MIN, group};
 
-/// The limits of a store: in a [`Config`], the fields of the same names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct StoreLimits {
-    /// [`Config::orphan_age_min`], in whole milliseconds.
-    pub orphan_age_min: Duration,
-    /// [`Config::writer_retention`], in whole milliseconds.
-    pub writer_retention: Duration,
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+group! {
+    /// The limits of a store, the same for all processes on it. They are stored in whole milliseconds.
+    #[derive(Copy, PartialEq, Eq)]
+    StoreLimits at "config.limits" {
+        /// An object that no state refers to is removed when it is older than this, and a part older than half of this is
+        /// refused at commit. Default 1 day: half of it is longer than any upload and its commit, and the other half is
+        /// what clocks may differ by.
+        orphan_age_min: Duration = DAY, LONG_MIN..=DURATION_MAX;
+        /// A lapse after which the record that a writer keeps for settling lost answers is dropped, by whoever commits
+        /// next. Default 1 day: far longer than any commit's deadline.
+        writer_retention: Duration = DAY, LONG_MIN..=DURATION_MAX;
+    }
 }
 
 impl StoreLimits {
@@ -44,34 +50,19 @@ impl StoreLimits {
         }
     }
 
-    /// Where they differ: the field's name, the value here, the value there.
+    /// Where they differ: the limit's name, the value here, the value there.
     pub fn differences(&self, other: &Self) -> Vec<(&'static str, Duration, Duration)> {
         let Self { orphan_age_min, writer_retention } = *self;
         let pairs = [
-            ("orphan_age_min", orphan_age_min, other.orphan_age_min),
-            ("writer_retention", writer_retention, other.writer_retention),
+            ("config.limits.orphan_age_min", orphan_age_min, other.orphan_age_min),
+            ("config.limits.writer_retention", writer_retention, other.writer_retention),
         ];
         pairs.into_iter().filter(|(_, here, there)| here != there).collect()
     }
-}
 
-impl Config {
-    /// Those of the limits that are the store's.
-    pub fn store_limits(&self) -> StoreLimits {
-        StoreLimits {
-            orphan_age_min: whole_millis(self.orphan_age_min),
-            writer_retention: whole_millis(self.writer_retention),
-        }
+    /// As they are stored.
+    pub fn in_whole_millis(self) -> Self {
+        let whole = |duration| Duration::from_millis(millis(duration));
+        Self { orphan_age_min: whole(self.orphan_age_min), writer_retention: whole(self.writer_retention) }
     }
-
-    /// Takes these for the store's.
-    pub fn set_store_limits(&mut self, limits: StoreLimits) {
-        let StoreLimits { orphan_age_min, writer_retention } = limits;
-        (self.orphan_age_min, self.writer_retention) = (orphan_age_min, writer_retention);
-    }
-}
-
-/// As it is stored.
-fn whole_millis(duration: Duration) -> Duration {
-    Duration::from_millis(millis(duration))
 }

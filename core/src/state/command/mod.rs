@@ -24,7 +24,7 @@ pub use upkeep::{DeleteGarbage, RecordTime, SetRollup};
 
 use crate::clock::millis;
 use crate::codec::Time;
-use crate::config::Config;
+use crate::config::{StoreLimits, UpkeepConfig};
 use crate::error::Error;
 
 use super::upkeep::rollup_interval;
@@ -91,12 +91,12 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Those of a client.
-    pub fn of(config: &Config) -> Self {
+    /// Those of a client, on a store with these.
+    pub fn of(store: &StoreLimits, upkeep: &UpkeepConfig) -> Self {
         Self {
-            blob_age_max_ms: millis(config.orphan_age_min / 2),
-            rollup_interval: rollup_interval(config),
-            finalize_objects_max: config.sweep_step_objects_max,
+            blob_age_max_ms: millis(store.orphan_age_min / 2),
+            rollup_interval: rollup_interval(upkeep),
+            finalize_objects_max: upkeep.sweep_step_objects_max,
         }
     }
 }

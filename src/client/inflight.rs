@@ -1,8 +1,7 @@
 //! The bytes that all sources of one client may have in memory at once.
 //!
-//! Always: what the pool has given out is at most [`Config::inflight_bytes_max`](crate::Config::inflight_bytes_max),
-//! rounded up to a unit, and each share may have one part more. So a pool that others have used up, or a part that is
-//! larger than the pool, stops nobody for ever.
+//! Always: what the pool has given out is at most `config.read.inflight_bytes_max`, rounded up to a unit, and each share may
+//! have one part more. So a pool that others have used up, or a part that is larger than the pool, stops nobody for ever.
 
 use std::sync::Arc;
 
@@ -20,8 +19,8 @@ pub(crate) struct InflightPool {
 
 impl InflightPool {
     /// A pool of so many bytes.
-    pub(crate) fn new(bytes_max: usize) -> Self {
-        let units_max = units(bytes_max as u64);
+    pub(crate) fn new(inflight_bytes_max: usize) -> Self {
+        let units_max = units(inflight_bytes_max as u64);
         Self { units: Arc::new(Semaphore::new(units_max as usize)), units_max }
     }
 
