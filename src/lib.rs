@@ -28,8 +28,8 @@ pub use machine::Health;
 pub use maintain::Maintainer;
 pub use part::{ColumnStats, PartStats, StatValue};
 pub use read::{
-    Cursor, ExchangeablePart, FetchedPart, FilterAudit, LeasedPart, Listen, ListenEvent, PartFetcher, PartPieces,
-    PartRef, PartsStats, Pin, ReadHandle, Sifted, SinceDowngrade, SinceHandle, Subscribe,
+    Block, Cursor, ExchangeablePart, FetchedPart, FilterAudit, LeasedPart, Listen, ListenEvent, PartFetcher,
+    PartPieces, PartRef, PartsStats, Pin, ReadHandle, Sifted, SinceDowngrade, SinceHandle, Subscribe,
 };
 pub use store::Consensus;
 pub use write::{Appended, Batch, BatchBuilder, WriteHandle};

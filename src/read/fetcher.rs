@@ -79,7 +79,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> PartFetcher<K, V, T, D> {
 
     async fn fetch_ref(&self, part: PartRef<T>) -> Result<FetchedPart<K, V, T, D>, Error> {
         self.check(&part)?;
-        let (reading, plan) = (&part.reading, part.plan());
+        let plan = part.plan();
         let chunks = match plan {
             Plan::Nothing => Vec::new(),
             _ => match PartReader::new(self.source(&part), 0).decode_all().await {
@@ -87,7 +87,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> PartFetcher<K, V, T, D> {
                 Err(error) => return Err(self.explain(&part, error).await),
             },
         };
-        Ok(FetchedPart::new(chunks, reading.window.clone(), plan))
+        Ok(FetchedPart::new(chunks, &plan))
     }
 
     /// A missing object is a lost lease, if the shard does not know the reader any more.

@@ -54,6 +54,6 @@ impl<K: Data, V: Data, T: Time, D: Diff> PartPieces<K, V, T, D> {
                 Err(error) => return Err(self.fetcher.explain(&self.part, error).await),
             },
         };
-        Ok(FetchedPart::new(chunks, self.part.reading.window.clone(), self.plan.clone()))
+        Ok(FetchedPart::new(chunks, &self.plan))
     }
 }
