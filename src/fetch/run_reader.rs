@@ -58,7 +58,10 @@ pub struct RunReader<T: Time> {
     ahead: VecDeque<Ahead<T>>,
     /// Where it is, if it is.
     runtime: Option<Handle>,
-    open: Option<Open<T>>,
+    /// The span that is being given out.
+    open: Option<(Source<T>, Blocks)>,
+    /// The rows of its first block that were given out before.
+    rows: usize,
     is_inline: bool,
     /// Whether the runtime ended under it.
     stopped: bool,
@@ -80,15 +83,6 @@ struct Ahead<T: Time> {
 /// What comes of reading a span: its blocks, and the reader again.
 type ReadAhead<T> = (PartReader<T>, Result<Option<Blocks>, Error>);
 
-/// A span in the middle of being given out.
-#[derive(Debug)]
-struct Open<T: Time> {
-    source: Source<T>,
-    blocks: Blocks,
-    /// The rows of the first of its blocks that were given out before.
-    rows: usize,
-}
-
 impl<T: Time> RunReader<T> {
     /// A reader of these parts, which together are sorted.
     pub fn new(blobs: Arc<Blobs>, shard: ShardId, parts: impl IntoIterator<Item = Arc<Part<T>>>) -> Self {
@@ -102,6 +96,7 @@ impl<T: Time> RunReader<T> {
             ahead: VecDeque::new(),
             runtime: None,
             open: None,
+            rows: 0,
             stopped: false,
             chunk_bytes_max: usize::MAX,
             span_bytes_max: WHOLE_BYTES_MAX,
@@ -143,39 +138,36 @@ impl<T: Time> RunReader<T> {
     /// asked for again.
     pub async fn next<K: Data, V: Data, D: Diff>(&mut self) -> Result<Option<Chunk<K, V, T, D>>, Error> {
         loop {
-            let open = match &mut self.open {
-                Some(open) => open,
-                None => match self.next_span().await? {
-                    None => return Ok(None),
-                    Some((source, blocks)) => self.open.insert(Open { source, blocks, rows: 0 }),
-                },
-            };
-            let Some(info) = open.blocks.first() else {
+            if self.open.is_none() {
+                self.open = self.next_span().await?;
+            }
+            let Some((source, blocks)) = &mut self.open else { return Ok(None) };
+            let Some(info) = blocks.first() else {
                 self.open = None;
                 continue;
             };
-            let bytes = match open.blocks.first_bytes() {
+            let bytes = match blocks.first_bytes() {
                 Some(bytes) => bytes,
-                None => open.source.read(info.range()).await?,
+                None => source.read(info.range()).await?,
             };
-            let chunk = guarded(|| open.blocks.decode_first::<K, V, T, D>(bytes));
-            let chunk = open.source.trust(chunk).await?;
+            let chunk = guarded(|| blocks.decode_first::<K, V, T, D>(bytes));
+            let chunk = source.trust(chunk).await?;
             let chunk_bytes_max = self.chunk_bytes_max;
-            if open.source.is_inline() || info.memory_bytes() <= chunk_bytes_max as u64 {
-                open.blocks.skip_first();
-                if open.blocks.first().is_none() {
+            if source.is_inline() || info.memory_bytes() <= chunk_bytes_max as u64 {
+                blocks.skip_first();
+                if blocks.first().is_none() {
                     self.open = None; // its bytes go with the chunk
                 }
                 return Ok(Some(chunk));
             }
-            let end = chunk.len().min(open.rows + rows_within(&chunk, info, chunk_bytes_max));
-            let some = chunk.copy(open.rows..end).map_err(|error| open.source.name(error))?;
-            open.rows = end;
+            let end = chunk.len().min(self.rows + rows_within(&chunk, info, chunk_bytes_max));
+            let some = chunk.copy(self.rows..end).map_err(|error| source.name(error))?;
+            self.rows = end;
             if end == chunk.len() {
-                open.rows = 0;
-                open.blocks.skip_first();
+                self.rows = 0;
+                blocks.skip_first();
             }
-            open.blocks.drop_bytes(chunk_bytes_max);
+            blocks.drop_bytes(chunk_bytes_max);
             return Ok(Some(some));
         }
     }
