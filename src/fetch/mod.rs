@@ -15,7 +15,6 @@ mod window;
 pub use merge_ahead::MergeAhead;
 pub use merge_runs::MergeRuns;
 pub use open_part::OpenPart;
-pub use part_reader::PartReader;
 pub use run_reader::{BlockBytes, RunReader};
 pub use source::Source;
 pub use window::{Plan, Window};

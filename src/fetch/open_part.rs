@@ -12,11 +12,12 @@ use crate::error::Error;
 use crate::life::guarded;
 use crate::part::{Blocks, Chunk};
 
-use super::{PartReader, Source};
+use super::Source;
+use super::part_reader::PartReader;
 
 /// What a piece takes at most in memory, in bytes, unless a single block takes more: one block of large rows, several of
 /// small ones. A processor's cache holds it, and it is large enough that handing it to another thread does not count.
-pub const PIECE_BYTES_MAX: u64 = 1 << 20;
+const PIECE_BYTES_MAX: u64 = 1 << 20;
 
 /// An open part, between two pieces.
 #[derive(Debug)]
@@ -29,7 +30,7 @@ pub struct OpenPart<T: Time> {
 
 impl<T: Time> OpenPart<T> {
     /// Opens a part, to be read from its block `block` on. One request to the store, none for an inline part. Errors as
-    /// those of [`PartReader::decode_all`]; cancelling leaves nothing.
+    /// those of [`Source::decode_all`]; cancelling leaves nothing.
     pub async fn new(source: Source<T>, block: usize) -> Result<Self, Error> {
         let object = source.trust(source.open().await).await?;
         Ok(Self { object, reader: PartReader::new(source, block), blocks: None })
@@ -42,7 +43,7 @@ impl<T: Time> OpenPart<T> {
 
     /// The next piece, and the part again: some blocks, in order; none behind the last. No request to the store.
     ///
-    /// Errors as those of [`PartReader::decode_all`]. After one, and when cancelled, the part is closed.
+    /// Errors as those of [`Source::decode_all`]. After one, and when cancelled, the part is closed.
     pub async fn next<K: Data, V: Data, D: Diff>(mut self) -> Result<(Vec<Chunk<K, V, T, D>>, Self), Error> {
         let source = self.reader.source().clone();
         if source.is_inline() {

@@ -104,22 +104,22 @@ impl<T: Time> RunReader<T> {
     }
 
     /// Whether all its parts lie in the state, so that reading takes no memory.
-    pub fn is_inline(&self) -> bool {
+    pub(super) fn is_inline(&self) -> bool {
         self.is_inline
     }
 
     /// The memory that reading it takes, if it has not begun.
-    pub fn block_bytes(&self) -> BlockBytes {
+    pub(super) fn block_bytes(&self) -> BlockBytes {
         BlockBytes::of(self.waiting.iter().map(Source::part))
     }
 
     /// Whether its first rows are one request away.
-    pub fn begins_whole(&self) -> bool {
+    pub(super) fn begins_whole(&self) -> bool {
         self.waiting.front().is_some_and(|part| PartReader::is_whole(part, self.span_bytes_max))
     }
 
     /// The same reader, which gives out no more than these bytes at a time, unless a single row has more.
-    pub fn within(mut self, chunk_bytes_max: usize) -> Self {
+    pub(super) fn within(mut self, chunk_bytes_max: usize) -> Self {
         self.chunk_bytes_max = chunk_bytes_max.max(1);
         self.span_bytes_max = self.span_bytes_max.min(self.chunk_bytes_max as u64);
         self
@@ -127,7 +127,7 @@ impl<T: Time> RunReader<T> {
 
     /// The same reader, which asks for up to `span_bytes_max` with one request and has as much asked for before it is
     /// wanted: twice that is in memory.
-    pub fn ahead(mut self, span_bytes_max: usize, runtime: Handle) -> Self {
+    pub(super) fn ahead(mut self, span_bytes_max: usize, runtime: Handle) -> Self {
         self.span_bytes_max = span_bytes_max as u64;
         self.runtime = Some(runtime);
         self
@@ -136,7 +136,7 @@ impl<T: Time> RunReader<T> {
     /// The next rows; `None` at the end. One request for a part that fits in a span; for a larger one, one for its
     /// footer and one for each span (for each time a block is read). Cancelling leaves nothing undone that cannot be
     /// asked for again.
-    pub async fn next<K: Data, V: Data, D: Diff>(&mut self) -> Result<Option<Chunk<K, V, T, D>>, Error> {
+    pub(super) async fn next<K: Data, V: Data, D: Diff>(&mut self) -> Result<Option<Chunk<K, V, T, D>>, Error> {
         loop {
             if self.open.is_none() {
                 self.open = self.next_span().await?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::codec::{Data, Diff, Time};
 use crate::error::{EncodedFrontier, Error, ErrorKind};
-use crate::fetch::{PartReader, Plan, Source};
+use crate::fetch::{Plan, Source};
 use crate::life::{KeepAlive, Life};
 use crate::machine::Machine;
 use crate::state::CodecNames;
@@ -82,7 +82,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> PartFetcher<K, V, T, D> {
         let plan = part.plan();
         let chunks = match plan {
             Plan::Nothing => Vec::new(),
-            _ => match PartReader::new(self.source(&part), 0).decode_all().await {
+            _ => match self.source(&part).decode_all().await {
                 Ok(chunks) => chunks,
                 Err(error) => return Err(self.explain(&part, error).await),
             },
