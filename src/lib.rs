@@ -21,10 +21,10 @@ pub use error::{EncodedFrontier, Error, ErrorKind};
 pub use ids::{CriticalReaderId, LeaseId, LeasedReaderId, ParseIdError, SeqNo, ShardId, WriterId};
 pub use machine::Health;
 pub use maintain::Maintainer;
-pub use part::{ColumnStats, PartStats, StatValue};
+pub use part::{Chunk, ColumnStats, PartStats, StatValue};
 pub use read::{
-    Cursor, ExchangeablePart, FetchedPart, FilterAudit, LeasedPart, Listen, ListenEvent, PartFetcher, PartPieces,
-    PartRef, PartsStats, Pin, ReadHandle, Sifted, SinceDowngrade, SinceHandle, Subscribe,
+    Block, Cursor, ExchangeablePart, FetchedPart, FilterAudit, LeasedPart, Listen, ListenEvent, PartFetcher,
+    PartPieces, PartRef, PartsStats, Pin, ReadHandle, Sifted, SinceDowngrade, SinceHandle, Subscribe,
 };
 pub use record::Recorder;
 pub use timely_persist_core::state::glb;

@@ -35,6 +35,17 @@ async fn staged(writer: &Writer, time: u64) -> Batch<u64> {
     builder.finish(at(time + 1)).await.unwrap()
 }
 
+/// A process that uploaded a part and has not committed it, and one whose clock leapt meanwhile.
+async fn leapt() -> (Process, Process, Writer, Batch<u64>) {
+    let stage = Stage::new();
+    let (healthy, ahead) = (stage.process(quiet()).await, stage.process(maintaining()).await);
+    let mut writer = healthy.writer().await;
+    append(&mut writer, 0).await;
+    let batch = staged(&writer, 1).await;
+    ahead.clock.advance(TWO_DAYS);
+    (healthy, ahead, writer, batch)
+}
+
 async fn has_all(process: &Process, upper: u64) {
     let expected: Vec<_> = (0..upper).map(|time| row("a", time, upper - 1, 1)).collect();
     assert_eq!(process.contents(upper - 1).await, expected);
@@ -42,12 +53,7 @@ async fn has_all(process: &Process, upper: u64) {
 
 #[tokio::test(start_paused = true)]
 async fn a_sweep_on_a_clock_that_is_ahead_does_not_take_what_waits_for_its_commit() {
-    let stage = Stage::new();
-    let (healthy, ahead) = (stage.process(quiet()).await, stage.process(maintaining()).await);
-    let mut writer = healthy.writer().await;
-    append(&mut writer, 0).await;
-    let mut batch = staged(&writer, 1).await;
-    ahead.clock.advance(TWO_DAYS);
+    let (healthy, ahead, mut writer, mut batch) = leapt().await;
     let _maintained = ahead.shard.maintain().await.unwrap();
     tokio::time::sleep(SOON).await;
     let appended = writer.compare_and_append_batch(&mut [&mut batch], at(1), at(2)).await.unwrap();
@@ -59,12 +65,7 @@ async fn a_sweep_on_a_clock_that_is_ahead_does_not_take_what_waits_for_its_commi
 /// after it was acknowledged.
 #[tokio::test(start_paused = true)]
 async fn what_was_uploaded_before_the_time_leapt_is_refused_and_not_lost() {
-    let stage = Stage::new();
-    let (healthy, ahead) = (stage.process(quiet()).await, stage.process(maintaining()).await);
-    let mut writer = healthy.writer().await;
-    append(&mut writer, 0).await;
-    let mut batch = staged(&writer, 1).await;
-    ahead.clock.advance(TWO_DAYS);
+    let (healthy, ahead, mut writer, mut batch) = leapt().await;
     ahead.writer().await.advance_upper(&at(1)).await.unwrap();
     let _reader = ahead.shard.open_reader("moves the time").await.unwrap();
     let _maintained = ahead.shard.maintain().await.unwrap();

@@ -250,7 +250,7 @@ async fn a_server_that_says_nothing_is_given_up() {
 /// Nothing that a caller gives becomes part of a statement: only one file has any, and it puts none together.
 #[test]
 fn statements_are_constants() {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/postgres");
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("io/src/store/postgres");
     let files = std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path());
     let mut statements = 0;
     for path in files.chain([folder.with_extension("rs")]) {

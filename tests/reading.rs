@@ -14,6 +14,7 @@ use futures::{StreamExt, TryStreamExt};
 use stage::{FOREVER, LAPSED, Process, Row, Stage, at, quiesce, quiet, row, within};
 use timely::order::Product;
 use timely::progress::Antichain;
+use timely_persist::codec::Column;
 use timely_persist::{Appended, Client, Config, CriticalReaderId, ErrorKind, Listen, ListenEvent, SinceDowngrade};
 use timely_persist_testing::{Fault, Gate, Operation, Rule};
 
@@ -208,6 +209,37 @@ async fn a_straddling_part_is_fetched_once() {
     let gets = process.objects.counts().gets;
     assert_eq!(heard(&mut listen, 10).await, rows_at(0, 10, 4));
     assert_eq!(process.objects.counts().gets - gets, 1);
+}
+
+/// Whatever a window does to a part: all of it at its times, all at one, or some.
+#[tokio::test(start_paused = true)]
+async fn a_fetched_part_shows_the_same_by_row_and_by_column() {
+    let stage = Stage::new();
+    let process = stage.process(quiet()).await;
+    let mut writer = process.writer().await;
+    assert_eq!(writer.compare_and_append(rows(0, 10), at(0), at(10)).await.unwrap(), Appended::Committed);
+    let reader = process.shard.open_reader("reader").await.unwrap();
+    for as_of in [0, 4, 9] {
+        let parts = reader.snapshot(at(as_of)).await.unwrap();
+        let part = process.shard.fetcher().fetch(&parts[0]).await.unwrap();
+        let expected = rows_at(0, as_of + 1, as_of);
+        assert!(part.rows().eq(expected.iter().cloned()));
+        let (mut by_column, mut by_halves) = (Vec::new(), Vec::new());
+        for block in part {
+            let columns = block.columns();
+            let (keys, values, len) = (columns.keys(), columns.values(), columns.len());
+            assert_eq!((len, block.time(len)), (10, None), "the reader sees nothing that is not there");
+            by_column.extend(
+                (0..len).filter_map(|at| {
+                    Some(((keys.get(at).to_owned(), values.get(at)), block.time(at)?, columns.diff(at)))
+                }),
+            );
+            for half in [0..5, 5..usize::MAX] {
+                block.for_each(half, |key, value, time, diff| by_halves.push(((key.to_owned(), value), time, diff)));
+            }
+        }
+        assert_eq!((&by_column, &by_halves), (&expected, &expected), "at {as_of}");
+    }
 }
 
 /// Parts whose rows reach outside their batch's description, on every path to them.

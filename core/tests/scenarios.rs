@@ -34,6 +34,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use timely::progress::Antichain;
 use timely_persist_core::config::LeaseConfig;
 use timely_persist_core::error::{Error, ErrorKind};
@@ -77,11 +78,16 @@ fn option<'a>(words: &[&'a str], key: &str) -> Option<&'a str> {
 
 fn part(name: &str) -> Part<u64> {
     let meta = PartMeta {
+        format: PartFormat::ArrowIpc,
         encoded_bytes: 100,
         decoded_bytes: 100,
         tail_bytes: 10,
         rows: 1,
-        ..PartMeta::new(PartFormat::ArrowIpc, Antichain::from_elem(0), vec![0])
+        checksum: 0,
+        time_lower: Antichain::from_elem(0),
+        time_upper: vec![0],
+        diff_sum: [0; 8],
+        stats: Bytes::new(),
     };
     Part { location: Location::Blob(name.to_owned()), meta }
 }

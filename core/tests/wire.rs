@@ -22,14 +22,16 @@ fn at(time: u64) -> Antichain<u64> {
 
 fn part(location: Location) -> Part<u64> {
     let meta = PartMeta {
+        format: PartFormat::ArrowIpc,
         encoded_bytes: 1_000,
         decoded_bytes: 900,
         tail_bytes: 300,
         rows: 10,
         checksum: 0xdead_beef,
+        time_lower: at(1),
+        time_upper: vec![2],
         diff_sum: 7i64.to_le_bytes(),
         stats: Bytes::from_static(b"stats"),
-        ..PartMeta::new(PartFormat::ArrowIpc, at(1), vec![2])
     };
     Part { location, meta }
 }

@@ -4,10 +4,11 @@
 //! counted in the bound of the merge: a piece ends early rather than that the merge be done with too many chunks meanwhile.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
-use crate::codec::{Data, Diff, Time};
+use crate::codec::{Column, Data, Diff, Time};
 use crate::error::Error;
 use crate::life::Task;
 use crate::part::{Chunk, MergeStep};
@@ -60,7 +61,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Piece<K, V, T, D> {
     pub fn rows(&self) -> impl ExactSizeIterator<Item = ((K, V), T, D)> {
         self.rows.iter().map(|Place { chunk, row, time, diff }| {
             let chunk = &self.chunks[*chunk];
-            let data = (K::from_ref(chunk.key(*row)), V::from_ref(chunk.value(*row)));
+            let data = (K::from_ref(chunk.keys().get(*row)), V::from_ref(chunk.values().get(*row)));
             (data, time.clone(), diff.clone())
         })
     }
@@ -87,7 +88,7 @@ type Found<K, V, T, D> = (Box<Finder<K, V, T, D>>, Result<bool, Error>);
 impl<K: Data, V: Data, T: Time, D: Diff> MergeAhead<K, V, T, D> {
     /// A merge of these runs as seen through their windows. It and the pieces take up to `bytes_max` bytes of chunks in
     /// memory, unless that is not one row of each.
-    pub fn new(runs: Vec<RunReader<T>>, windows: Vec<Window<T>>, bytes_max: usize, runtime: Handle) -> Self {
+    pub fn new(runs: Vec<RunReader<T>>, windows: Vec<Arc<Window<T>>>, bytes_max: usize, runtime: Handle) -> Self {
         let piece = || Piece::new(runs.len());
         let (found, piece) = (piece(), piece());
         let merge = MergeRuns::new(runs, bytes_max, 2 * DONE_MAX, runtime.clone());
@@ -136,7 +137,7 @@ fn find<K: Data, V: Data, T: Time, D: Diff>(
 struct Finder<K: Data, V: Data, T: Time, D: Diff> {
     merge: MergeRuns<K, V, T, D>,
     /// Of each run: what the reader sees of it.
-    windows: Vec<Window<T>>,
+    windows: Vec<Arc<Window<T>>>,
     piece: Piece<K, V, T, D>,
     /// The chunks that the merge was done with since the piece was begun.
     done_with: usize,
@@ -147,7 +148,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Finder<K, V, T, D> {
     async fn find(&mut self) -> Result<bool, Error> {
         loop {
             let (windows, piece) = (&self.windows, &mut self.piece);
-            let show = |run: usize, time: T| windows.get(run).and_then(|window: &Window<T>| window.show(time));
+            let show = |run: usize, time: T| windows.get(run).and_then(|window| window.show(time));
             let step = self.merge.step_places(show, |run, chunk, row, time, diff| {
                 piece.push(run, chunk, row, time.clone(), diff.clone());
                 if piece.rows.len() >= ROWS_MAX { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

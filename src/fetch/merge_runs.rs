@@ -81,7 +81,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> MergeRuns<K, V, T, D> {
     }
 
     /// As [`MergeRuns::step`], with places instead of rows: see [`Merge::step_places`].
-    pub fn step_places<B>(
+    pub(super) fn step_places<B>(
         &mut self,
         map_time: impl FnMut(usize, T) -> Option<T>,
         emit: impl FnMut(usize, &Chunk<K, V, T, D>, usize, &T, &D) -> ControlFlow<B>,
@@ -90,7 +90,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> MergeRuns<K, V, T, D> {
     }
 
     /// Whether supplying the next chunk of a run replaces another.
-    pub fn has_chunk(&self, input: usize) -> bool {
+    pub(super) fn has_chunk(&self, input: usize) -> bool {
         self.merge.has_chunk(input)
     }
 

@@ -6,16 +6,15 @@
 
 mod merge_ahead;
 mod merge_runs;
+mod open_part;
 mod part_reader;
-mod pieces;
 mod run_reader;
 mod source;
 mod window;
 
 pub use merge_ahead::MergeAhead;
 pub use merge_runs::MergeRuns;
-pub use part_reader::PartReader;
-pub use pieces::Pieces;
+pub use open_part::OpenPart;
 pub use run_reader::{BlockBytes, RunReader};
 pub use source::Source;
 pub use window::{Plan, Window};

@@ -22,7 +22,7 @@ use crate::part::{Blocks, Chunk, PartTail};
 use super::Source;
 
 /// Parts up to this size, in bytes, are read with one request: about what a request costs in transfer.
-pub const WHOLE_BYTES_MAX: u64 = 256 << 10;
+pub(super) const WHOLE_BYTES_MAX: u64 = 256 << 10;
 
 /// What is asked for of a part that is read so.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +46,7 @@ enum Want {
 
 /// Gives one part as blocks, in order.
 #[derive(Debug)]
-pub struct PartReader<T: Time> {
+pub(super) struct PartReader<T: Time> {
     source: Source<T>,
     tail: Option<Arc<PartTail>>,
     is_header_verified: bool,
@@ -56,29 +56,29 @@ pub struct PartReader<T: Time> {
 
 impl<T: Time> PartReader<T> {
     /// A reader of this part from its block `block` on.
-    pub fn new(source: Source<T>, block: usize) -> Self {
+    pub(super) fn new(source: Source<T>, block: usize) -> Self {
         Self { source, tail: None, is_header_verified: false, block }
     }
 
     /// Where it reads.
-    pub fn source(&self) -> &Source<T> {
+    pub(super) fn source(&self) -> &Source<T> {
         &self.source
     }
 
     /// Whether nothing is left.
-    pub fn is_finished(&self) -> bool {
+    pub(super) fn is_finished(&self) -> bool {
         self.tail.as_ref().is_some_and(|tail| self.block >= tail.blocks().len())
     }
 
     /// Whether a part is read with one request, where one may be for so many bytes.
-    pub fn is_whole(source: &Source<T>, bytes_max: u64) -> bool {
+    pub(super) fn is_whole(source: &Source<T>, bytes_max: u64) -> bool {
         let small = source.meta().encoded_bytes <= WHOLE_BYTES_MAX.min(bytes_max);
         source.is_inline() || small || source.memory_bytes() <= bytes_max
     }
 
     /// The next blocks, of about so many bytes at most; `None` at the end. One request for a part that fits, otherwise one
     /// for its tail and one for each stretch. Cancelling leaves nothing undone that cannot be asked for again.
-    pub async fn next(&mut self, bytes_max: u64) -> Result<Option<Blocks>, Error> {
+    pub(super) async fn next(&mut self, bytes_max: u64) -> Result<Option<Blocks>, Error> {
         let policy = Policy { whole: Self::is_whole(&self.source, bytes_max), header: false, bytes_max };
         while let Some(want) = self.wants(policy)? {
             let bytes = match want.range() {
@@ -95,7 +95,7 @@ impl<T: Time> PartReader<T> {
 
     /// The same out of the part's object, which is read as a whole if that is all. Blocks for as long as a file does; an
     /// error does not name the part.
-    pub fn next_of(&mut self, object: &OpenBlob, bytes_max: u64) -> Result<Option<Blocks>, Error> {
+    pub(super) fn next_of(&mut self, object: &OpenBlob, bytes_max: u64) -> Result<Option<Blocks>, Error> {
         let whole = object.bytes().is_some() || self.source.meta().encoded_bytes <= bytes_max;
         let policy = Policy { whole, header: true, bytes_max };
         while let Some(want) = self.wants(policy)? {
@@ -109,15 +109,6 @@ impl<T: Time> PartReader<T> {
             }
         }
         Ok(None)
-    }
-
-    /// All rows of the part, sorted, in chunks. One request to the store, none for an inline part.
-    ///
-    /// Errors name the object: `Corrupt` if it is missing or damaged, `Invalid` if a codec panicked, `Unavailable` if the
-    /// store did not answer. Cancelling leaves nothing.
-    pub async fn decode_all<K: Data, V: Data, D: Diff>(mut self) -> Result<Vec<Chunk<K, V, T, D>>, Error> {
-        let Some(mut blocks) = self.next(u64::MAX).await? else { return Ok(Vec::new()) };
-        self.source.trust(guarded(|| blocks.decode(u64::MAX))).await
     }
 
     fn wants(&self, policy: Policy) -> Result<Option<Want>, Error> {
@@ -154,6 +145,18 @@ impl<T: Time> PartReader<T> {
                 Ok(Some(Blocks::new(tail, blocks, bytes)))
             }
         }
+    }
+}
+
+impl<T: Time> Source<T> {
+    /// All rows of the part, sorted, in chunks. One request to the store, none for an inline part.
+    ///
+    /// Errors name the object: `Corrupt` if it is missing or damaged, `Invalid` if a codec panicked, `Unavailable` if the
+    /// store did not answer. Cancelling leaves nothing.
+    pub async fn decode_all<K: Data, V: Data, D: Diff>(&self) -> Result<Vec<Chunk<K, V, T, D>>, Error> {
+        let mut reader = PartReader::new(self.clone(), 0);
+        let Some(mut blocks) = reader.next(u64::MAX).await? else { return Ok(Vec::new()) };
+        self.trust(guarded(|| blocks.decode(u64::MAX))).await
     }
 }
 

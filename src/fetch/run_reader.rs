@@ -58,7 +58,10 @@ pub struct RunReader<T: Time> {
     ahead: VecDeque<Ahead<T>>,
     /// Where it is, if it is.
     runtime: Option<Handle>,
-    open: Option<Open<T>>,
+    /// The span that is being given out.
+    open: Option<(Source<T>, Blocks)>,
+    /// The rows of its first block that were given out before.
+    rows: usize,
     is_inline: bool,
     /// Whether the runtime ended under it.
     stopped: bool,
@@ -80,15 +83,6 @@ struct Ahead<T: Time> {
 /// What comes of reading a span: its blocks, and the reader again.
 type ReadAhead<T> = (PartReader<T>, Result<Option<Blocks>, Error>);
 
-/// A span in the middle of being given out.
-#[derive(Debug)]
-struct Open<T: Time> {
-    source: Source<T>,
-    blocks: Blocks,
-    /// The rows of the first of its blocks that were given out before.
-    rows: usize,
-}
-
 impl<T: Time> RunReader<T> {
     /// A reader of these parts, which together are sorted.
     pub fn new(blobs: Arc<Blobs>, shard: ShardId, parts: impl IntoIterator<Item = Arc<Part<T>>>) -> Self {
@@ -102,6 +96,7 @@ impl<T: Time> RunReader<T> {
             ahead: VecDeque::new(),
             runtime: None,
             open: None,
+            rows: 0,
             stopped: false,
             chunk_bytes_max: usize::MAX,
             span_bytes_max: WHOLE_BYTES_MAX,
@@ -109,22 +104,22 @@ impl<T: Time> RunReader<T> {
     }
 
     /// Whether all its parts lie in the state, so that reading takes no memory.
-    pub fn is_inline(&self) -> bool {
+    pub(super) fn is_inline(&self) -> bool {
         self.is_inline
     }
 
     /// The memory that reading it takes, if it has not begun.
-    pub fn block_bytes(&self) -> BlockBytes {
+    pub(super) fn block_bytes(&self) -> BlockBytes {
         BlockBytes::of(self.waiting.iter().map(Source::part))
     }
 
     /// Whether its first rows are one request away.
-    pub fn begins_whole(&self) -> bool {
+    pub(super) fn begins_whole(&self) -> bool {
         self.waiting.front().is_some_and(|part| PartReader::is_whole(part, self.span_bytes_max))
     }
 
     /// The same reader, which gives out no more than these bytes at a time, unless a single row has more.
-    pub fn within(mut self, chunk_bytes_max: usize) -> Self {
+    pub(super) fn within(mut self, chunk_bytes_max: usize) -> Self {
         self.chunk_bytes_max = chunk_bytes_max.max(1);
         self.span_bytes_max = self.span_bytes_max.min(self.chunk_bytes_max as u64);
         self
@@ -132,7 +127,7 @@ impl<T: Time> RunReader<T> {
 
     /// The same reader, which asks for up to `span_bytes_max` with one request and has as much asked for before it is
     /// wanted: twice that is in memory.
-    pub fn ahead(mut self, span_bytes_max: usize, runtime: Handle) -> Self {
+    pub(super) fn ahead(mut self, span_bytes_max: usize, runtime: Handle) -> Self {
         self.span_bytes_max = span_bytes_max as u64;
         self.runtime = Some(runtime);
         self
@@ -141,41 +136,38 @@ impl<T: Time> RunReader<T> {
     /// The next rows; `None` at the end. One request for a part that fits in a span; for a larger one, one for its
     /// footer and one for each span (for each time a block is read). Cancelling leaves nothing undone that cannot be
     /// asked for again.
-    pub async fn next<K: Data, V: Data, D: Diff>(&mut self) -> Result<Option<Chunk<K, V, T, D>>, Error> {
+    pub(super) async fn next<K: Data, V: Data, D: Diff>(&mut self) -> Result<Option<Chunk<K, V, T, D>>, Error> {
         loop {
-            let open = match &mut self.open {
-                Some(open) => open,
-                None => match self.next_span().await? {
-                    None => return Ok(None),
-                    Some((source, blocks)) => self.open.insert(Open { source, blocks, rows: 0 }),
-                },
-            };
-            let Some(info) = open.blocks.first() else {
+            if self.open.is_none() {
+                self.open = self.next_span().await?;
+            }
+            let Some((source, blocks)) = &mut self.open else { return Ok(None) };
+            let Some(info) = blocks.first() else {
                 self.open = None;
                 continue;
             };
-            let bytes = match open.blocks.first_bytes() {
+            let bytes = match blocks.first_bytes() {
                 Some(bytes) => bytes,
-                None => open.source.read(info.range()).await?,
+                None => source.read(info.range()).await?,
             };
-            let chunk = guarded(|| open.blocks.decode_first::<K, V, T, D>(bytes));
-            let chunk = open.source.trust(chunk).await?;
+            let chunk = guarded(|| blocks.decode_first::<K, V, T, D>(bytes));
+            let chunk = source.trust(chunk).await?;
             let chunk_bytes_max = self.chunk_bytes_max;
-            if open.source.is_inline() || info.memory_bytes() <= chunk_bytes_max as u64 {
-                open.blocks.skip_first();
-                if open.blocks.first().is_none() {
+            if source.is_inline() || info.memory_bytes() <= chunk_bytes_max as u64 {
+                blocks.skip_first();
+                if blocks.first().is_none() {
                     self.open = None; // its bytes go with the chunk
                 }
                 return Ok(Some(chunk));
             }
-            let end = chunk.len().min(open.rows + rows_within(&chunk, info, chunk_bytes_max));
-            let some = chunk.copy(open.rows..end).map_err(|error| open.source.name(error))?;
-            open.rows = end;
+            let end = chunk.len().min(self.rows + rows_within(&chunk, info, chunk_bytes_max));
+            let some = chunk.copy(self.rows..end).map_err(|error| source.name(error))?;
+            self.rows = end;
             if end == chunk.len() {
-                open.rows = 0;
-                open.blocks.skip_first();
+                self.rows = 0;
+                blocks.skip_first();
             }
-            open.blocks.drop_bytes(chunk_bytes_max);
+            blocks.drop_bytes(chunk_bytes_max);
             return Ok(Some(some));
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::blobs::{Blobs, OpenBlob, slice};
+use crate::blobs::{Blobs, OpenBlob};
 use crate::codec::Time;
 use crate::error::Error;
 use crate::ids::ShardId;
@@ -49,11 +49,13 @@ impl<T: Time> Source<T> {
 
     /// These of its bytes: one request, or none if it is inline.
     pub(super) async fn read(&self, range: Range<u64>) -> Result<Bytes, Error> {
-        let bytes = match &self.part.location {
-            Location::Inline(bytes) => slice(bytes, range),
-            Location::Blob(name) => self.blobs.read(self.shard, name, range, self.meta().encoded_bytes).await?,
-        };
-        bytes.ok_or_else(|| self.name(Error::missing()))
+        match &self.part.location {
+            Location::Inline(bytes) => OpenBlob::in_memory(bytes.clone()).read(range).map_err(|error| self.name(error)),
+            Location::Blob(name) => {
+                let bytes = self.blobs.read(self.shard, name, range, self.meta().encoded_bytes).await?;
+                bytes.ok_or_else(|| self.name(Error::missing()))
+            }
+        }
     }
 
     /// All of its bytes, as they are: an inline part may have others than it should.

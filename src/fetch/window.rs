@@ -1,9 +1,10 @@
 //! The window through which a reader sees the rows of a part: which of them, and at which times.
 
+use std::sync::Arc;
+
 use timely::progress::Antichain;
 
 use crate::codec::Time;
-use crate::part::PartMeta;
 use crate::state::{Description, below, join_time};
 
 /// Which rows of a part a reader sees, and at which times.
@@ -36,7 +37,7 @@ pub enum Plan<T> {
     /// It shows all, at this time.
     EverythingAt(T),
     /// It must look at each.
-    Each,
+    Each(Arc<Window<T>>),
 }
 
 impl<T: Time> Window<T> {
@@ -61,10 +62,10 @@ impl<T: Time> Window<T> {
         if self.until.less_equal(&time) { None } else { Some(time) }
     }
 
-    /// What the window does to a part of these time bounds.
-    pub fn plan(&self, meta: &PartMeta<T>) -> Plan<T> {
-        let lower = meta.time_lower.elements();
-        let upper = &meta.time_upper;
+    /// What the window does to a part of these time bounds: see [`PartMeta`](crate::part::PartMeta).
+    pub fn plan(self: &Arc<Self>, lower: &Antichain<T>, upper: &[T]) -> Plan<T> {
+        let lower = lower.elements();
+        let each = || Plan::Each(Arc::clone(self));
         let all_beyond = |bound: &Antichain<T>| lower.iter().all(|time| bound.less_equal(time));
         // If the largest times are not beyond a frontier, no smaller one is.
         let none_beyond = |bound: &Antichain<T>| !upper.is_empty() && upper.iter().all(|time| !bound.less_equal(time));
@@ -79,10 +80,10 @@ impl<T: Time> Window<T> {
         }
         let registered = all_beyond(&self.desc.lower) && none_beyond(&self.desc.upper);
         if !registered {
-            return Plan::Each;
+            return each();
         }
         let [as_of] = self.as_of.elements() else {
-            return Plan::Each;
+            return each();
         };
         if all_in_snapshot {
             return if self.until.less_equal(as_of) { Plan::Nothing } else { Plan::EverythingAt(as_of.clone()) };
@@ -91,7 +92,20 @@ impl<T: Time> Window<T> {
         if all_after && self.updates && all_beyond(&self.shown) && none_beyond(&self.until) {
             return Plan::Everything;
         }
-        Plan::Each
+        each()
+    }
+}
+
+impl<T: Time> Plan<T> {
+    /// The time at which a row of the part of time `time` is shown, if it is.
+    #[inline]
+    pub fn show(&self, time: T) -> Option<T> {
+        match self {
+            Self::Nothing => None,
+            Self::Everything => Some(time),
+            Self::EverythingAt(at) => Some(at.clone()),
+            Self::Each(window) => window.show(time),
+        }
     }
 }
 
@@ -100,10 +114,8 @@ mod tests {
     use super::*;
     use timely::order::Product;
 
-    use crate::part::PartFormat;
-
-    fn meta<T: Time>(lower: Vec<T>, upper: Vec<T>) -> PartMeta<T> {
-        PartMeta::new(PartFormat::ArrowIpc, lower.into(), upper)
+    fn plan<T: Time>(window: &Window<T>, lower: Vec<T>, upper: Vec<T>) -> Plan<T> {
+        Arc::new(window.clone()).plan(&lower.into(), &upper)
     }
 
     fn window(as_of: u64, snapshot: bool, shown: u64, until: Option<u64>) -> Window<u64> {
@@ -122,12 +134,12 @@ mod tests {
         let within = |time: &&T| lower.iter().any(|l| l.less_equal(time)) && upper.iter().any(|u| time.less_equal(u));
         let times: Vec<T> = times.iter().filter(within).cloned().collect();
         let shown = times.iter().map(|time| window.show(time.clone()));
-        let plan = window.plan(&meta(lower.clone(), upper.clone()));
+        let plan = plan(window, lower.clone(), upper.clone());
         match &plan {
             Plan::Nothing => assert!(shown.into_iter().all(|time| time.is_none()), "{window:?} {lower:?} {upper:?}"),
             Plan::Everything => assert!(times.iter().zip(shown).all(|(time, shown)| shown.as_ref() == Some(time))),
             Plan::EverythingAt(at) => assert!(shown.into_iter().all(|time| time.as_ref() == Some(at))),
-            Plan::Each => {}
+            Plan::Each(_) => {}
         }
     }
 
@@ -176,11 +188,11 @@ mod tests {
     #[test]
     fn a_part_that_is_not_wanted_is_not_fetched() {
         let snapshot = Window { updates: false, ..window(4, true, 0, None) };
-        assert_eq!(snapshot.plan(&meta(vec![5], vec![7])), Plan::Nothing);
+        assert_eq!(plan(&snapshot, vec![5], vec![7]), Plan::Nothing);
         let later = window(2, false, 6, None);
-        assert_eq!(later.plan(&meta(vec![3], vec![5])), Plan::Nothing, "shown before");
+        assert_eq!(plan(&later, vec![3], vec![5]), Plan::Nothing, "shown before");
         let several = Window { as_of: vec![1, 3].into(), ..window(0, false, 0, None) };
-        assert_eq!(several.plan(&meta(vec![0], vec![1])), Plan::Nothing);
+        assert_eq!(plan(&several, vec![0], vec![1]), Plan::Nothing);
     }
 
     #[test]
@@ -188,7 +200,7 @@ mod tests {
         let mut window = window(5, true, 0, None);
         window.desc = Description::new(Antichain::from_elem(3), Antichain::from_elem(6));
         assert_eq!((0..9).filter_map(|time| window.show(time)).collect::<Vec<_>>(), vec![5, 5, 5]);
-        assert_eq!(window.plan(&meta(vec![2], vec![5])), Plan::Each);
+        assert!(matches!(plan(&window, vec![2], vec![5]), Plan::Each(_)));
     }
 
     #[test]

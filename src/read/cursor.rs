@@ -109,7 +109,7 @@ pub(super) fn is_wrongly_discarded<K: Data, V: Data, T: Time, D: Diff>(
     part: &FetchedPart<K, V, T, D>,
     keep: impl Fn(&PartStats) -> bool,
 ) -> Result<bool, Error> {
-    let rows: usize = (0..part.chunks()).map(|chunk| part.chunk_rows(chunk)).sum();
+    let rows: usize = part.blocks().iter().map(|block| block.columns().len()).sum();
     let mut looked_at = part.refs().step_by(rows.div_ceil(AUDITED_ROWS_MAX).max(1));
     let mut next = || {
         let Some((key, value, time, diff)) = looked_at.next() else { return Ok(None) };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::codec::{Data, Diff, Time};
 use crate::error::{EncodedFrontier, Error, ErrorKind};
-use crate::fetch::{PartReader, Plan, Source};
+use crate::fetch::{Plan, Source};
 use crate::life::{KeepAlive, Life};
 use crate::machine::Machine;
 use crate::state::CodecNames;
@@ -75,15 +75,15 @@ impl<K: Data, V: Data, T: Time, D: Diff> PartFetcher<K, V, T, D> {
 
     async fn fetch_ref(&self, part: PartRef<T>) -> Result<FetchedPart<K, V, T, D>, Error> {
         self.check(&part)?;
-        let (reading, plan) = (&part.reading, part.plan());
+        let plan = part.plan();
         let chunks = match plan {
             Plan::Nothing => Vec::new(),
-            _ => match PartReader::new(self.source(&part), 0).decode_all().await {
+            _ => match self.source(&part).decode_all().await {
                 Ok(chunks) => chunks,
                 Err(error) => return Err(self.explain(&part, error).await),
             },
         };
-        Ok(FetchedPart::new(chunks, reading.window.clone(), plan))
+        Ok(FetchedPart::new(chunks, &plan))
     }
 
     /// A missing object is a lost lease, if the shard does not know the reader any more.

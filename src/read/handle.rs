@@ -293,10 +293,9 @@ fn owned_rows<K: Data, V: Data, T: Time, D: Diff>(
     part: super::FetchedPart<K, V, T, D>,
     shard: ShardId,
 ) -> impl Iterator<Item = Result<((K, V), T, D), Error>> {
-    let chunks = part.chunks();
-    (0..chunks).flat_map(move |index| {
+    part.into_iter().flat_map(move |block| {
         let own = |(key, value, time, diff)| ((K::from_ref(key), V::from_ref(value)), time, diff);
-        let rows = guarded(|| Ok(part.chunk_refs(index).map(own).collect::<Vec<_>>()));
+        let rows = guarded(|| Ok(block.refs().map(own).collect::<Vec<_>>()));
         let (rows, failed) = match rows {
             Ok(rows) => (rows, None),
             Err(error) => (Vec::new(), Some(Err(error.of_shard(shard)))),

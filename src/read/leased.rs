@@ -23,7 +23,7 @@ pub(crate) struct Reading<T: Time> {
     /// The digest of the names of the reader's types: see `CodecNames::digest`.
     pub(crate) types: u64,
     pub(crate) part: Arc<Part<T>>,
-    pub(crate) window: Window<T>,
+    pub(crate) window: Arc<Window<T>>,
 }
 
 impl<T: Time> Reading<T> {
@@ -226,6 +226,7 @@ impl<T: Time> TryFrom<Wire> for ExchangeablePart<T> {
             shown: frontier(shown)?,
             until: frontier(until)?,
         };
+        let window = Arc::new(window);
         let shard = ShardId::from_u128(wire.shard);
         let reading = Reading { shard, types: wire.types, part: Arc::new(wire::decode_part(&wire.part)?), window };
         let lease = LeaseId { reader: LeasedReaderId::from_u128(wire.reader), number: wire.number };
@@ -245,7 +246,8 @@ pub struct PartRef<T: Time> {
 impl<T: Time> PartRef<T> {
     /// What the reader's window does to the part.
     pub(crate) fn plan(&self) -> Plan<T> {
-        self.reading.window.plan(&self.reading.part.meta)
+        let meta = &self.reading.part.meta;
+        self.reading.window.plan(&meta.time_lower, &meta.time_upper)
     }
 }
 

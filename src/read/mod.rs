@@ -21,7 +21,7 @@ mod roster;
 pub use audit::{FilterAudit, Sifted};
 pub use critical::{SinceDowngrade, SinceHandle};
 pub use cursor::Cursor;
-pub use fetched::FetchedPart;
+pub use fetched::{Block, FetchedPart};
 pub use fetcher::PartFetcher;
 pub use handle::{PartsStats, ReadHandle};
 pub use leased::{ExchangeablePart, LeasedPart, PartRef, Pin};

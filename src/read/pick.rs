@@ -2,6 +2,8 @@
 //!
 //! Always: pure. Parts are picked in the order of their batches, and a batch as a whole.
 
+use std::sync::Arc;
+
 use timely::progress::Antichain;
 
 use crate::codec::Time;
@@ -17,7 +19,7 @@ pub(super) fn pick<T: Time, P>(
     state: &State<T>,
     view: &Window<T>,
     parts_max: usize,
-    mut take: impl FnMut(&Part<T>, Window<T>) -> P,
+    mut take: impl FnMut(&Part<T>, Arc<Window<T>>) -> P,
 ) -> (Vec<Vec<P>>, Antichain<T>) {
     let (mut runs, mut parts) = (Vec::new(), 0);
     let mut position = view.shown.clone();
@@ -26,10 +28,11 @@ pub(super) fn pick<T: Time, P>(
         if parts >= parts_max && !whole {
             break;
         }
-        let window = Window { desc: batch.desc.clone(), ..view.clone() };
+        let window = Arc::new(Window { desc: batch.desc.clone(), ..view.clone() });
         for run in &batch.runs {
-            let seen = run.iter().filter(|part| window.plan(&part.meta) != Plan::Nothing);
-            let run: Vec<P> = seen.map(|part| take(part, window.clone())).collect();
+            let plan = |part: &Part<T>| window.plan(&part.meta.time_lower, &part.meta.time_upper);
+            let seen = run.iter().filter(|part| plan(part) != Plan::Nothing);
+            let run: Vec<P> = seen.map(|part| take(part, Arc::clone(&window))).collect();
             parts += run.len();
             runs.push(run);
         }
@@ -40,22 +43,24 @@ pub(super) fn pick<T: Time, P>(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::ids::ShardId;
-    use crate::part::{PartFormat, PartMeta};
+    use crate::part::{EncodeOptions, PartBuilder, PartMeta};
     use crate::state::{Batch, Description, Location};
+
+    /// Of a part with one row, at this time.
+    fn meta(time: u64) -> PartMeta<u64> {
+        let mut builder = PartBuilder::<(), (), u64, i64>::new();
+        builder.push((), (), &time, &1).expect("a row that can be stored");
+        builder.finish(&EncodeOptions::default()).expect("a part that can be encoded").expect("a row").meta
+    }
 
     /// A state of batches of one run each, which ends where the next begins: of each the times of its parts.
     fn state(batches: &[(u64, &[u64])]) -> State<u64> {
         let mut state = State::new(ShardId::from_u128(1));
         let mut lower = Antichain::from_elem(0);
         for (upper, times) in batches {
-            let part = |time: &u64| Part {
-                location: Location::Blob(format!("part-{time}")),
-                meta: PartMeta::new(PartFormat::ArrowIpc, Antichain::from_elem(*time), vec![*time]),
-            };
+            let part = |time: &u64| Part { location: Location::Blob(format!("part-{time}")), meta: meta(*time) };
             let upper = Antichain::from_elem(*upper);
             let desc = Description::new(lower, upper.clone());
             let batch = Batch { desc, runs: vec![times.iter().map(part).collect()] };
@@ -67,7 +72,7 @@ mod tests {
 
     /// The times of the parts that are picked, and the position behind them.
     fn picked(state: &State<u64>, view: &Window<u64>, parts_max: usize) -> (Vec<u64>, Vec<u64>) {
-        let time = |part: &Part<u64>, window: Window<u64>| {
+        let time = |part: &Part<u64>, window: Arc<Window<u64>>| {
             assert!(window.desc.contains(&part.meta.time_upper[0]), "the window of another batch");
             part.meta.time_upper[0]
         };

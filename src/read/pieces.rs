@@ -1,10 +1,13 @@
 //! A part in pieces, for who makes something of its first rows while the last are being read.
+//!
+//! Always: each row is given out once, also where the object had to be opened again in between.
 
 use std::sync::Arc;
 
 use crate::codec::{Data, Diff, Time};
 use crate::error::Error;
-use crate::fetch::{Pieces, Plan};
+use crate::fetch::{OpenPart, Plan};
+use crate::part::Chunk;
 
 use super::{FetchedPart, PartFetcher, PartRef};
 
@@ -14,8 +17,11 @@ pub struct PartPieces<K: Data, V: Data, T: Time, D: Diff> {
     fetcher: PartFetcher<K, V, T, D>,
     part: PartRef<T>,
     plan: Plan<T>,
-    /// Those that its reader sees.
-    pieces: Option<Pieces<K, V, T, D>>,
+    /// The blocks that were given out.
+    given: usize,
+    finished: bool,
+    /// Where it goes on.
+    open: Option<OpenPart<T>>,
 }
 
 impl<K: Data, V: Data, T: Time, D: Diff> PartFetcher<K, V, T, D> {
@@ -24,15 +30,15 @@ impl<K: Data, V: Data, T: Time, D: Diff> PartFetcher<K, V, T, D> {
     pub fn fetch_pieces(&self, part: impl Into<PartRef<T>>) -> PartPieces<K, V, T, D> {
         let part: PartRef<T> = part.into();
         let plan = part.plan();
-        let pieces = (plan != Plan::Nothing).then(|| Pieces::new(self.source(&part)));
-        PartPieces { fetcher: self.clone(), part, plan, pieces }
+        let finished = plan == Plan::Nothing;
+        PartPieces { fetcher: self.clone(), part, plan, given: 0, finished, open: None }
     }
 }
 
 impl<K: Data, V: Data, T: Time, D: Diff> PartPieces<K, V, T, D> {
     /// Whether every row was given out.
     pub fn is_finished(&self) -> bool {
-        self.pieces.as_ref().is_none_or(Pieces::is_finished)
+        self.finished
     }
 
     /// The next rows, verified and in order; none behind the last. One request to the store for all pieces, none if
@@ -42,18 +48,28 @@ impl<K: Data, V: Data, T: Time, D: Diff> PartPieces<K, V, T, D> {
     /// where it failed. Cancelling leaves nothing undone that cannot be asked for again; dropping it ends the fetch.
     pub async fn next(&mut self) -> Result<FetchedPart<K, V, T, D>, Error> {
         let life = Arc::clone(self.fetcher.life());
-        life.within(self.read()).await
+        let piece = async {
+            self.fetcher.check(&self.part)?;
+            match self.read().await {
+                Ok(chunks) => Ok(FetchedPart::new(chunks, &self.plan)),
+                Err(error) => Err(self.fetcher.explain(&self.part, error).await),
+            }
+        };
+        life.within(piece).await
     }
 
-    async fn read(&mut self) -> Result<FetchedPart<K, V, T, D>, Error> {
-        self.fetcher.check(&self.part)?;
-        let chunks = match &mut self.pieces {
-            None => Vec::new(),
-            Some(pieces) => match pieces.next().await {
-                Ok(chunks) => chunks,
-                Err(error) => return Err(self.fetcher.explain(&self.part, error).await),
-            },
+    async fn read(&mut self) -> Result<Vec<Chunk<K, V, T, D>>, Error> {
+        if self.finished {
+            return Ok(Vec::new());
+        }
+        let open = match self.open.take() {
+            Some(open) => open,
+            None => OpenPart::new(self.fetcher.source(&self.part), self.given).await?,
         };
-        Ok(FetchedPart::new(chunks, self.part.reading.window.clone(), self.plan.clone()))
+        let (chunks, open) = open.next().await?;
+        self.given += chunks.len();
+        self.finished = open.is_finished();
+        self.open = Some(open).filter(|_| !self.finished);
+        Ok(chunks)
     }
 }

@@ -27,14 +27,16 @@ pub struct Age {
 
 fn part(name: String, time: u64) -> Part<u64> {
     let meta = PartMeta {
+        format: PartFormat::ArrowIpc,
         encoded_bytes: 12 << 20,
         decoded_bytes: 12 << 20,
         tail_bytes: 4_000,
         rows: 100_000,
         checksum: u64::MAX,
+        time_lower: Antichain::from_elem(time),
+        time_upper: vec![time],
         diff_sum: 100_000u64.to_le_bytes(),
         stats: Bytes::from_static(&[1; 50]),
-        ..PartMeta::new(PartFormat::ArrowIpc, Antichain::from_elem(time), vec![time])
     };
     Part { location: Location::Blob(name), meta }
 }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 use super::chunk::Chunk;
 use super::format::BlockInfo;
@@ -17,8 +17,7 @@ use crate::error::Error;
 pub struct Blocks {
     tail: Arc<PartTail>,
     left: Range<usize>,
-    /// Where in the object the bytes begin.
-    start: u64,
+    /// Those of the blocks that are left, unless they were dropped.
     bytes: Bytes,
 }
 
@@ -31,17 +30,20 @@ impl Blocks {
         }
         let tail = PartTail::parse(bytes.slice(meta.tail_range()?.start as usize..), meta)?;
         tail.verify_header(&bytes.slice(..tail.header_bytes() as usize))?;
-        Ok(Self { left: 0..tail.blocks().len(), tail: Arc::new(tail), start: 0, bytes })
+        let bytes = bytes.slice(tail.header_bytes() as usize..);
+        Ok(Self { left: 0..tail.blocks().len(), tail: Arc::new(tail), bytes })
     }
 
     /// Some of the blocks that a tail tells of, whose [`PartTail::range`] the caller fetched.
     pub fn new(tail: Arc<PartTail>, indices: Range<usize>, bytes: Bytes) -> Self {
-        Self { start: tail.range(&indices).start, tail, left: indices, bytes }
+        Self { tail, left: indices, bytes }
     }
 
     /// The same without those that are before the block `index` of the part.
     pub fn from(mut self, index: usize) -> Self {
-        self.left.start = index.clamp(self.left.start, self.left.end);
+        while self.left.start < index && self.first().is_some() {
+            self.skip_first();
+        }
         self
     }
 
@@ -57,10 +59,8 @@ impl Blocks {
 
     /// The bytes of the next block, unless they were dropped.
     pub fn first_bytes(&self) -> Option<Bytes> {
-        let range = self.first()?.range();
-        let within = |offset: u64| usize::try_from(offset.checked_sub(self.start)?).ok();
-        let (start, end) = (within(range.start)?, within(range.end)?);
-        (start <= end && end <= self.bytes.len()).then(|| self.bytes.slice(start..end))
+        let len = usize::try_from(self.first()?.len).ok()?;
+        (len <= self.bytes.len()).then(|| self.bytes.slice(..len))
     }
 
     /// Verifies and decodes the bytes of the next block, which stays the next. Errors as of [`PartTail::decode_block`].
@@ -70,7 +70,10 @@ impl Blocks {
 
     /// Goes on behind the next block.
     pub fn skip_first(&mut self) {
-        self.left.start = self.left.end.min(self.left.start + 1);
+        let Some(first) = self.first() else { return };
+        let len = usize::try_from(first.len).unwrap_or(usize::MAX);
+        self.bytes.advance(len.min(self.bytes.len()));
+        self.left.start += 1;
     }
 
     /// Verifies and decodes the next blocks, as many as take so many bytes of memory; at least one, if there is one. After
@@ -79,14 +82,14 @@ impl Blocks {
         &mut self,
         bytes_max: u64,
     ) -> Result<Vec<Chunk<K, V, T, D>>, Error> {
-        let before = self.left.clone();
-        let now = self.tail.within(before.clone(), bytes_max);
+        let before = (self.left.clone(), self.bytes.clone());
+        let now = self.tail.within(self.left.clone(), bytes_max);
         let mut chunks = Vec::with_capacity(now.len());
         for _ in now {
             match self.decode_first(self.first_bytes().unwrap_or_default()) {
                 Ok(chunk) => chunks.push(chunk),
                 Err(error) => {
-                    self.left = before;
+                    (self.left, self.bytes) = before;
                     return Err(error);
                 }
             }

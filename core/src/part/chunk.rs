@@ -75,8 +75,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> Chunk<K, V, T, D> {
         }
         let failed = |error: EncodeError| Error::invalid("rows that cannot be copied").because(error);
         let (mut keys, mut values) = (K::Builder::default(), V::Builder::default());
-        rows.clone().for_each(|row| keys.push(self.key(row)));
-        rows.clone().for_each(|row| values.push(self.value(row)));
+        rows.clone().for_each(|row| keys.push(self.keys().get(row)));
+        rows.clone().for_each(|row| values.push(self.values().get(row)));
         let (times, diffs) = (self.columns.times.copy(rows.clone()), self.columns.diffs.copy(rows.clone()));
         let (keys, values) = (keys.finish().map_err(failed)?, values.finish().map_err(failed)?);
         let memory_bytes = self.columns.memory_bytes * rows.len() / self.len().max(1);
@@ -95,19 +95,19 @@ impl<K: Data, V: Data, T: Time, D: Diff> Chunk<K, V, T, D> {
         self.columns.memory_bytes
     }
 
-    /// The key of row `index`, which the caller keeps below [`Chunk::len`]; so for the other three.
+    /// The keys of all rows.
     #[inline]
-    pub fn key(&self, index: usize) -> K::Ref<'_> {
-        self.columns.keys.get(index)
+    pub fn keys(&self) -> &K::Column {
+        &self.columns.keys
     }
 
-    /// The value of row `index`.
+    /// The values of all rows.
     #[inline]
-    pub fn value(&self, index: usize) -> V::Ref<'_> {
-        self.columns.values.get(index)
+    pub fn values(&self) -> &V::Column {
+        &self.columns.values
     }
 
-    /// The time of row `index`.
+    /// The time of row `index`, which the caller keeps below [`Chunk::len`]; so for its diff.
     #[inline]
     pub fn time(&self, index: usize) -> T {
         self.columns.times.get(index)

@@ -14,7 +14,7 @@ use std::ops::ControlFlow;
 use super::chunk::Chunk;
 use super::sum::{consolidate, too_large};
 use super::tournament::Tournament;
-use crate::codec::{Data, Diff, Time};
+use crate::codec::{Column, Data, Diff, Time};
 use crate::error::Error;
 
 /// Why [`Merge::step`] returned.
@@ -102,7 +102,10 @@ impl<K: Data, V: Data, T: Time, D: Diff> Input<K, V, T, D> {
     #[inline]
     fn prefix(chunk: &Chunk<K, V, T, D>, prefixes: &mut [u64; PREFIXES], row: usize) -> u64 {
         if row.is_multiple_of(PREFIXES) {
-            prefixes.iter_mut().zip(row..chunk.len()).for_each(|(prefix, row)| *prefix = K::prefix(chunk.key(row)));
+            prefixes
+                .iter_mut()
+                .zip(row..chunk.len())
+                .for_each(|(prefix, row)| *prefix = K::prefix(chunk.keys().get(row)));
         }
         prefixes[row % PREFIXES]
     }
@@ -130,7 +133,8 @@ fn compare_rows<K: Data, V: Data, T: Time, D: Diff>(
     b: &Chunk<K, V, T, D>,
     b_row: usize,
 ) -> Ordering {
-    a.key(a_row).cmp(&b.key(b_row)).then_with(|| a.value(a_row).cmp(&b.value(b_row)))
+    let values = || a.values().get(a_row).cmp(&b.values().get(b_row));
+    a.keys().get(a_row).cmp(&b.keys().get(b_row)).then_with(values)
 }
 
 fn out_of_order(input: usize) -> Error {
@@ -203,7 +207,9 @@ impl<K: Data, V: Data, T: Time, D: Diff> Merge<K, V, T, D> {
         map_time: impl FnMut(usize, T) -> Option<T>,
         mut emit: impl FnMut(K::Ref<'_>, V::Ref<'_>, &T, &D) -> ControlFlow<B>,
     ) -> Result<MergeStep<B>, Error> {
-        self.step_places(map_time, |_, chunk, row, time, diff| emit(chunk.key(row), chunk.value(row), time, diff))
+        self.step_places(map_time, |_, chunk, row, time, diff| {
+            emit(chunk.keys().get(row), chunk.values().get(row), time, diff)
+        })
     }
 
     /// As [`Merge::step`]; but `emit` gets of each row an input, the chunk of it that has the row's key and value, and where
@@ -253,7 +259,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Merge<K, V, T, D> {
         let place = self.group.as_ref().and_then(|group| Some((group.chunk(&self.inputs)?, group.row)));
         match place {
             Some((chunk, row)) => {
-                let (key, value) = (chunk.key(row), chunk.value(row));
+                let (key, value) = (chunk.keys().get(row), chunk.values().get(row));
                 too_large::<D>(format_args!("({key:?}, {value:?}) at {time:?}"), ADVICE)
             }
             None => too_large::<D>(format_args!("at {time:?}"), ADVICE),

@@ -36,25 +36,6 @@ pub struct PartMeta<T> {
 }
 
 impl<T> PartMeta<T> {
-    /// Of a part that has rows between these times, and nothing else that is known: its sizes and sums are zero and to be
-    /// set.
-    pub fn new(format: PartFormat, time_lower: Antichain<T>, time_upper: Vec<T>) -> Self {
-        let (encoded_bytes, decoded_bytes, tail_bytes, rows, checksum) = (0, 0, 0, 0, 0);
-        let (diff_sum, stats) = ([0; 8], Bytes::new());
-        Self {
-            format,
-            encoded_bytes,
-            decoded_bytes,
-            tail_bytes,
-            rows,
-            checksum,
-            time_lower,
-            time_upper,
-            diff_sum,
-            stats,
-        }
-    }
-
     /// Where the tail lies in the object. `Corrupt` if it is longer than the object.
     pub fn tail_range(&self) -> Result<Range<u64>, Error> {
         let start = self.encoded_bytes.checked_sub(self.tail_bytes);

@@ -22,7 +22,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{timeout, timeout_at};
 
 pub use agreement::Agreement;
-pub use open::{OpenBlob, slice};
+pub use open::OpenBlob;
 
 use crate::error::Error;
 use crate::ids::ShardId;

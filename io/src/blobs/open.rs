@@ -55,7 +55,7 @@ impl OpenBlob {
 }
 
 /// These of the bytes, if there are so many.
-pub fn slice(bytes: &Bytes, range: Range<u64>) -> Option<Bytes> {
+fn slice(bytes: &Bytes, range: Range<u64>) -> Option<Bytes> {
     let (start, end) = (usize::try_from(range.start).ok()?, usize::try_from(range.end).ok()?);
     (start <= end && end <= bytes.len()).then(|| bytes.slice(start..end))
 }

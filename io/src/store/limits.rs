@@ -4,7 +4,7 @@
 //! change needs no conditional update, and of two that change at once one is second and builds on the first. The largest
 //! number counts. Each version carries on what sweeps must still respect of those before it (`kept`).
 //!
-//! Not here: retries, and what is to be done where a client has other limits (`machine/limits.rs`).
+//! Not here: retries, and what is to be done where a client has other limits (`blobs/agreement.rs`).
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::TryStreamExt;

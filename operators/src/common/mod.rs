@@ -7,6 +7,5 @@ pub(crate) mod error;
 pub(crate) mod foreign;
 pub(crate) mod frontier;
 pub(crate) mod mailbox;
-pub(crate) mod pauses;
 pub(crate) mod placement;
 pub(crate) mod wake;

@@ -9,7 +9,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::operators::CapabilitySet;
 use timely::dataflow::operators::generic::OutputBuilderSession;
-use timely_persist::{Codec, Data, Diff, FetchedPart, Time};
+use timely_persist::Chunk;
+use timely_persist::{Block, Codec, Data, Diff, FetchedPart, Time};
 
 use crate::common::foreign::{Code, Panicked, TYPES};
 use crate::source::closures::{FILTER_ROWS, MAP};
@@ -174,11 +175,11 @@ impl<O> Containers<O> {
 /// A part that is being emitted.
 #[derive(Debug)]
 pub(crate) struct Emission<K: Data, V: Data, T: Time, D: Diff> {
-    part: FetchedPart<K, V, T, D>,
+    blocks: std::vec::IntoIter<Block<K, V, T, D>>,
+    /// The rows of the first block that were looked at.
+    row: usize,
     /// The fuel that a row takes.
     row_fuel: usize,
-    chunk: usize,
-    row: usize,
 }
 
 /// Where the rows go.
@@ -187,14 +188,15 @@ pub(crate) type DataSession<'a, T, O> = OutputBuilderSession<'a, T, CapacityCont
 impl<K: Data, V: Data, T: Time, D: Diff> Emission<K, V, T, D> {
     /// Begins with the first row.
     pub(crate) fn new(part: FetchedPart<K, V, T, D>) -> Self {
-        let rows: usize = (0..part.chunks()).map(|chunk| part.chunk_rows(chunk)).sum();
-        let row_fuel = 1 + part.memory_bytes() / rows.max(1) / ROW_BYTES;
-        Self { part, row_fuel, chunk: 0, row: 0 }
+        let columns = || part.blocks().iter().map(Block::columns);
+        let rows: usize = columns().map(Chunk::len).sum();
+        let bytes: usize = columns().map(Chunk::memory_bytes).sum();
+        Self { blocks: part.into_iter(), row: 0, row_fuel: 1 + bytes / rows.max(1) / ROW_BYTES }
     }
 
     /// Whether all rows were looked at.
     pub(crate) fn is_done(&self) -> bool {
-        self.chunk >= self.part.chunks()
+        self.blocks.as_slice().is_empty()
     }
 
     /// Emits rows until all were looked at or the fuel is used up. After a panic of the caller's code nothing more may be
@@ -209,13 +211,15 @@ impl<K: Data, V: Data, T: Time, D: Diff> Emission<K, V, T, D> {
     ) -> Result<(), Panicked> {
         let mut session = data.session(rights);
         let mut out: Vec<R::Out> = Vec::new();
-        while !self.is_done() && *fuel > 0 {
-            let rows_left = self.part.chunk_rows(self.chunk).saturating_sub(self.row);
+        while let Some(block) = self.blocks.as_slice().first()
+            && *fuel > 0
+        {
+            let rows_left = block.columns().len().saturating_sub(self.row);
             let looked = rows_left.min(fuel.div_ceil(self.row_fuel)).min(CONTAINER_ROWS);
             let sent_before = containers.sent;
             let sends = Cell::new(false);
             let look = AssertUnwindSafe(|| {
-                self.part.for_each_ref(self.chunk, self.row..self.row + looked, |key, value, time, diff| {
+                block.for_each(self.row..self.row + looked, |key, value, time, diff| {
                     if out.capacity() == 0 {
                         out = containers.take();
                     }
@@ -238,7 +242,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Emission<K, V, T, D> {
             *fuel = fuel.saturating_sub(looked * self.row_fuel + sent * CONTAINER_FUEL);
             self.row += looked;
             if looked == rows_left {
-                (self.chunk, self.row) = (self.chunk + 1, 0);
+                (_, self.row) = (self.blocks.next(), 0);
             }
         }
         if !out.is_empty() {
@@ -252,7 +256,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Emission<K, V, T, D> {
     pub(crate) fn is_wanted<R: Rows<K, V, T, D>>(&self, rows: &mut R) -> Result<bool, Panicked> {
         let mut out = Vec::new();
         let look = AssertUnwindSafe(|| {
-            self.part.refs().any(|(key, value, time, diff)| {
+            self.blocks.as_slice().iter().flat_map(Block::refs).any(|(key, value, time, diff)| {
                 rows.row(key, value, time, diff, &mut out);
                 !out.is_empty()
             })

@@ -113,7 +113,6 @@ async fn fetch<K: Data, V: Data, T: Time, D: Diff>(
 ) -> Result<(), Closed> {
     let lease = part.lease_id();
     let mut permit = Some(share.acquire(part.bytes()).await);
-    let mut pauses = settings.pauses.clone();
     let mut pieces = shard.fetcher().fetch_pieces(&part);
     while permit.is_some() {
         let brought = match pieces.next().await {
@@ -121,7 +120,7 @@ async fn fetch<K: Data, V: Data, T: Time, D: Diff>(
             Err(error) if error.kind() == ErrorKind::Unavailable => {
                 let notice = Brought::Stalled(SourceError::stalled(&error, settings.shard));
                 deliveries.send(Delivery { lease, brought: notice }).await?;
-                pauses.pause().await;
+                tokio::time::sleep(settings.pause).await;
                 continue;
             }
             Err(error) => {

@@ -111,7 +111,6 @@ async fn open<K: Data, V: Data, T: Time, D: Diff>(
     settings: &Settings<T>,
     mailbox: &Sender<Heard<T>>,
 ) -> Result<ReadHandle<K, V, T, D>, End> {
-    let mut pauses = settings.pauses.clone();
     let mut stalled = false;
     loop {
         let opened = match &settings.as_of {
@@ -129,7 +128,7 @@ async fn open<K: Data, V: Data, T: Time, D: Diff>(
                 if !std::mem::replace(&mut stalled, true) {
                     notify(SourceError::stalled(&error, settings.shard), mailbox).await?;
                 }
-                pauses.pause().await;
+                tokio::time::sleep(settings.pause).await;
             }
             Err(error) => return Err(error.into()),
         }

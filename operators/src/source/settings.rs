@@ -3,11 +3,12 @@
 //! Workers that read a changing configuration at different moments would build different dataflows; so everything that
 //! shapes the dataflow, or that an operator needs later, is copied here.
 
+use std::time::Duration;
+
 use timely::progress::Antichain;
 use timely_persist::{Config, ShardId, Time};
 
 use crate::common::agreement::{Asked, Value};
-use crate::common::pauses::Pauses;
 use crate::source::closures::Closures;
 
 /// The settings of one source, the same on all workers.
@@ -31,8 +32,8 @@ pub(crate) struct Settings<T: Time> {
     pub(crate) fetch_concurrency: usize,
     /// Whether the source knows which rows matter, so that parts which the filter discards can be audited.
     pub(crate) audits: bool,
-    /// The pauses between tries.
-    pub(crate) pauses: Pauses,
+    /// How long a task rests when the library has given up trying, before it asks again.
+    pub(crate) pause: Duration,
 }
 
 impl<T: Time> Settings<T> {
@@ -48,7 +49,7 @@ impl<T: Time> Settings<T> {
             max_inflight_bytes: config.read.inflight_bytes_max as u64,
             fetch_concurrency: config.read.fetches_max.max(1),
             audits: false,
-            pauses: Pauses::of(config),
+            pause: config.store.retry_pause_max,
         }
     }
 

@@ -8,5 +8,3 @@ pub(crate) mod error;
 pub(crate) mod foreign;
 #[path = "../../../operators/src/common/frontier.rs"]
 pub(crate) mod frontier;
-#[path = "../../../operators/src/common/pauses.rs"]
-pub(crate) mod pauses;

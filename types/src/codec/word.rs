@@ -54,75 +54,47 @@ pub trait Codec64: Clone + fmt::Debug + Send + Sync + 'static {
     }
 }
 
-impl Codec64 for u64 {
-    const NAME: &'static str = "u64";
+/// The integers of eight bytes. Their sums are exact: no diffs that fit in memory add up beyond an `i128`.
+macro_rules! integers {
+    ($($integer:ident $data_type:ident),*) => {$(
+        impl Codec64 for $integer {
+            const NAME: &'static str = stringify!($integer);
 
-    fn total<'a>(first: &Self, more: impl Iterator<Item = &'a Self>) -> Option<Self> {
-        Self::try_from(more.fold(u128::from(*first), |sum, diff| sum + u128::from(*diff))).ok()
-    }
+            fn total<'a>(first: &Self, more: impl Iterator<Item = &'a Self>) -> Option<Self> {
+                Self::try_from(more.fold(i128::from(*first), |sum, diff| sum + i128::from(*diff))).ok()
+            }
 
-    fn apart<'a>(diffs: impl Iterator<Item = &'a Self>) -> Vec<Self> {
-        let mut left: u128 = diffs.map(|diff| u128::from(*diff)).sum();
-        let mut apart = Vec::new();
-        while left != 0 {
-            let part = left.clamp(Self::MIN.into(), Self::MAX.into());
-            left -= part;
-            apart.push(part as Self); // clamped
+            fn apart<'a>(diffs: impl Iterator<Item = &'a Self>) -> Vec<Self> {
+                let mut left: i128 = diffs.map(|diff| i128::from(*diff)).sum();
+                let mut apart = Vec::new();
+                while left != 0 {
+                    let part = left.clamp(Self::MIN.into(), Self::MAX.into());
+                    left -= part;
+                    apart.push(part as Self); // clamped
+                }
+                apart
+            }
+
+            fn plus_wrapping(&mut self, diff: &Self) {
+                *self = self.wrapping_add(*diff);
+            }
+
+            fn encode(&self) -> [u8; 8] {
+                self.to_le_bytes()
+            }
+
+            fn decode(word: [u8; 8]) -> Result<Self, DecodeError> {
+                Ok(Self::from_le_bytes(word))
+            }
+
+            fn data_type() -> DataType {
+                DataType::$data_type
+            }
         }
-        apart
-    }
-
-    fn plus_wrapping(&mut self, diff: &Self) {
-        *self = self.wrapping_add(*diff);
-    }
-
-    fn encode(&self) -> [u8; 8] {
-        self.to_le_bytes()
-    }
-
-    fn decode(word: [u8; 8]) -> Result<Self, DecodeError> {
-        Ok(u64::from_le_bytes(word))
-    }
-
-    fn data_type() -> DataType {
-        DataType::UInt64
-    }
+    )*};
 }
 
-impl Codec64 for i64 {
-    const NAME: &'static str = "i64";
-
-    fn total<'a>(first: &Self, more: impl Iterator<Item = &'a Self>) -> Option<Self> {
-        Self::try_from(more.fold(i128::from(*first), |sum, diff| sum + i128::from(*diff))).ok()
-    }
-
-    fn apart<'a>(diffs: impl Iterator<Item = &'a Self>) -> Vec<Self> {
-        let mut left: i128 = diffs.map(|diff| i128::from(*diff)).sum();
-        let mut apart = Vec::new();
-        while left != 0 {
-            let part = left.clamp(Self::MIN.into(), Self::MAX.into());
-            left -= part;
-            apart.push(part as Self); // clamped
-        }
-        apart
-    }
-
-    fn plus_wrapping(&mut self, diff: &Self) {
-        *self = self.wrapping_add(*diff);
-    }
-
-    fn encode(&self) -> [u8; 8] {
-        self.to_le_bytes()
-    }
-
-    fn decode(word: [u8; 8]) -> Result<Self, DecodeError> {
-        Ok(i64::from_le_bytes(word))
-    }
-
-    fn data_type() -> DataType {
-        DataType::Int64
-    }
-}
+integers!(u64 UInt64, i64 Int64);
 
 /// The outer coordinate in the low half, the inner one in the high half.
 impl Codec64 for Product<u32, u32> {
