@@ -20,7 +20,7 @@ use object_store::memory::InMemory;
 use tempfile::TempDir;
 use timely_persist::store::{Directory, ObjectLog};
 use timely_persist_testing::{
-    CountingLog, CountingStore, Fault, FaultRates, Faults, FaultyLog, FaultyStore, Operation, Rule,
+    CountingLog, CountingStore, Fault, FaultRates, Faults, FaultyLog, FaultyStore, HookedLog, Operation, Rule,
 };
 
 fn memory() -> Arc<dyn ObjectStore> {
@@ -53,7 +53,7 @@ conformance_suite!(object_log_in_a_directory, async {
 
 conformance_suite!(two_processes_over_a_directory, async {
     let (directory, temporary) = directory();
-    let log = InTurn::new([directory_log(&directory), directory_log(&directory)]);
+    let log = InTurn::logs([directory_log(&directory), directory_log(&directory)]);
     (Arc::new(log) as Log, temporary)
 });
 
@@ -79,7 +79,7 @@ conformance_suite!(object_log_over_a_jittery_store, async {
 
 conformance_suite!(object_log_over_a_failing_store, async {
     let rates = FaultRates { fail_before: 0.03, fail_after: 0.03, ..FaultRates::default() };
-    (Arc::new(Insistent(Arc::new(ObjectLog::new(flaky(memory(), rates))))) as Log, ())
+    (Arc::new(HookedLog::with_hook(Arc::new(ObjectLog::new(flaky(memory(), rates))), Insistent)) as Log, ())
 });
 
 /// On a real server, as two processes would open it.
@@ -87,7 +87,7 @@ conformance_suite!(object_log_over_a_failing_store, async {
 async fn bucket(kind: servers::Kind) -> (Log, servers::Server) {
     let server = servers::Server::start(kind).await;
     let log = || Arc::new(ObjectLog::new(server.store()).polling());
-    (Arc::new(InTurn::new([log(), log()])), server)
+    (Arc::new(InTurn::logs([log(), log()])), server)
 }
 
 #[cfg(all(feature = "aws", feature = "azure"))]

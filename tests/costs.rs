@@ -74,16 +74,15 @@ struct Cost {
 
 impl Cost {
     fn between(before: (LogCounts, OperationCounts), after: (LogCounts, OperationCounts)) -> Self {
-        let ((log, requests), (log_after, requests_after)) = (before, after);
-        let requests = OperationCounts { bytes_written: 0, bytes_read: 0, ..requests_after - requests };
+        let (log, requests) = (after.0 - before.0, after.1 - before.1);
         Self {
-            commits: log_after.compare_and_sets - log.compare_and_sets,
-            scans: log_after.scans - log.scans,
-            heads: log_after.heads - log.heads,
-            entries_read: log_after.entries_read - log.entries_read,
-            truncates: log_after.truncates - log.truncates,
-            requests,
-            entry_bytes: log_after.bytes_committed - log.bytes_committed,
+            commits: log.compare_and_sets,
+            scans: log.scans,
+            heads: log.heads,
+            entries_read: log.entries_read,
+            truncates: log.truncates,
+            requests: OperationCounts { bytes_written: 0, bytes_read: 0, ..requests },
+            entry_bytes: log.bytes_committed,
         }
     }
 

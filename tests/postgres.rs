@@ -41,7 +41,7 @@ conformance_suite!(postgres_log, async {
 
 conformance_suite!(two_processes, async {
     let server = start().await;
-    let log: Log = Arc::new(InTurn::new([open(&server).await, open(&server).await]));
+    let log: Log = Arc::new(InTurn::logs([open(&server).await, open(&server).await]));
     (log, server)
 });
 

@@ -1,26 +1,21 @@
 //! The qualification probe refuses each kind of careless store, and leaves nothing but its verdict in a careful one.
 #![allow(clippy::unwrap_used)] // a test that panics fails
 
-use std::fmt;
-use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
-    PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
-};
+use object_store::{Error, GetOptions, ObjectStore, ObjectStoreExt, PutMode, PutPayload, Result};
 use prost::Message;
 use timely_persist::ErrorKind;
 use timely_persist::store::{Directory, qualify};
 use timely_persist_io::store::keys;
 use timely_persist_io::store::probe::{self, ROUNDS};
-use timely_persist_testing::{CountingStore, Fault, Faults, FaultyStore, Operation, Rule};
+use timely_persist_testing::{
+    CountingStore, Fault, Faults, FaultyStore, HookedStore, Operation, Rule, StoreAnswer, StoreHook, StoreRequest,
+};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Flaw {
@@ -40,16 +35,8 @@ enum Flaw {
     VanishesAfterCreates,
 }
 
-#[derive(Clone, Debug)]
-struct Careless {
-    store: Arc<InMemory>,
-    flaw: Flaw,
-}
-
-impl fmt::Display for Careless {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", self.flaw)
-    }
+fn careless(store: Arc<dyn ObjectStore>, flaw: Flaw) -> HookedStore<Flaw> {
+    HookedStore::with_hook(store, flaw)
 }
 
 fn missing(at: &Path) -> Error {
@@ -57,86 +44,61 @@ fn missing(at: &Path) -> Error {
 }
 
 #[async_trait]
-impl ObjectStore for Careless {
-    async fn put_opts(&self, at: &Path, data: PutPayload, mut options: PutOptions) -> Result<PutResult> {
-        if options.mode == PutMode::Create {
-            match self.flaw {
-                Flaw::TwoWinners => {
-                    let free = self.store.head(at).await.is_err();
+impl StoreHook for Flaw {
+    fn name(&self) -> &'static str {
+        "Careless"
+    }
+
+    async fn ask(&self, store: &Arc<dyn ObjectStore>, mut request: StoreRequest) -> Result<StoreAnswer> {
+        match &mut request {
+            StoreRequest::Put(at, data, options) if options.mode == PutMode::Create => match self {
+                Self::TwoWinners => {
+                    let free = store.head(at).await.is_err();
                     tokio::task::yield_now().await;
                     options.mode = if free { PutMode::Overwrite } else { PutMode::Create };
                 }
-                Flaw::IgnoresTheCondition => options.mode = PutMode::Overwrite,
-                Flaw::KnowsNoCondition => {
-                    return Err(Error::NotImplemented { operation: "create".into(), implementer: self.to_string() });
+                Self::IgnoresTheCondition => options.mode = PutMode::Overwrite,
+                Self::KnowsNoCondition => {
+                    return Err(Error::NotImplemented { operation: "create".into(), implementer: "Careless".into() });
                 }
-                Flaw::AllLose => {
+                Self::AllLose => {
                     return Err(Error::AlreadyExists { path: at.to_string(), source: "not true".into() });
                 }
-                Flaw::WrongBytes => return self.store.put_opts(at, "scrambled".into(), options).await,
-                Flaw::NoSuchBucket => return Err(missing(at)),
-                Flaw::VanishesAfterCreates => {
-                    self.store.put_opts(at, data, PutMode::Overwrite.into()).await?;
+                Self::WrongBytes => *data = "scrambled".into(),
+                Self::NoSuchBucket => return Err(missing(at)),
+                Self::VanishesAfterCreates => {
+                    store.put_opts(at, data.clone(), PutMode::Overwrite.into()).await?;
                     let source = "Error performing PUT: Server returned non-2xx status code: 412".into();
                     return Err(Error::AlreadyExists { path: at.to_string(), source });
                 }
                 _ => {}
-            }
+            },
+            StoreRequest::Get(at, options) => match self {
+                Self::NothingIsMissing => {
+                    let verdict = keys::verdict(&careless(Arc::clone(store), *self).to_string());
+                    if *at != verdict && store.head(at).await.is_err() {
+                        *at = Path::from("empty");
+                        *options = GetOptions::default();
+                        store.put(at, PutPayload::default()).await?;
+                    }
+                }
+                Self::VanishesAfterCreates if store.head(at).await.is_ok() => {
+                    return Err(Error::Generic { store: "S3", source: "connection refused".into() });
+                }
+                Self::IgnoresTheRange => options.range = None,
+                _ => {}
+            },
+            StoreRequest::List(_, offset) if *self == Self::IgnoresTheOffset => *offset = None,
+            _ => {}
         }
-        self.store.put_opts(at, data, options).await
-    }
-
-    async fn put_multipart_opts(&self, at: &Path, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
-        self.store.put_multipart_opts(at, options).await
-    }
-
-    async fn get_opts(&self, at: &Path, mut options: GetOptions) -> Result<GetResult> {
-        if self.flaw == Flaw::NothingIsMissing
-            && self.store.head(at).await.is_err()
-            && *at != keys::verdict(&self.to_string())
-        {
-            self.store.put(&Path::from("empty"), PutPayload::default()).await?;
-            return self.store.get(&Path::from("empty")).await;
+        match request {
+            StoreRequest::Delete(locations) if *self == Self::NeverDeletes => Ok(StoreAnswer::Deleted(locations)),
+            StoreRequest::List(_, None) if *self == Self::ListsLate => match request.send(store).await? {
+                StoreAnswer::Listing(objects) => Ok(StoreAnswer::Listing(objects.skip(1).boxed())),
+                answer => Ok(answer),
+            },
+            request => request.send(store).await,
         }
-        if self.flaw == Flaw::VanishesAfterCreates && self.store.head(at).await.is_ok() {
-            return Err(Error::Generic { store: "S3", source: "connection refused".into() });
-        }
-        if self.flaw == Flaw::IgnoresTheRange {
-            options.range = None;
-        }
-        self.store.get_opts(at, options).await
-    }
-
-    async fn get_ranges(&self, at: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        self.store.get_ranges(at, ranges).await
-    }
-
-    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        if self.flaw == Flaw::NeverDeletes { locations } else { self.store.delete_stream(locations) }
-    }
-
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        let late = self.flaw == Flaw::ListsLate;
-        self.store.list(prefix).skip(usize::from(late)).boxed()
-    }
-
-    fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
-        match self.flaw {
-            Flaw::IgnoresTheOffset => self.store.list(prefix),
-            _ => self.store.list_with_offset(prefix, offset),
-        }
-    }
-
-    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.store.list_with_delimiter(prefix).await
-    }
-
-    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.store.copy_opts(from, to, options).await
-    }
-
-    async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
-        self.store.rename_opts(from, to, options).await
     }
 }
 
@@ -167,7 +129,7 @@ async fn a_verdict_of_another_store_or_a_damaged_one_does_not_count() {
     let memory = Arc::new(InMemory::new());
     qualify(&memory).await.unwrap();
     // The objects of a careful store, copied to a careless one, verdict included.
-    let careless = Careless { store: Arc::clone(&memory), flaw: Flaw::TwoWinners };
+    let careless = careless(Arc::clone(&memory) as _, Flaw::TwoWinners);
     assert_eq!(qualify(&careless).await.unwrap_err().kind(), ErrorKind::UnsafeStore);
     // One that is damaged, and one that is another's.
     let counted = CountingStore::new(Arc::clone(&memory) as _);
@@ -197,10 +159,10 @@ async fn careless_stores_are_refused() {
         (Flaw::NoSuchBucket, ErrorKind::Invalid),
         (Flaw::VanishesAfterCreates, ErrorKind::Unavailable),
     ] {
-        let store = Careless { store: Arc::default(), flaw };
-        let error = qualify(&store).await.unwrap_err();
+        let store = Arc::new(InMemory::new());
+        let error = qualify(&careless(Arc::clone(&store) as _, flaw)).await.unwrap_err();
         assert_eq!(error.kind(), kind, "{flaw:?}: {error:?}");
-        let left = names(&*store.store).await;
+        let left = names(&*store).await;
         if flaw != Flaw::NeverDeletes {
             assert!(left.iter().all(|name| *name == Path::from("empty")), "{flaw:?} left {left:?}");
         }

@@ -3,112 +3,103 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 
 use timely_persist_io::life::lock;
-use timely_persist_io::store::{CompareAndSet, Consensus, LogEntry, LogError, LogWatch};
-use timely_persist_types::ids::{SeqNo, ShardId};
+use timely_persist_io::store::{CompareAndSet, Consensus, LogEntry, LogError};
+use timely_persist_types::ids::ShardId;
 
-/// How often each operation was asked for, since the log was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct LogCounts {
-    /// Heads read.
-    pub heads: u64,
-    /// Scans.
-    pub scans: u64,
-    /// Entries that heads and scans returned.
-    pub entries_read: u64,
-    /// Bytes of those entries.
-    pub bytes_read: u64,
-    /// Compare-and-sets, whatever their outcome.
-    pub compare_and_sets: u64,
-    /// Those that were committed.
-    pub committed: u64,
-    /// Those that met a conflict.
-    pub conflicts: u64,
-    /// Bytes of the entries committed.
-    pub bytes_committed: u64,
-    /// Truncations.
-    pub truncates: u64,
-    /// Entries that truncations removed.
-    pub entries_truncated: u64,
-    /// Watches begun.
-    pub watches: u64,
-    /// Operations that ended in an error.
-    pub errors: u64,
+use crate::counts::counts;
+use crate::hooked_log::{HookedLog, LogAnswer, LogHook, LogRequest};
+
+counts! {
+    /// How often each operation was asked for, since the log was made.
+    LogCounts {
+        /// Heads read.
+        heads,
+        /// Scans.
+        scans,
+        /// Entries that heads and scans returned.
+        entries_read,
+        /// Bytes of those entries.
+        bytes_read,
+        /// Compare-and-sets, whatever their outcome.
+        compare_and_sets,
+        /// Those that were committed.
+        committed,
+        /// Those that met a conflict.
+        conflicts,
+        /// Bytes of the entries committed.
+        bytes_committed,
+        /// Truncations.
+        truncates,
+        /// Entries that truncations removed.
+        entries_truncated,
+        /// Watches begun.
+        watches,
+        /// Operations that ended in an error.
+        errors,
+    }
 }
 
-/// The decorator. Clones count together.
-#[derive(Clone, Debug)]
-pub struct CountingLog {
-    log: Arc<dyn Consensus>,
-    counts: Arc<Mutex<LogCounts>>,
-}
+/// A log that counts. Clones count together.
+pub type CountingLog = HookedLog<LogCounter>;
+
+#[derive(Clone, Debug, Default)]
+pub struct LogCounter(Arc<Mutex<LogCounts>>);
 
 impl CountingLog {
     /// Counts what is asked of `log` from here on.
     pub fn new(log: Arc<dyn Consensus>) -> Self {
-        Self { log, counts: Arc::default() }
+        Self::with_hook(log, LogCounter::default())
     }
 
     /// What was counted so far.
     pub fn counts(&self) -> LogCounts {
-        *lock(&self.counts)
-    }
-
-    fn count(&self, count: impl FnOnce(&mut LogCounts)) {
-        count(&mut lock(&self.counts));
-    }
-
-    fn settle<R>(&self, result: Result<R, LogError>, count: impl FnOnce(&mut LogCounts, &R)) -> Result<R, LogError> {
-        self.count(|counts| match &result {
-            Ok(answer) => count(counts, answer),
-            Err(_) => counts.errors += 1,
-        });
-        result
+        *lock(&self.hook.0)
     }
 }
 
 #[async_trait]
-impl Consensus for CountingLog {
-    async fn head(&self, shard: ShardId) -> Result<Option<LogEntry>, LogError> {
-        self.count(|counts| counts.heads += 1);
-        self.settle(self.log.head(shard).await, |counts, head| counts.add_read(head.as_slice()))
+impl LogHook for LogCounter {
+    async fn ask(&self, log: &Arc<dyn Consensus>, shard: ShardId, request: LogRequest) -> Result<LogAnswer, LogError> {
+        let bytes = lock(&self.0).add_asked(&request);
+        let answer = request.send(log, shard).await;
+        lock(&self.0).add_answer(&answer, bytes);
+        answer
     }
 
-    async fn scan(&self, shard: ShardId, from: SeqNo, limit: usize) -> Result<Vec<LogEntry>, LogError> {
-        self.count(|counts| counts.scans += 1);
-        self.settle(self.log.scan(shard, from, limit).await, |counts, entries| counts.add_read(entries))
-    }
-
-    async fn compare_and_set(&self, shard: ShardId, expected: SeqNo, data: Bytes) -> Result<CompareAndSet, LogError> {
-        self.count(|counts| counts.compare_and_sets += 1);
-        let bytes = data.len() as u64;
-        self.settle(self.log.compare_and_set(shard, expected, data).await, |counts, outcome| match outcome {
-            CompareAndSet::Committed => {
-                counts.committed += 1;
-                counts.bytes_committed += bytes;
-            }
-            CompareAndSet::Conflict => counts.conflicts += 1,
-        })
-    }
-
-    async fn truncate(&self, shard: ShardId, below: SeqNo) -> Result<usize, LogError> {
-        self.count(|counts| counts.truncates += 1);
-        self.settle(self.log.truncate(shard, below).await, |counts, found| counts.entries_truncated += *found as u64)
-    }
-
-    fn watch(&self, shard: ShardId) -> Box<dyn LogWatch> {
-        self.count(|counts| counts.watches += 1);
-        self.log.watch(shard)
-    }
-
-    fn late(&self) -> Option<String> {
-        self.log.late()
+    fn watched(&self) {
+        lock(&self.0).watches += 1;
     }
 }
 
 impl LogCounts {
+    /// Returns the bytes that the request writes.
+    fn add_asked(&mut self, request: &LogRequest) -> u64 {
+        let (kind, bytes) = match request {
+            LogRequest::Head => (&mut self.heads, 0),
+            LogRequest::Scan(..) => (&mut self.scans, 0),
+            LogRequest::CompareAndSet(_, data) => (&mut self.compare_and_sets, data.len()),
+            LogRequest::Truncate(_) => (&mut self.truncates, 0),
+        };
+        *kind += 1;
+        bytes as u64
+    }
+
+    fn add_answer(&mut self, answer: &Result<LogAnswer, LogError>, bytes: u64) {
+        match answer {
+            Ok(LogAnswer::Head(head)) => self.add_read(head.as_slice()),
+            Ok(LogAnswer::Entries(entries)) => self.add_read(entries),
+            Ok(LogAnswer::Set(CompareAndSet::Committed)) => {
+                self.committed += 1;
+                self.bytes_committed += bytes;
+            }
+            Ok(LogAnswer::Set(CompareAndSet::Conflict)) => self.conflicts += 1,
+            Ok(LogAnswer::Truncated(found)) => self.entries_truncated += *found as u64,
+            Err(_) => self.errors += 1,
+        }
+    }
+
     fn add_read(&mut self, entries: &[LogEntry]) {
         self.entries_read += entries.len() as u64;
         self.bytes_read += entries.iter().map(|entry| entry.data.len() as u64).sum::<u64>();

@@ -162,6 +162,40 @@ impl Faults {
     }
 }
 
+impl Fault {
+    /// `effect`, as this fault lets it happen; `failure` is what the caller is told of one that fails.
+    pub(crate) async fn befall<R: Send + 'static, E: Send + 'static>(
+        self,
+        effect: impl Future<Output = Result<R, E>> + Send + 'static,
+        failure: impl Fn(&str) -> E + Send,
+    ) -> Result<R, E> {
+        match self {
+            Self::FailBefore | Self::ClaimExists => Err(failure("before its effect")),
+            Self::FailAfter => {
+                effect.await?;
+                Err(failure("after its effect"))
+            }
+            Self::Delay(time) => {
+                tokio::time::sleep(time).await;
+                effect.await
+            }
+            Self::HoldBefore(gate) => {
+                // A task of its own: what was sent is not called back by whoever sent it.
+                let held = tokio::spawn(async move {
+                    gate.pass().await;
+                    effect.await
+                });
+                held.await.unwrap_or_else(|gone| Err(failure(&format!("of a held operation: {gone}"))))
+            }
+            Self::HoldAfter(gate) => {
+                let result = effect.await;
+                gate.pass().await;
+                result
+            }
+        }
+    }
+}
+
 /// Holds operations until it is opened. Clones are the same gate.
 #[derive(Clone, Debug)]
 pub struct Gate {

@@ -98,10 +98,12 @@ async fn a_log_that_went_back_is_said_at_once_and_costs_no_storm() {
     let error = tokio::time::timeout(Duration::from_secs(30), refused).await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
     assert!(error.to_string().contains("ends at entry 6") && error.to_string().contains("up to entry 10"), "{error}");
-    let asked = log.counts();
-    let asked =
-        (asked.compare_and_sets - before.compare_and_sets, asked.scans - before.scans, asked.heads - before.heads);
-    assert_eq!(asked, (1, 1, 1), "a commit, what it conflicts with, and the head");
+    let asked = log.counts() - before;
+    assert_eq!(
+        (asked.compare_and_sets, asked.scans, asked.heads),
+        (1, 1, 1),
+        "a commit, what it conflicts with, and the head"
+    );
     // A process that knows nothing goes on with what is there; the other is told that this is not its log.
     let (_fresh, elsewhere) = stage.open(open(&stage.server).await).await;
     append(&elsewhere, 6, 12).await.unwrap();

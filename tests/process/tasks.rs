@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use object_store::memory::InMemory;
 use serde::{Deserialize, Serialize};
 use timely::progress::Antichain;
-use timely_persist::store::{CompareAndSet, Consensus, LogEntry, LogError, LogWatch, ObjectLog};
-use timely_persist::{Appended, Client, Config, ErrorKind, Health, SeqNo, Serde, ShardId};
+use timely_persist::store::{Consensus, LogError, ObjectLog};
+use timely_persist::{Appended, Client, Config, ErrorKind, Health, Serde, ShardId};
+use timely_persist_testing::{HookedLog, LogAnswer, LogHook, LogRequest};
 
 fn at(time: u64) -> Antichain<u64> {
     Antichain::from_elem(time)
@@ -81,12 +81,11 @@ async fn upkeep_that_panicked_says_so_and_goes_on() {
     client.shutdown().await.unwrap();
 }
 
-/// A log in memory that panics so many times, at what follows the log or at what writes to it.
-#[derive(Debug)]
+/// A hook that panics so many times, at what follows the log or at what writes to it.
+#[derive(Clone, Debug, Default)]
 struct Panicking {
-    log: ObjectLog,
-    scans: AtomicU64,
-    writes: AtomicU64,
+    scans: Arc<AtomicU64>,
+    writes: Arc<AtomicU64>,
 }
 
 fn may_panic(left: &AtomicU64, doing: &str) {
@@ -96,38 +95,25 @@ fn may_panic(left: &AtomicU64, doing: &str) {
 }
 
 #[async_trait]
-impl Consensus for Panicking {
-    async fn head(&self, shard: ShardId) -> Result<Option<LogEntry>, LogError> {
-        self.log.head(shard).await
-    }
-
-    async fn scan(&self, shard: ShardId, from: SeqNo, limit: usize) -> Result<Vec<LogEntry>, LogError> {
-        may_panic(&self.scans, "scanning");
-        self.log.scan(shard, from, limit).await
-    }
-
-    async fn compare_and_set(&self, shard: ShardId, expected: SeqNo, data: Bytes) -> Result<CompareAndSet, LogError> {
-        may_panic(&self.writes, "writing");
-        self.log.compare_and_set(shard, expected, data).await
-    }
-
-    async fn truncate(&self, shard: ShardId, below: SeqNo) -> Result<usize, LogError> {
-        self.log.truncate(shard, below).await
-    }
-
-    fn watch(&self, shard: ShardId) -> Box<dyn LogWatch> {
-        self.log.watch(shard)
+impl LogHook for Panicking {
+    async fn ask(&self, log: &Arc<dyn Consensus>, shard: ShardId, request: LogRequest) -> Result<LogAnswer, LogError> {
+        match request {
+            LogRequest::Scan(..) => may_panic(&self.scans, "scanning"),
+            LogRequest::CompareAndSet(..) => may_panic(&self.writes, "writing"),
+            _ => {}
+        }
+        request.send(log, shard).await
     }
 }
 
 /// Two clients of one store; the log of the second panics when it is told to.
-async fn two_clients(config: Config) -> (Client, Client, Arc<Panicking>) {
+async fn two_clients(config: Config) -> (Client, Client, Panicking) {
     let store = Arc::new(InMemory::new());
     let sound = Client::builder(Arc::<InMemory>::clone(&store)).open().await.unwrap();
-    let log = Panicking { log: ObjectLog::new(Arc::<InMemory>::clone(&store)), scans: 0.into(), writes: 0.into() };
-    let log = Arc::new(log);
-    let fragile = Client::builder(store).config(config).consensus(Arc::<Panicking>::clone(&log));
-    (sound, fragile.open().await.unwrap(), log)
+    let panicking = Panicking::default();
+    let log = HookedLog::with_hook(Arc::new(ObjectLog::new(Arc::<InMemory>::clone(&store))), panicking.clone());
+    let fragile = Client::builder(store).config(config).consensus(Arc::new(log));
+    (sound, fragile.open().await.unwrap(), panicking)
 }
 
 #[tokio::test]

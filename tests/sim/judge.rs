@@ -10,18 +10,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
-use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
-};
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, PutResult, Result};
 use timely::PartialOrder;
 use timely::progress::Antichain;
 use timely_persist::{SeqNo, ShardId, Time, WriterId};
 use timely_persist_core::state::{Change, Entry, State};
 use timely_persist_io::store::keys;
+use timely_persist_testing::{StoreAnswer, StoreHook, StoreRequest};
 use tokio::sync::Notify;
 
 /// What a store does wrong on purpose.
@@ -255,15 +252,14 @@ impl<T: Time> Known<T> {
     }
 }
 
-/// A store that tells the judge what happens in it.
-#[derive(Debug)]
-pub struct JudgedStore<T: Time> {
-    pub store: Arc<dyn ObjectStore>,
+/// Tells the judge what happens in a store.
+#[derive(Clone, Debug)]
+pub struct Judging<T: Time> {
     pub judge: Arc<Judge<T>>,
     pub lie: Option<Lie>,
 }
 
-impl<T: Time> JudgedStore<T> {
+impl<T: Time> Judging<T> {
     fn position(&self, folder: &Path, at: &Path) -> Option<SeqNo> {
         at.prefix_matches(folder).then(|| keys::parse_seqno(at.filename()?)).flatten()
     }
@@ -292,17 +288,41 @@ impl<T: Time> JudgedStore<T> {
 /// Of the parts that a forgetful store is given, it forgets one in so many.
 const FORGETS_ONE_IN: usize = 8;
 
-impl<T: Time> fmt::Display for JudgedStore<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "JudgedStore")
+#[async_trait]
+impl<T: Time> StoreHook for Judging<T> {
+    fn name(&self) -> &'static str {
+        "JudgedStore"
+    }
+
+    async fn ask(&self, store: &Arc<dyn ObjectStore>, request: StoreRequest) -> Result<StoreAnswer> {
+        match request {
+            StoreRequest::Put(at, data, options) => self.put(store, at, data, options).await.map(StoreAnswer::Put),
+            StoreRequest::Delete(locations) => {
+                let (this, store) = (self.clone(), Arc::clone(store));
+                let deleted = locations.and_then(move |at| {
+                    let (this, store) = (this.clone(), Arc::clone(&store));
+                    async move {
+                        store.delete(&at).await?;
+                        this.saw_delete(&at);
+                        Ok(at)
+                    }
+                });
+                Ok(StoreAnswer::Deleted(deleted.boxed()))
+            }
+            request => request.send(store).await,
+        }
     }
 }
 
-#[async_trait]
-impl<T: Time> ObjectStore for JudgedStore<T> {
-    async fn put_opts(&self, at: &Path, data: PutPayload, mut options: PutOptions) -> Result<PutResult> {
-        let shard = self.judge.shard;
-        if self.lie == Some(Lie::Overwrite) && at.prefix_matches(&keys::log_folder(shard)) {
+impl<T: Time> Judging<T> {
+    async fn put(
+        &self,
+        store: &dyn ObjectStore,
+        at: Path,
+        data: PutPayload,
+        mut options: PutOptions,
+    ) -> Result<PutResult> {
+        if self.lie == Some(Lie::Overwrite) && at.prefix_matches(&keys::log_folder(self.judge.shard)) {
             options.mode = PutMode::Overwrite;
         }
         let is_part = at.filename().is_some_and(|name| name.starts_with("part"));
@@ -310,42 +330,8 @@ impl<T: Time> ObjectStore for JudgedStore<T> {
         if self.lie == Some(Lie::Forget) && is_part && unlucky {
             return Ok(PutResult { e_tag: None, version: None, extensions: Default::default() });
         }
-        let result = self.store.put_opts(at, data.clone(), options).await?;
-        self.saw_put(at, &data);
+        let result = store.put_opts(&at, data.clone(), options).await?;
+        self.saw_put(&at, &data);
         Ok(result)
-    }
-
-    async fn put_multipart_opts(&self, at: &Path, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
-        self.store.put_multipart_opts(at, options).await
-    }
-
-    async fn get_opts(&self, at: &Path, options: GetOptions) -> Result<GetResult> {
-        self.store.get_opts(at, options).await
-    }
-
-    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        let this = Self { store: Arc::clone(&self.store), judge: Arc::clone(&self.judge), lie: self.lie };
-        let this = Arc::new(this);
-        let deleted = locations.and_then(move |at| {
-            let this = Arc::clone(&this);
-            async move {
-                this.store.delete(&at).await?;
-                this.saw_delete(&at);
-                Ok(at)
-            }
-        });
-        deleted.boxed()
-    }
-
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.store.list(prefix)
-    }
-
-    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.store.list_with_delimiter(prefix).await
-    }
-
-    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.store.copy_opts(from, to, options).await
     }
 }

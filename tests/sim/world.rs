@@ -17,11 +17,13 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::actors::{self, Actor, Shared, SimTime, Strings};
-use crate::judge::{Judge, JudgedStore};
+use timely_persist_testing::HookedStore;
+
+use crate::judge::{Judge, Judging};
 use crate::random::Random;
 use crate::setting::Setting;
 use crate::sim_log::{SimLog, Table, Watcher};
-use crate::sim_store::{Crashed, OUTAGE, Rates, SimStore, Trouble, Way};
+use crate::sim_store::{Crashed, OUTAGE, Rates, Trouble, Way};
 
 pub const SHARD: u128 = 1;
 
@@ -135,7 +137,7 @@ impl<T: SimTime> World<T> {
         Self {
             setting: setting.clone(),
             memory,
-            store: Arc::new(JudgedStore { store, judge: Arc::clone(&judge), lie: setting.lie }),
+            store: Arc::new(HookedStore::with_hook(store, Judging { judge: Arc::clone(&judge), lie: setting.lie })),
             table: (random.percent(40) && setting.has("table")).then(Arc::default),
             config,
             skew_ms: if skewed { DAYS_MS } else { 3_000 },
@@ -157,7 +159,7 @@ impl<T: SimTime> World<T> {
         maintain: bool,
         orphan_age_min: Option<Duration>,
     ) -> Strings<T> {
-        let store: Arc<dyn ObjectStore> = Arc::new(SimStore::new(Arc::clone(&self.store), way.clone()));
+        let store: Arc<dyn ObjectStore> = Arc::new(HookedStore::with_hook(Arc::clone(&self.store), way.clone()));
         let log: Arc<dyn Consensus> = match &self.table {
             Some(table) => Arc::new(SimLog::new(Arc::clone(table), self.judge.clone(), way)),
             None => Arc::new(ObjectLog::new(Arc::clone(&store))),

@@ -4,90 +4,48 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use bytes::Bytes;
+use timely_persist::ShardId;
 use timely_persist::clock::Entropy;
-use timely_persist::store::{CompareAndSet, Consensus, LogEntry, LogError, LogWatch};
-use timely_persist::{SeqNo, ShardId};
+use timely_persist::store::{Consensus, LogError};
+use timely_persist_testing::{HookedLog, LogAnswer, LogHook, LogRequest};
 
 /// Asks the one log, then the other, in turn: as two processes would that share storage.
 #[derive(Debug)]
 pub struct InTurn {
-    logs: [Arc<dyn Consensus>; 2],
+    other: Arc<dyn Consensus>,
     asked: AtomicUsize,
 }
 
 impl InTurn {
-    pub fn new(logs: [Arc<dyn Consensus>; 2]) -> Self {
-        Self { logs, asked: AtomicUsize::new(0) }
-    }
-
-    fn next(&self) -> &dyn Consensus {
-        &*self.logs[self.asked.fetch_add(1, Ordering::Relaxed) % 2]
+    pub fn logs([log, other]: [Arc<dyn Consensus>; 2]) -> HookedLog<Self> {
+        HookedLog::with_hook(log, Self { other, asked: AtomicUsize::new(0) })
     }
 }
 
 #[async_trait]
-impl Consensus for InTurn {
-    async fn head(&self, shard: ShardId) -> Result<Option<LogEntry>, LogError> {
-        self.next().head(shard).await
-    }
-
-    async fn scan(&self, shard: ShardId, from: SeqNo, limit: usize) -> Result<Vec<LogEntry>, LogError> {
-        self.next().scan(shard, from, limit).await
-    }
-
-    async fn compare_and_set(&self, shard: ShardId, expected: SeqNo, data: Bytes) -> Result<CompareAndSet, LogError> {
-        self.next().compare_and_set(shard, expected, data).await
-    }
-
-    async fn truncate(&self, shard: ShardId, below: SeqNo) -> Result<usize, LogError> {
-        self.next().truncate(shard, below).await
-    }
-
-    fn watch(&self, shard: ShardId) -> Box<dyn LogWatch> {
-        self.next().watch(shard)
+impl LogHook for InTurn {
+    async fn ask(&self, log: &Arc<dyn Consensus>, shard: ShardId, request: LogRequest) -> Result<LogAnswer, LogError> {
+        let is_turn = self.asked.fetch_add(1, Ordering::Relaxed).is_multiple_of(2);
+        request.send(if is_turn { log } else { &self.other }, shard).await
     }
 }
 
 /// Asks again after every error, with the same bytes: as a machine above an unreliable log does.
 #[derive(Debug)]
-pub struct Insistent(pub Arc<dyn Consensus>);
+pub struct Insistent;
 
 /// Errors that an [`Insistent`] log bears in a row.
 const ERRORS_MAX: u32 = 100;
 
-macro_rules! insist {
-    ($question:expr) => {{
-        let mut errors = 0;
-        loop {
-            match $question.await {
-                Err(_) if errors < ERRORS_MAX => errors += 1,
-                answer => break answer,
+#[async_trait]
+impl LogHook for Insistent {
+    async fn ask(&self, log: &Arc<dyn Consensus>, shard: ShardId, request: LogRequest) -> Result<LogAnswer, LogError> {
+        for _ in 0..ERRORS_MAX {
+            if let Ok(answer) = request.clone().send(log, shard).await {
+                return Ok(answer);
             }
         }
-    }};
-}
-
-#[async_trait]
-impl Consensus for Insistent {
-    async fn head(&self, shard: ShardId) -> Result<Option<LogEntry>, LogError> {
-        insist!(self.0.head(shard))
-    }
-
-    async fn scan(&self, shard: ShardId, from: SeqNo, limit: usize) -> Result<Vec<LogEntry>, LogError> {
-        insist!(self.0.scan(shard, from, limit))
-    }
-
-    async fn compare_and_set(&self, shard: ShardId, expected: SeqNo, data: Bytes) -> Result<CompareAndSet, LogError> {
-        insist!(self.0.compare_and_set(shard, expected, data.clone()))
-    }
-
-    async fn truncate(&self, shard: ShardId, below: SeqNo) -> Result<usize, LogError> {
-        insist!(self.0.truncate(shard, below))
-    }
-
-    fn watch(&self, shard: ShardId) -> Box<dyn LogWatch> {
-        self.0.watch(shard)
+        request.send(log, shard).await
     }
 }
 

@@ -1,21 +1,14 @@
 //! An object store as a distributed system sees it: requests take their time, fail before or after they took effect,
 //! take effect after their caller has given up; and those of a process that has crashed do nothing.
 
-use std::fmt;
-use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use futures::stream::BoxStream;
-use futures::{FutureExt, StreamExt};
-use object_store::path::Path;
-use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
-};
+use futures::{StreamExt, TryStreamExt, stream};
+use object_store::{Error, ObjectStore, ObjectStoreExt, Result};
+use timely_persist_testing::{StoreAnswer, StoreHook, StoreRequest};
 
 use crate::random::Random;
 
@@ -120,83 +113,37 @@ impl Way {
     }
 }
 
-/// The store at the end of one process's way.
-#[derive(Clone, Debug)]
-pub struct SimStore {
-    store: Arc<dyn ObjectStore>,
-    way: Way,
+/// A store at the end of one process's way.
+#[async_trait]
+impl StoreHook for Way {
+    fn name(&self) -> &'static str {
+        "SimStore"
+    }
+
+    async fn ask(&self, store: &Arc<dyn ObjectStore>, request: StoreRequest) -> Result<StoreAnswer> {
+        let (way, store) = (self.clone(), Arc::clone(store));
+        match request {
+            StoreRequest::Upload(..) | StoreRequest::Copy(..) | StoreRequest::Rename(..) => request.send(&store).await,
+            StoreRequest::Delete(locations) => {
+                let deleted = locations.and_then(move |at| {
+                    let (way, store) = (way.clone(), Arc::clone(&store));
+                    async move { way.run(async move { store.delete(&at).await.map(|()| at) }, failure).await }
+                });
+                Ok(StoreAnswer::Deleted(deleted.boxed()))
+            }
+            request => way.run(async move { settled(request.send(&store).await?).await }, failure).await,
+        }
+    }
 }
 
-impl SimStore {
-    pub fn new(store: Arc<dyn ObjectStore>, way: Way) -> Self {
-        Self { store, way }
-    }
-
-    async fn run<R: Send + 'static>(&self, effect: impl Future<Output = Result<R>> + Send + 'static) -> Result<R> {
-        self.way.run(effect, failure).await
-    }
+/// A listing is as the store was at one moment.
+async fn settled(answer: StoreAnswer) -> Result<StoreAnswer> {
+    Ok(match answer {
+        StoreAnswer::Listing(objects) => StoreAnswer::Listing(stream::iter(objects.collect::<Vec<_>>().await).boxed()),
+        answer => answer,
+    })
 }
 
 fn failure(when: &str) -> Error {
     Error::Generic { store: "SimStore", source: format!("simulated failure {when}").into() }
-}
-
-impl fmt::Display for SimStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SimStore")
-    }
-}
-
-#[async_trait]
-impl ObjectStore for SimStore {
-    async fn put_opts(&self, at: &Path, data: PutPayload, options: PutOptions) -> Result<PutResult> {
-        let (store, at) = (Arc::clone(&self.store), at.clone());
-        self.run(async move { store.put_opts(&at, data, options).await }).await
-    }
-
-    async fn put_multipart_opts(&self, at: &Path, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
-        self.store.put_multipart_opts(at, options).await
-    }
-
-    async fn get_opts(&self, at: &Path, options: GetOptions) -> Result<GetResult> {
-        let (store, at) = (Arc::clone(&self.store), at.clone());
-        self.run(async move { store.get_opts(&at, options).await }).await
-    }
-
-    async fn get_ranges(&self, at: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        let (store, at, ranges) = (Arc::clone(&self.store), at.clone(), ranges.to_vec());
-        self.run(async move { store.get_ranges(&at, &ranges).await }).await
-    }
-
-    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        let this = self.clone();
-        let deleted = locations.then(move |at| {
-            let this = this.clone();
-            async move {
-                let at = at?;
-                let (store, path) = (Arc::clone(&this.store), at.clone());
-                this.run(async move { store.delete(&path).await }).await.map(|()| at)
-            }
-        });
-        deleted.boxed()
-    }
-
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        let (this, prefix) = (self.clone(), prefix.cloned());
-        let listed = async move {
-            let store = Arc::clone(&this.store);
-            let all = this.run(async move { Ok(store.list(prefix.as_ref()).collect::<Vec<_>>().await) }).await;
-            futures::stream::iter(all.unwrap_or_else(|error| vec![Err(error)]))
-        };
-        listed.into_stream().flatten().boxed()
-    }
-
-    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        let (store, prefix) = (Arc::clone(&self.store), prefix.cloned());
-        self.run(async move { store.list_with_delimiter(prefix.as_ref()).await }).await
-    }
-
-    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.store.copy_opts(from, to, options).await
-    }
 }

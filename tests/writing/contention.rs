@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use timely_persist::store::{CompareAndSet, LogEntry, LogError, LogWatch, ObjectLog};
-use timely_persist::{Appended, Config, Consensus, CriticalReaderId, ErrorKind, SeqNo, ShardId};
+use timely_persist::store::{CompareAndSet, LogError, ObjectLog};
+use timely_persist::{Appended, Config, Consensus, CriticalReaderId, ErrorKind, ShardId};
+use timely_persist_testing::{HookedLog, LogAnswer, LogHook, LogRequest};
 use tokio::time::Instant;
 
 use crate::stage::{Process, Stage, Writer, at, quiet, row, within};
@@ -16,10 +16,9 @@ use crate::upkeep::{append_each, compacting};
 /// What each compare-and-set takes here.
 const TRY: Duration = Duration::from_secs(1);
 
-/// A log in which somebody else commits just before every compare-and-set.
+/// Somebody else commits just before every compare-and-set.
 #[derive(Debug)]
 struct Overtaken {
-    log: Arc<dyn Consensus>,
     rival: Process,
     writer: tokio::sync::Mutex<(Writer, u64)>,
     luck: Luck,
@@ -54,42 +53,28 @@ impl Overtaken {
 }
 
 #[async_trait]
-impl Consensus for Overtaken {
-    async fn head(&self, shard: ShardId) -> Result<Option<LogEntry>, LogError> {
-        self.log.head(shard).await
-    }
-
-    async fn scan(&self, shard: ShardId, from: SeqNo, limit: usize) -> Result<Vec<LogEntry>, LogError> {
-        self.log.scan(shard, from, limit).await
-    }
-
-    async fn compare_and_set(&self, shard: ShardId, expected: SeqNo, data: Bytes) -> Result<CompareAndSet, LogError> {
+impl LogHook for Overtaken {
+    async fn ask(&self, log: &Arc<dyn Consensus>, shard: ShardId, request: LogRequest) -> Result<LogAnswer, LogError> {
+        if !matches!(request, LogRequest::CompareAndSet(..)) {
+            return request.send(log, shard).await;
+        }
         match self.luck {
             Luck::Overtaken => {
                 self.overtake().await;
-                self.log.compare_and_set(shard, expected, data).await
+                request.send(log, shard).await
             }
             Luck::Forgotten => {
                 self.overtake().await;
                 Err(LogError::unknown("no answer"))
             }
-            Luck::LandedAndForgotten if self.spent.swap(true, Ordering::Relaxed) => {
-                self.log.compare_and_set(shard, expected, data).await
-            }
+            Luck::LandedAndForgotten if self.spent.swap(true, Ordering::Relaxed) => request.send(log, shard).await,
             Luck::LandedAndForgotten => {
-                assert_eq!(self.log.compare_and_set(shard, expected, data).await?, CompareAndSet::Committed);
+                let landed = request.send(log, shard).await?;
+                assert!(matches!(landed, LogAnswer::Set(CompareAndSet::Committed)), "{landed:?}");
                 self.overtake().await;
                 Err(LogError::unknown("no answer"))
             }
         }
-    }
-
-    async fn truncate(&self, shard: ShardId, below: SeqNo) -> Result<usize, LogError> {
-        self.log.truncate(shard, below).await
-    }
-
-    fn watch(&self, shard: ShardId) -> Box<dyn LogWatch> {
-        self.log.watch(shard)
     }
 }
 
@@ -102,8 +87,8 @@ async fn unlucky(stage: &Stage, luck: Luck, config: Config) -> Process {
     let mut writer = rival.writer().await;
     let upper = *writer.fetch_upper().await.unwrap().elements().first().unwrap();
     let (writer, log) = (tokio::sync::Mutex::new((writer, upper)), Arc::new(ObjectLog::new(stage.store.clone())));
-    let log = Overtaken { log, rival, writer, luck, spent: AtomicBool::new(false) };
-    stage.process_on(Arc::new(log), config).await
+    let overtaken = Overtaken { rival, writer, luck, spent: AtomicBool::new(false) };
+    stage.process_on(Arc::new(HookedLog::with_hook(log, overtaken)), config).await
 }
 
 #[tokio::test(start_paused = true)]
