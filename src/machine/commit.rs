@@ -50,7 +50,7 @@ impl<T: Time> Machine<T> {
         };
         match self.commit(&mut group).await {
             Ok(doubtful) => group.into_iter().for_each(|pending| pending.answer(doubtful)),
-            Err(error) => fail_all(group, error),
+            Err(error) => group.into_iter().for_each(|pending| pending.fail(error.clone())),
         }
     }
 
@@ -169,13 +169,4 @@ fn overtaken(doubtful: bool) -> Error {
     };
     Error::unavailable(message)
         .advise("try again with the same arguments; if several write to the shard, let fewer of them do so at once")
-}
-
-fn fail_all<T: Time>(group: Group<T>, error: Error) {
-    let repeated = error.repeated();
-    let mut first = Some(error);
-    for pending in group {
-        // The first waiter gets the cause, the others the words.
-        pending.fail(first.take().unwrap_or_else(|| repeated.repeated()));
-    }
 }

@@ -70,7 +70,7 @@ const SETTLES_MAX: usize = 16;
 
 /// Says, where a shard is inspected, that its upkeep does not work.
 fn stall<T: Time>(machine: &Machine<T>, error: &Error) {
-    machine.set_upkeep_health(Health::Stalled(error.with_causes()));
+    machine.set_upkeep_health(Health::Stalled(error.clone()));
 }
 
 async fn maintain<K: Data, V: Data, T: Time, D: Diff>(machine: Weak<Machine<T>>, asked: &mut mpsc::Receiver<Asking>) {

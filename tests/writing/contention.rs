@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use timely_persist::store::{CompareAndSet, LogEntry, LogError, LogWatch, ObjectLog};
+use timely_persist::store::{CompareAndSet, Fault, LogEntry, LogError, LogWatch, ObjectLog, Operation, Rule};
 use timely_persist::{Appended, Config, Consensus, CriticalReaderId, ErrorKind, SeqNo, ShardId};
 use tokio::time::Instant;
 
@@ -155,4 +155,21 @@ async fn a_compaction_refused_after_it_landed_unseen_keeps_its_objects() {
     assert_eq!((info.rows, stage.parts().await.len() as u64), (4, info.parts));
     let expected: Vec<_> = (0..4).map(|time| row("a", time, 3, 1)).collect();
     assert_eq!(stage.process(quiet()).await.contents(3).await, expected);
+}
+
+/// Hazard 54: of those who waited for one entry, only the first was told by what it failed.
+#[tokio::test(start_paused = true)]
+async fn all_of_a_group_are_told_the_cause() {
+    let stage = Stage::new();
+    let process = stage.process(quiet()).await;
+    process.log_faults.add(Rule::every(Operation::LogCompareAndSet, Fault::FailBefore));
+    let open = |id| process.shard.open_critical_since(CriticalReaderId::from_u128(id), 0);
+    // The first leads alone, and the others queue meanwhile.
+    let (alone, one, other) = tokio::join!(open(1), open(2), open(3));
+    let [alone, one, other] = [alone, one, other].map(|opened| opened.err().unwrap());
+    for error in [&alone, &one, &other] {
+        assert_eq!((error.kind(), error.shard()), (ErrorKind::Unavailable, Some(stage.shard)), "{error:?}");
+        assert!(std::error::Error::source(error).is_some(), "{error:?}");
+    }
+    assert_eq!(one, other);
 }
