@@ -44,8 +44,6 @@ type Cause = Arc<dyn std::error::Error + Send + Sync>;
 /// the library's own errors have three or four.
 const CAUSES_MAX: usize = 32;
 
-const MISSING: &str = "the object is missing";
-
 /// What is said where no time is left to read at.
 const UNREADABLE: &str = "; no time can be read any more: its since is empty, so its whole history was given up";
 
@@ -68,14 +66,23 @@ pub enum ErrorKind {
         /// The smallest `as_of` that a new reader can read.
         earliest: EncodedFrontier,
     },
-    /// Bytes from storage are not what was written there, or are missing. Restore the object from a backup.
+    /// The client was shut down, or is that of the process that this one was forked from. Open a client; what was under
+    /// way may have taken effect.
+    Closed,
+    /// Bytes from storage are not what was written there. Restore the object from a backup.
     Corrupt,
+    /// An object or a log entry that must be there is gone. Restore it from a backup.
+    Missing,
+    /// A later version of this library wrote it. Upgrade this process.
+    Newer,
     /// The shard holds other types than those it was opened with. Open it with the types it names.
     CodecMismatch,
     /// The shard was finalized: it is empty for ever.
     Finalized,
     /// The store does not keep the promises this library stands on. Use another.
     UnsafeStore,
+    /// The library contradicts itself. Nothing was written. Report it.
+    Bug,
 }
 
 /// A frontier without its type: errors are not generic over time, so it travels in encoded form.
@@ -137,16 +144,6 @@ impl Error {
     /// Bytes from storage that are not what was written, described by `message`.
     pub fn corrupt(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ErrorKind::Corrupt, message)
-    }
-
-    /// An object that is not there.
-    pub(crate) fn missing() -> Self {
-        Self::corrupt(MISSING)
-    }
-
-    /// Whether it says that an object is not there, and not that one is damaged.
-    pub(crate) fn is_missing(&self) -> bool {
-        self.0.kind == ErrorKind::Corrupt && self.0.message == MISSING
     }
 
     /// Storage that did not answer, described by `message`.
@@ -289,12 +286,20 @@ impl fmt::Display for Error {
             ErrorKind::LeaseExpired { earliest } => {
                 write!(f, "; the lease has expired, open a reader again (earliest as_of {earliest})")
             }
+            ErrorKind::Closed => f.write_str(
+                "; open a client; what was under way may have happened, and the same call with the same arguments settles it",
+            ),
             ErrorKind::Corrupt => {
                 f.write_str("; storage does not have what was written there, restore it from a backup")
             }
+            ErrorKind::Missing => f.write_str("; it was there and must be: restore it from a backup"),
+            ErrorKind::Newer => f.write_str("; a newer version of this library wrote it: upgrade this process"),
             ErrorKind::CodecMismatch => f.write_str("; open the shard with the types it was written with"),
             ErrorKind::Finalized => f.write_str("; the shard was finalized and is empty for ever"),
             ErrorKind::UnsafeStore => f.write_str("; this store cannot keep a shard safely, use another"),
+            ErrorKind::Bug => f.write_str(
+                "; nothing was written; this is a mistake of the library: please report it with this text",
+            ),
         }
     }
 }
@@ -341,6 +346,20 @@ mod tests {
         let advised = Error::corrupt("it is gone").advise("look behind the shelf").advise("buy another");
         assert_eq!(advised.to_string(), "it is gone; look behind the shelf");
         assert_eq!(Error::invalid("no such thing").to_string(), "no such thing");
+    }
+
+    #[test]
+    fn each_kind_says_what_to_do_and_none_says_what_is_of_another() {
+        let said = |kind| Error::new(kind, "what was found").to_string();
+        let closed = said(ErrorKind::Closed);
+        assert!(
+            closed.contains("open a client") && !closed.contains("answer") && !closed.contains("store"),
+            "{closed}"
+        );
+        assert!(said(ErrorKind::Missing).contains("restore it from a backup"));
+        assert!(said(ErrorKind::Newer).contains("upgrade"));
+        let bug = said(ErrorKind::Bug);
+        assert!(bug.contains("nothing was written") && bug.contains("report it"), "{bug}");
     }
 
     fn error() -> Error {

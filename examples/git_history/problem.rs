@@ -36,13 +36,24 @@ impl Problem {
                 format!("The data directory {place} does not answer: {said}"),
                 "See that its disk is there, has space and can be written to, then run again: it goes on where it was",
             ),
-            ErrorKind::Corrupt => Self::new(
+            ErrorKind::Corrupt | ErrorKind::Missing => Self::new(
                 format!("The data in {place} is damaged: {said}"),
                 format!("Restore {place} from a backup, or delete it: the next run reads the history again from git"),
             ),
             ErrorKind::UnsafeStore => Self::new(
                 format!("The data directory {place} is not safe: {said}"),
                 "Name a directory on a local file system with --data",
+            ),
+            ErrorKind::Newer => Self::new(
+                format!("The data in {place} is of a later version of this program: {said}"),
+                "Use that version, or name another directory with --data",
+            ),
+            ErrorKind::Closed => {
+                Self::new(format!("The data in {place} was closed during the run: {said}"), "Run again")
+            }
+            ErrorKind::Bug => Self::new(
+                format!("The data in {place} was not written: {said}"),
+                "Please report it with what stands above",
             ),
             _ => Self::new(
                 format!("The data directory {place} cannot be used: {said}"),

@@ -113,8 +113,8 @@ impl<T: Time> PartReader<T> {
 
     /// All rows of the part, sorted, in chunks. One request to the store, none for an inline part.
     ///
-    /// Errors name the object: `Corrupt` if it is missing or damaged, `Invalid` if a codec panicked, `Unavailable` if the
-    /// store did not answer. Cancelling leaves nothing.
+    /// Errors name the object: `Missing` or `Corrupt` if it is gone or damaged, `Invalid` if a codec panicked,
+    /// `Unavailable` if the store did not answer. Cancelling leaves nothing.
     pub async fn decode_all<K: Data, V: Data, D: Diff>(mut self) -> Result<Vec<Chunk<K, V, T, D>>, Error> {
         let Some(mut blocks) = self.next(u64::MAX).await? else { return Ok(Vec::new()) };
         self.source.trust(guarded(|| blocks.decode(u64::MAX))).await

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::codec::Time;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::ids::Token;
 use crate::life::lock;
 use crate::state::command::{Command, Limits, Moment, RemoveLapsed};
@@ -127,7 +127,7 @@ impl<T: Time> Machine<T> {
                 draft.apply_change(&change).map_err(|misfit| {
                     let message =
                         format!("refused to write a fact of {command} that does not fit ({misfit}): {change:?}");
-                    Error::invalid(message).advise(REPORT)
+                    Error::new(ErrorKind::Bug, message)
                 })?;
                 changes.push(change);
             }
@@ -146,7 +146,7 @@ impl<T: Time> Machine<T> {
             None => Ok(changes),
             Some(misfit) => {
                 let message = format!("refused to write an entry that breaks an invariant ({misfit})");
-                Err(Error::invalid(message).advise(REPORT))
+                Err(Error::new(ErrorKind::Bug, message))
             }
         }
     }
@@ -157,9 +157,6 @@ impl<T: Time> Machine<T> {
         sightings.look(state, self.begun.elapsed(), self.context.clock.wall_ms(), retention, &self.context.config)
     }
 }
-
-/// What to do about a contradiction of our own.
-const REPORT: &str = "nothing was written; this is a mistake of the library: please report it with this text";
 
 /// The error of a commit whose every try met another's entry.
 fn overtaken(doubtful: bool) -> Error {

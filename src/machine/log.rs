@@ -11,10 +11,10 @@ use tokio::time::error::Elapsed;
 use tokio::time::{timeout, timeout_at};
 
 use crate::config::Config;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::ids::{SeqNo, ShardId};
 use crate::life::Retry;
-use crate::store::{CompareAndSet, Consensus, LogEntry, LogError, LogWatch};
+use crate::store::{CompareAndSet, Consensus, Damage, LogEntry, LogError, LogWatch};
 
 /// The logs of a client's shards.
 #[derive(Debug)]
@@ -107,7 +107,7 @@ impl Log {
         let failed = |what| Error::unavailable(what).advise(BY_ITSELF);
         match truncated {
             Ok(Ok(_count)) => Ok(()),
-            Ok(Err(error)) if error.damaged => Err(damaged(error)),
+            Ok(Err(error)) if error.damaged.is_some() => Err(damaged(error)),
             Ok(Err(error)) => Err(failed("the log could not be truncated").because(error)),
             Err(_elapsed) => Err(failed("truncating the log took too long")),
         }
@@ -122,7 +122,7 @@ impl Log {
         loop {
             match timeout_at(retry.request_deadline(self.request_limit), question()).await {
                 Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(told)) if told.damaged => return Err(damaged(told)),
+                Ok(Err(told)) if told.damaged.is_some() => return Err(damaged(told)),
                 Ok(Err(told)) => error = Some(told),
                 Err(_elapsed) => {}
             }
@@ -144,5 +144,6 @@ pub(super) fn missing(missing: SeqNo, known: SeqNo) -> Error {
 
 /// The error of a log that is not what was written there.
 pub(super) fn damaged(error: LogError) -> Error {
-    Error::corrupt(error.to_string()).advise("put back what was lost; nothing is written or deleted before")
+    let kind = if error.damaged == Some(Damage::Missing) { ErrorKind::Missing } else { ErrorKind::Corrupt };
+    Error::new(kind, error.to_string()).advise("put back what was lost; nothing is written or deleted before")
 }

@@ -23,7 +23,7 @@ use tokio::time::Instant;
 
 use crate::clock::deadline_after;
 use crate::codec::{Data, Diff, Time};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::life::{On, Supervised, guarded_async, panicked};
 use crate::machine::{Health, Machine};
 
@@ -58,7 +58,7 @@ impl Maintenance {
 
     /// Resolves when there is nothing left to do. An error of the upkeep is the answer here; else it is tried again.
     pub async fn settle(&self) -> Result<(), Error> {
-        let stopped = || Error::unavailable("the client was shut down").advise("open a client again");
+        let stopped = || Error::new(ErrorKind::Closed, "the client was shut down");
         let (sender, receiver) = oneshot::channel();
         self.settle.send(sender).await.map_err(|_| stopped())?;
         receiver.await.map_err(|_| stopped())?
@@ -97,6 +97,7 @@ async fn maintain<K: Data, V: Data, T: Time, D: Diff>(machine: Weak<Machine<T>>,
         let mut retry = held.life().retry(std::time::Duration::MAX);
         let done = loop {
             match caught(&held, upkeep::<K, V, T, D>(&held, sweeps, &mut leaks_next)).await {
+                Err(error) if error.kind() == ErrorKind::Closed => return, // whoever asked hears of it
                 Err(error) if waiting.is_none() => {
                     tracing::warn!(shard = %held.shard(), %error, "upkeep failed, trying again");
                     stall(&held, &error);

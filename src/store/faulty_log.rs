@@ -31,7 +31,7 @@ impl FaultyLog {
     ) -> Result<R, LogError> {
         let injected = |when: &str| LogError {
             may_have_happened: matches!(operation, Operation::LogCompareAndSet | Operation::LogTruncate),
-            damaged: false,
+            damaged: None,
             message: format!("injected failure {when}"),
             source: None,
         };

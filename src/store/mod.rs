@@ -25,7 +25,7 @@ pub mod probe;
 mod signals;
 
 pub use cache::ObjectCache;
-pub use consensus::{CompareAndSet, Consensus, LogEntry, LogError, LogWatch};
+pub use consensus::{CompareAndSet, Consensus, Damage, LogEntry, LogError, LogWatch};
 pub use counting_log::{CountingLog, LogCounts};
 pub use counting_store::{CountingStore, OperationCounts};
 pub use directory::Directory;

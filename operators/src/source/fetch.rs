@@ -15,7 +15,7 @@ use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
-use timely_persist::{Error, LeaseId, ShardId};
+use timely_persist::{Error, ErrorKind, LeaseId, ShardId};
 
 use crate::common::error::SourceError;
 use crate::source::message::Returned;
@@ -223,7 +223,9 @@ impl<C: Clone, P, R> Fetch<C, P, R> {
     /// A fetch ended with an error.
     fn fail(&mut self, lease: LeaseId, error: Error, actions: &mut Vec<Action<C>>) {
         if let Some(held) = self.fetching.remove(&lease) {
-            self.recover(&held, actions);
+            if error.kind() != ErrorKind::Closed {
+                self.recover(&held, actions); // that is no answer of the store's
+            }
             actions.push(held.report(SourceError::Failed(error)));
             self.ready.retain(|ready| ready.held.lease != lease);
             self.give_up(&held, actions);

@@ -15,7 +15,7 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::generic::{OutputBuilder, OutputBuilderSession};
 use timely::dataflow::operators::{Capability, CapabilitySet};
 use timely::scheduling::SyncActivator;
-use timely_persist::{Error, ExchangeablePart, ShardId, Time};
+use timely_persist::{Error, ErrorKind, ExchangeablePart, ShardId, Time};
 
 use crate::common::button::Stopping;
 use crate::common::error::SourceError;
@@ -170,7 +170,7 @@ impl<T: Time> Leading<T> {
                 Found::Nothing => return self.next_step(),
                 Found::Ended => {
                     // It says so before it ends on its own account: the runtime ended it.
-                    let error = Error::unavailable("the client was shut down under the source");
+                    let error = Error::new(ErrorKind::Closed, "the client was shut down under the source");
                     return Some(Event::Failed(error.of_shard(self.shard)));
                 }
             }
