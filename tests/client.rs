@@ -19,8 +19,10 @@ fn shard(client: &Client) -> Shard<String, u64, u64, i64> {
 }
 
 #[track_caller]
-fn is_unavailable<T>(answer: Result<T, Error>) {
-    assert_eq!(answer.err().map(|error| error.kind()), Some(ErrorKind::Unavailable));
+fn is_closed<T>(answer: Result<T, Error>) {
+    let error = answer.err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Closed, "{error:?}");
+    assert!(error.to_string().contains("open a client") && !error.to_string().contains("answer"), "{error}");
 }
 
 #[tokio::test]
@@ -46,19 +48,19 @@ async fn handles_of_a_client_that_was_shut_down_say_so() {
 
     client.shutdown().await.unwrap();
 
-    is_unavailable::<()>(waiting.await.unwrap());
-    is_unavailable(writer.compare_and_append(rows(1), at(1), at(2)).await);
-    is_unavailable(writer.fetch_upper().await);
-    is_unavailable(writer.wait_for_upper_past(&at(7)).await);
-    is_unavailable(reader.snapshot(at(5)).await);
-    is_unavailable(reader.downgrade_since(&at(1)).await);
-    is_unavailable(shard.open_reader("too late").await);
-    is_unavailable(shard.inspect().await);
-    is_unavailable(shard.settle().await);
-    is_unavailable(reader.fetcher().fetch(&parts[0]).await);
+    is_closed::<()>(waiting.await.unwrap());
+    is_closed(writer.compare_and_append(rows(1), at(1), at(2)).await);
+    is_closed(writer.fetch_upper().await);
+    is_closed(writer.wait_for_upper_past(&at(7)).await);
+    is_closed(reader.snapshot(at(5)).await);
+    is_closed(reader.downgrade_since(&at(1)).await);
+    is_closed(shard.open_reader("too late").await);
+    is_closed(shard.inspect().await);
+    is_closed(shard.settle().await);
+    is_closed(reader.fetcher().fetch(&parts[0]).await);
     drop((parts, staged));
 
-    is_unavailable(reader.expire().await);
+    is_closed(reader.expire().await);
 }
 
 #[tokio::test]
@@ -211,7 +213,8 @@ fn a_path_that_is_too_long_is_refused_at_open() {
 /// What fails after the client's threads were started stops them, also on a thread of another runtime.
 #[tokio::test]
 async fn a_database_that_does_not_answer_is_an_error_inside_a_runtime() {
-    is_unavailable(Client::at("memory:").database("postgres://user@127.0.0.1:1/none").open().await);
+    let unreachable = Client::at("memory:").database("postgres://user@127.0.0.1:1/none").open().await;
+    assert_eq!(unreachable.unwrap_err().kind(), ErrorKind::Unavailable);
 }
 
 #[tokio::test]

@@ -121,7 +121,7 @@ async fn append(shard: &Strings, from: u64, to: u64) {
 
 fn assert_missing(refused: Result<(), Error>, missing: u64) {
     let error = refused.expect_err("it must say that an entry is missing");
-    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    assert_eq!(error.kind(), ErrorKind::Missing, "{error}");
     assert!(error.to_string().contains(&format!("log entry {missing} is missing")), "{error}");
 }
 

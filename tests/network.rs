@@ -228,7 +228,7 @@ async fn a_part_is_asked_for_again_only_where_that_may_help() {
         assert_eq!(fetched.unwrap(), rows(0), "{twist:?}");
         assert_eq!(asked, requests + times, "{twist:?}");
     }
-    let final_ones = [(403, ErrorKind::Unavailable), (401, ErrorKind::Unavailable), (404, ErrorKind::Corrupt)];
+    let final_ones = [(403, ErrorKind::Unavailable), (401, ErrorKind::Unavailable), (404, ErrorKind::Missing)];
     for ((status, kind), id) in final_ones.into_iter().zip(10..) {
         let (fetched, asked) = fetch_part(&stage, id, usize::MAX, Twist::Answer(status, "")).await;
         assert_eq!(fetched.unwrap_err().kind(), kind, "{status}");

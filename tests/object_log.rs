@@ -13,6 +13,7 @@ use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
 use timely_persist::store::{CompareAndSet, Directory, ObjectLog};
 use timely_persist::{SeqNo, ShardId};
+use timely_persist_io::store::Damage;
 use timely_persist_io::store::keys;
 use timely_persist_io::store::object_log::BOUNDARY_DIGESTS_MAX;
 use timely_persist_testing::{CountingStore, Fault, Faults, FaultyStore, Gate, Operation, OperationCounts, Rule};
@@ -405,9 +406,15 @@ async fn a_position_below_one_that_a_wake_up_has_told_is_not_free() {
     let lost = temporary.path().join(keys::log_entry(shard, SeqNo(4)).as_ref());
     std::fs::remove_file(&lost).unwrap();
     let damaged = behind.scan(shard, SeqNo(4), 100).await.unwrap_err();
-    assert!(damaged.damaged && damaged.message.contains("log entry 4 is missing"), "{damaged}");
+    assert!(
+        damaged.damaged == Some(Damage::Missing) && damaged.message.contains("log entry 4 is missing"),
+        "{damaged}"
+    );
     let damaged = behind.compare_and_set(shard, SeqNo(3), entry("into the hole")).await.unwrap_err();
-    assert!(damaged.damaged && damaged.message.contains("log entry 4 is missing"), "{damaged}");
+    assert!(
+        damaged.damaged == Some(Damage::Missing) && damaged.message.contains("log entry 4 is missing"),
+        "{damaged}"
+    );
     assert!(!lost.exists(), "nothing was written");
 }
 

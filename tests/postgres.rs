@@ -198,8 +198,8 @@ async fn tables_are_created_once_however_many_open_at_once() {
     let later = session(&server).await;
     later.batch_execute("UPDATE timely_persist.layout SET version = 2").await.unwrap();
     let error = PostgresLog::open(&server.url()).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Invalid);
-    assert!(error.to_string().contains("layout 2"), "{error}");
+    assert_eq!(error.kind(), ErrorKind::Newer);
+    assert!(error.to_string().contains("layout 2") && error.to_string().contains("upgrade"), "{error}");
 }
 
 #[tokio::test]

@@ -534,7 +534,8 @@ async fn damaged_objects_are_named() {
         stage.replace_blob(&name, bytes).await;
         let reader = process.shard.open_reader("reader").await.unwrap();
         let error = within(reader.snapshot_and_fetch(at(0))).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Corrupt, "{what}: {error}");
+        let kind = if what == "missing" { ErrorKind::Missing } else { ErrorKind::Corrupt };
+        assert_eq!(error.kind(), kind, "{what}: {error}");
         assert!(error.to_string().contains(&name), "{what}: {error}");
         let streamed: Vec<_> = reader.snapshot_and_stream(at(0)).await.unwrap().collect().await;
         assert_eq!(streamed.len(), 1, "{what}: an error ends the stream");

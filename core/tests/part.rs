@@ -180,7 +180,7 @@ fn blocks_are_read_alone() {
         assert_eq!(error.kind(), ErrorKind::Corrupt);
     }
     assert_eq!(read, rows);
-    assert_eq!(tail.decode_block::<u64, String, u64, i64>(10, part.bytes).unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(tail.decode_block::<u64, String, u64, i64>(10, part.bytes).unwrap_err().kind(), ErrorKind::Bug);
 }
 
 #[test]

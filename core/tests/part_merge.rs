@@ -121,8 +121,8 @@ fn chunks_that_nobody_asked_for_are_refused() {
     let chunk = chunks(&[((1u64, ()), 0u64, 1)], 1).remove(0);
     let mut merge = Merge::new(1);
     merge.push_chunk(0, chunk.clone()).unwrap();
-    assert_eq!(merge.push_chunk(0, chunk.clone()).unwrap_err().kind(), ErrorKind::Invalid);
-    assert_eq!(merge.push_chunk(1, chunk).unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(merge.push_chunk(0, chunk.clone()).unwrap_err().kind(), ErrorKind::Bug);
+    assert_eq!(merge.push_chunk(1, chunk).unwrap_err().kind(), ErrorKind::Bug);
 }
 
 /// More updates of one row than are kept before they are summed: most of them move to one time, some stay apart.

@@ -125,13 +125,13 @@ fn what_a_newer_version_wrote_is_refused_with_the_reason() {
     let mut bytes = entry().encode().to_vec();
     bytes[7] = b'2';
     let error = Entry::<u64>::decode(&bytes.into()).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert_eq!(error.kind(), ErrorKind::Newer);
     assert!(error.to_string().contains("newer version"), "{error}");
     // A fact that this version does not know: a variant of another number.
     let mut message = vec![0x1a, 4, 0xfa, 0x07, 1, 0];
     message.splice(0..0, [0x0a, 16].into_iter().chain([0; 16]).chain([0x2a, 16]).chain([0; 16]));
     let error = Entry::<u64>::decode(&sealed(b"tpentry1", &message)).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert_eq!(error.kind(), ErrorKind::Newer);
     assert!(error.to_string().contains("newer version"), "{error}");
 }
 

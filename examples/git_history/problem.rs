@@ -8,7 +8,7 @@ use std::path::Path;
 
 use timely::progress::Antichain;
 use timely_persist::{EncodedFrontier, Error, ErrorKind};
-use timely_persist_operators::{SourceError, SourceErrorKind};
+use timely_persist_operators::SourceError;
 
 /// A failure told to the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,26 +25,9 @@ impl Problem {
 
     /// What the library said of the data in `directory`.
     pub(crate) fn of_storage(directory: &Path, error: &Error) -> Self {
-        Self::of_kind(directory, &error.kind(), &with_causes(error))
-    }
-
-    /// What the source of a dataflow said of the data in `directory`; `None` if it goes on all the same.
-    pub(crate) fn of_source(directory: &Path, error: &SourceError) -> Option<Self> {
-        let kind = match error.kind().clone() {
-            SourceErrorKind::Since { earliest } => ErrorKind::Since { earliest },
-            SourceErrorKind::LeaseExpired { earliest } => ErrorKind::LeaseExpired { earliest },
-            SourceErrorKind::Unavailable => ErrorKind::Unavailable,
-            SourceErrorKind::Corrupt => ErrorKind::Corrupt,
-            SourceErrorKind::UnsafeStore => ErrorKind::UnsafeStore,
-            _ => ErrorKind::Invalid,
-        };
-        error.is_final().then(|| Self::of_kind(directory, &kind, error.message()))
-    }
-
-    fn of_kind(directory: &Path, kind: &ErrorKind, said: &str) -> Self {
-        let place = directory.display();
-        match kind {
-            ErrorKind::Since { earliest } => Self::no_longer_kept(directory, earliest),
+        let (place, said) = (directory.display(), with_causes(error));
+        match error.kind() {
+            ErrorKind::Since { earliest } => Self::no_longer_kept(directory, &earliest),
             ErrorKind::LeaseExpired { .. } => Self::new(
                 format!("The data in {place} was not kept for this run, which stood still for too long: {said}"),
                 "Run again",
@@ -53,7 +36,7 @@ impl Problem {
                 format!("The data directory {place} does not answer: {said}"),
                 "See that its disk is there, has space and can be written to, then run again: it goes on where it was",
             ),
-            ErrorKind::Corrupt => Self::new(
+            ErrorKind::Corrupt | ErrorKind::Missing => Self::new(
                 format!("The data in {place} is damaged: {said}"),
                 format!("Restore {place} from a backup, or delete it: the next run reads the history again from git"),
             ),
@@ -61,10 +44,29 @@ impl Problem {
                 format!("The data directory {place} is not safe: {said}"),
                 "Name a directory on a local file system with --data",
             ),
+            ErrorKind::Newer => Self::new(
+                format!("The data in {place} is of a later version of this program: {said}"),
+                "Use that version, or name another directory with --data",
+            ),
+            ErrorKind::Closed => {
+                Self::new(format!("The data in {place} was closed during the run: {said}"), "Run again")
+            }
+            ErrorKind::Bug => Self::new(
+                format!("The data in {place} was not written: {said}"),
+                "Please report it with what stands above",
+            ),
             _ => Self::new(
                 format!("The data directory {place} cannot be used: {said}"),
                 "Name another directory with --data, or one that does not exist yet",
             ),
+        }
+    }
+
+    /// What the source of a dataflow said of the data in `directory`; `None` if it goes on all the same.
+    pub(crate) fn of_source(directory: &Path, error: &SourceError) -> Option<Self> {
+        match error {
+            SourceError::Failed(error) => Some(Self::of_storage(directory, error)),
+            _ => None,
         }
     }
 

@@ -40,5 +40,5 @@ mod common;
 mod source;
 
 pub use common::button::Button;
-pub use common::error::{SourceError, SourceErrorKind};
+pub use common::error::SourceError;
 pub use source::{MapSource, MappedSource, PersistSource, Source, persist_source};

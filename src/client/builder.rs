@@ -60,9 +60,9 @@ impl Client {
     ///
     /// `Invalid` for a URL of another kind, a directory that holds something else, a bucket that is missing or that the
     /// credentials do not open, before anything is written, and for a store that keeps other limits than the default ones
-    /// ([`ClientBuilder::config`]); `UnsafeStore` for a bucket that lets two writers win;
-    /// `Unavailable` where the store does not answer. No credentials are in an error. Cancelling leaves nothing, or an
-    /// empty directory.
+    /// ([`ClientBuilder::config`]); `Newer` for what a later version of this library made; `UnsafeStore` for a bucket that
+    /// lets two writers win; `Unavailable` where the store does not answer. No credentials are in an error. Cancelling
+    /// leaves nothing, or an empty directory.
     pub async fn open(url: &str) -> Result<Client, Error> {
         Self::at(url).open().await
     }
@@ -206,7 +206,7 @@ impl ClientBuilder {
     ///
     /// Errors as [`Client::open`] and [`ClientBuilder::database`] have them; `Unavailable` if no threads could be
     /// started; `Invalid` for a cache directory that cannot be used, for a limit that cannot be, before anything is looked
-    /// at, and for limits that are not those that the store keeps; `Corrupt` if what it keeps cannot be read.
+    /// at, and for limits that are not those that the store keeps; `Corrupt` or `Missing` if what it keeps cannot be read.
     pub async fn open(self) -> Result<Client, Error> {
         self.config.check().map_err(Error::invalid)?;
         let (store, named_log, remote) = match self.store {

@@ -55,9 +55,9 @@ pub(crate) struct Local<T: Time> {
 impl Client {
     /// Waits until what dropped handles left to be done is done (readers removed, unused objects deleted), then stops
     /// the client's tasks and waits for them, each for at most 10 seconds. Handles that are still around, and calls
-    /// that are under way, answer `Unavailable` from then on.
+    /// that are under way, answer `Closed` from then on.
     ///
-    /// `Unavailable` if no thread could be started that waits for the tasks: they are stopped all the same. `Invalid` in
+    /// `Unavailable` if no thread could be started that waits for the tasks: they are stopped all the same. `Closed` in
     /// a process that was forked from the one that opened the client: nothing is done.
     pub async fn shutdown(&self) -> Result<(), Error> {
         let life = &self.context().life;

@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use tokio::runtime::Handle;
 
 use crate::codec::{Data, Diff, Time};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::life::Task;
 use crate::part::{Chunk, Merge, MergeStep};
 
@@ -97,7 +97,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> MergeRuns<K, V, T, D> {
     /// Supplies the next chunk of a run. Cancelling leaves nothing undone that cannot be asked for again.
     pub async fn supply(&mut self, input: usize) -> Result<(), Error> {
         let Some(run) = self.runs.get_mut(input) else {
-            return Err(Error::invalid(format!("there is no run {input} to merge")));
+            return Err(Error::new(ErrorKind::Bug, format!("there is no run {input} to merge")));
         };
         let chunk = match run {
             Run::Ended => None,

@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 
 use crate::blobs::Blobs;
 use crate::codec::{Data, Diff, Time};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::ids::ShardId;
 use crate::life::{Task, guarded};
 use crate::part::{BlockInfo, Blocks, Chunk, EncodeOptions};
@@ -175,9 +175,7 @@ impl<T: Time> RunReader<T> {
     async fn next_span(&mut self) -> Result<Option<(Source<T>, Blocks)>, Error> {
         loop {
             if self.stopped {
-                return Err(Error::unavailable("reading a run was stopped")
-                    .advise("open a client again")
-                    .of_shard(self.shard));
+                return Err(Error::new(ErrorKind::Closed, "reading a run was stopped").of_shard(self.shard));
             }
             if let Some(part) = &mut self.part {
                 let source = part.source().clone();

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::blobs::{Blobs, OpenBlob};
 use crate::codec::Time;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::ids::ShardId;
 use crate::part::PartMeta;
 use crate::state::{Location, Part};
@@ -53,7 +53,7 @@ impl<T: Time> Source<T> {
             Location::Inline(bytes) => OpenBlob::in_memory(bytes.clone()).read(range).map_err(|error| self.name(error)),
             Location::Blob(name) => {
                 let bytes = self.blobs.read(self.shard, name, range, self.meta().encoded_bytes).await?;
-                bytes.ok_or_else(|| self.name(Error::missing()))
+                bytes.ok_or_else(|| self.missing())
             }
         }
     }
@@ -73,7 +73,7 @@ impl<T: Time> Source<T> {
             Location::Inline(bytes) => Ok(OpenBlob::in_memory(bytes.clone())),
             Location::Blob(name) => {
                 let opened = self.blobs.open(self.shard, name, self.meta().encoded_bytes).await?;
-                opened.ok_or_else(|| self.name(Error::missing()))
+                opened.ok_or_else(|| self.missing())
             }
         }
     }
@@ -84,6 +84,10 @@ impl<T: Time> Source<T> {
             self.blobs.distrust(self.shard, name).await;
         }
         made.map_err(|error| self.name(error))
+    }
+
+    fn missing(&self) -> Error {
+        self.name(Error::new(ErrorKind::Missing, "the object is missing"))
     }
 
     /// The error, naming the shard and the object it concerns.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::codec::Time;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::ids::{SeqNo, Token};
 use crate::life::{Retry, lock};
 use crate::state::{Entry, RollupRef, State};
@@ -89,7 +89,7 @@ impl<T: Time> Machine<T> {
                 "the log went back: it ends at entry {} now, and this process has read it up to entry {}",
                 head.0, read.0
             );
-            return Err(Error::corrupt(message).advise(
+            return Err(Error::new(ErrorKind::Missing, message).advise(
                 "it was replaced by an older copy, or its server by one that lagged: bring the newer one back, or stop all \
                  processes that know it and start them again on what is there now",
             ));
@@ -119,7 +119,7 @@ impl<T: Time> Machine<T> {
             if first.seqno > known.seqno.next() {
                 // The entries between were truncated while we were away, and a rollup has them.
                 let Some(head) = self.context.log.head(self.shard, retry).await? else {
-                    return Err(Error::corrupt("the log has entries but no head"));
+                    return Err(Error::new(ErrorKind::Missing, "the log has entries but no head"));
                 };
                 head_seen = head_seen.max(head.seqno);
                 let (behind, before) = (first.seqno, known.seqno);
@@ -149,7 +149,7 @@ impl<T: Time> Machine<T> {
             let Some(rollup) = entry.rollup else {
                 return match self.state.borrow().seqno {
                     SeqNo::ZERO => Ok(None),
-                    _ => Err(Error::corrupt("the log was truncated without a rollup")),
+                    _ => Err(Error::new(ErrorKind::Missing, "the log was truncated without a rollup")),
                 };
             };
             let (read, scanned) =
@@ -162,7 +162,7 @@ impl<T: Time> Machine<T> {
             let newer = self.context.log.head(self.shard, retry).await?;
             match newer {
                 Some(newer) if newer.seqno > head.seqno => head = newer,
-                _ => return Err(Error::corrupt("the newest rollup is missing").of_object(rollup.name)),
+                _ => return Err(Error::new(ErrorKind::Missing, "the newest rollup is missing").of_object(rollup.name)),
             }
         }
     }

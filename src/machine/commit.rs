@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::codec::Time;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::ids::Token;
 use crate::life::{Stopwatch, lock};
 use crate::record::{Committed, Uncommitted};
@@ -76,7 +76,7 @@ impl<T: Time> Machine<T> {
         self.report(&group, &settled, effort);
         match settled {
             Ok(Settled { doubtful, .. }) => group.into_iter().for_each(|pending| pending.answer(doubtful)),
-            Err(error) => fail_all(group, error),
+            Err(error) => group.into_iter().for_each(|pending| pending.fail(error.clone())),
         }
     }
 
@@ -187,7 +187,7 @@ impl<T: Time> Machine<T> {
                 draft.apply_change(&change).map_err(|misfit| {
                     let message =
                         format!("refused to write a fact of {command} that does not fit ({misfit}): {change:?}");
-                    Error::invalid(message).advise(REPORT)
+                    Error::new(ErrorKind::Bug, message)
                 })?;
                 changes.push(change);
             }
@@ -207,7 +207,7 @@ impl<T: Time> Machine<T> {
             None => Ok(Decided { changes, lapsed: lapsed_count }),
             Some(misfit) => {
                 let message = format!("refused to write an entry that breaks an invariant ({misfit})");
-                Err(Error::invalid(message).advise(REPORT))
+                Err(Error::new(ErrorKind::Bug, message))
             }
         }
     }
@@ -219,9 +219,6 @@ impl<T: Time> Machine<T> {
     }
 }
 
-/// What to do about a contradiction of our own.
-const REPORT: &str = "nothing was written; this is a mistake of the library: please report it with this text";
-
 /// The error of a commit whose every try met another's entry.
 fn overtaken(doubtful: bool) -> Error {
     let message = match doubtful {
@@ -230,13 +227,4 @@ fn overtaken(doubtful: bool) -> Error {
     };
     Error::unavailable(message)
         .advise("try again with the same arguments; if several write to the shard, let fewer of them do so at once")
-}
-
-fn fail_all<T: Time>(group: Group<T>, error: Error) {
-    let repeated = error.repeated();
-    let mut first = Some(error);
-    for pending in group {
-        // The first waiter gets the cause, the others the words.
-        pending.fail(first.take().unwrap_or_else(|| repeated.repeated()));
-    }
 }

@@ -24,7 +24,7 @@ impl<T: Time> Machine<T> {
         let hearing = Weak::clone(&machine);
         let hear = move |panic: &str| {
             if let Some(machine) = hearing.upgrade() {
-                let stalled = Health::Stalled(panicked(panic).of_shard(machine.shard).to_string());
+                let stalled = Health::Stalled(panicked(panic).of_shard(machine.shard));
                 machine.health.send_if_modified(|health| std::mem::replace(health, stalled) == Health::Well);
             }
         };
@@ -74,7 +74,7 @@ async fn follow_log<T: Time>(machine: Weak<Machine<T>>, context: Arc<Context>) {
         };
         let mut retry = context.life.retry(std::time::Duration::MAX);
         while let Err(error) = machine.read_past(known).await {
-            let stalled = Health::Stalled(error.with_causes());
+            let stalled = Health::Stalled(error.clone());
             machine.health.send_if_modified(|health| std::mem::replace(health, stalled.clone()) == Health::Well);
             tracing::warn!(shard = %machine.shard, %error, "following the log failed, trying again");
             context.life.tell(|to| to.stalled(machine.shard, &Stalled { work: BackgroundWork::Following }));

@@ -11,11 +11,11 @@ use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::LogConfig;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::ids::{SeqNo, ShardId};
 use crate::life::{Life, Retry, deadline_after};
 use crate::record::{LogOperation, LogOutcome, LogRequest};
-use timely_persist_io::store::{CompareAndSet, Consensus, LogEntry, LogError, LogWatch};
+use timely_persist_io::store::{CompareAndSet, Consensus, Damage, LogEntry, LogError, LogWatch};
 
 /// The logs of a client's shards.
 #[derive(Debug)]
@@ -131,7 +131,7 @@ impl Log {
         let failed = |what| Error::unavailable(what).advise(BY_ITSELF);
         match truncated {
             Ok(Ok(_removed)) => Ok(()),
-            Ok(Err(error)) if error.damaged => Err(damaged(error)),
+            Ok(Err(error)) if error.damaged.is_some() => Err(damaged(error)),
             Ok(Err(error)) => Err(failed("the log could not be truncated").because(error)),
             Err(_elapsed) => Err(failed("truncating the log took too long")),
         }
@@ -154,7 +154,7 @@ impl Log {
             let deadline = retry.request_deadline(self.config.request_deadline);
             match self.request(shard, operation, deadline, question(), &count).await {
                 Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(told)) if told.damaged => return Err(damaged(told)),
+                Ok(Err(told)) if told.damaged.is_some() => return Err(damaged(told)),
                 Ok(Err(told)) => error = Some(told),
                 Err(_elapsed) => {}
             }
@@ -216,5 +216,6 @@ pub(super) fn missing(missing: SeqNo, known: SeqNo) -> Error {
 
 /// The error of a log that is not what was written there.
 pub(super) fn damaged(error: LogError) -> Error {
-    Error::corrupt(error.to_string()).advise("put back what was lost; nothing is written or deleted before")
+    let kind = if error.damaged == Some(Damage::Missing) { ErrorKind::Missing } else { ErrorKind::Corrupt };
+    Error::new(kind, error.to_string()).advise("put back what was lost; nothing is written or deleted before")
 }

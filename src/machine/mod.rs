@@ -138,8 +138,9 @@ impl<T: Time> Machine<T> {
     /// its reply stands on a fresh state.
     ///
     /// Cancelling before the first poll leaves nothing; after it the command is carried to its end by the runtime.
-    /// An `Unavailable` error means that the command may have taken effect, unless it says that it did not. It comes at
-    /// `config.log.commit_deadline` at the latest, also where every try lost to another writer.
+    /// An `Unavailable` error means that the command may have taken effect, unless it says that it did not; a `Closed` one
+    /// says as much. `Unavailable` comes at `config.log.commit_deadline` at the latest, also where every try lost to another
+    /// writer.
     pub async fn apply<C: Command<T>>(self: &Arc<Self>, command: C) -> Result<Applied<C::Reply>, Error> {
         self.context.life.check_home().map_err(|error| error.of_shard(self.shard))?;
         let (sender, receiver) = oneshot::channel();

@@ -46,7 +46,7 @@ impl<T: Time> Machine<T> {
                 Ok(Ok(CompareAndSet::Committed)) => return Ok(Written::Committed),
                 Ok(Ok(CompareAndSet::Conflict)) if !unsettled => return Ok(Written::Conflict { unseen: false }),
                 Ok(Ok(CompareAndSet::Conflict)) => {}
-                Ok(Err(told)) if told.damaged => return Err(damaged(told)),
+                Ok(Err(told)) if told.damaged.is_some() => return Err(damaged(told)),
                 Ok(Err(told)) => {
                     unsettled |= told.may_have_happened;
                     error = Some(told);
@@ -60,7 +60,7 @@ impl<T: Time> Machine<T> {
                     Ok(ReadBack::Truncated) => return Ok(Written::Conflict { unseen: true }),
                     // Not there yet: the same bytes again. If the first try lands after all, it lands as this one.
                     Ok(ReadBack::Absent) => {}
-                    Err(error) if error.damaged => return Err(damaged(error)),
+                    Err(error) if error.damaged.is_some() => return Err(damaged(error)),
                     Err(error) => tracing::debug!(shard = %self.shard, %error, "reading an entry back failed"),
                 }
             }

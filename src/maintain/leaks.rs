@@ -21,7 +21,7 @@ use futures::stream::TryStreamExt;
 
 use crate::clock::millis;
 use crate::codec::Time;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::ids::{ROLLUP_KIND, blob_made_ms};
 use crate::machine::Machine;
 use crate::record::LeaksSwept;
@@ -169,7 +169,7 @@ async fn refuse_beside_a_foreign_rollup<T: Time>(
         "log entry {lost} is missing: there is a rollup of it, and the log, which ends at {}, does not have it",
         state.seqno.0
     );
-    Err(Error::corrupt(message)
+    Err(Error::new(ErrorKind::Missing, message)
         .advise(
             "put back what was lost; nothing is deleted before. If the shard was restored from an older backup on purpose, \
              delete the rollup",

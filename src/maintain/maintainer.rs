@@ -49,7 +49,7 @@ impl Maintainer {
         let life = Arc::clone(machine.life());
         let hearing = Arc::clone(&machine);
         let hear = move |panic: &str| {
-            hearing.set_upkeep_health(Health::Stalled(panicked(panic).of_shard(hearing.shard()).to_string()));
+            hearing.set_upkeep_health(Health::Stalled(panicked(panic).of_shard(hearing.shard())));
         };
         let begin = move || {
             let machine = Arc::clone(&machine);

@@ -25,7 +25,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::codec::{Data, Diff, Time};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::life::deadline_after;
 use crate::life::{On, Supervised, guarded_async, panicked};
 use crate::machine::{Health, Machine};
@@ -64,7 +64,7 @@ impl Maintenance {
 
     /// Resolves when there is nothing left to do. An error of the upkeep is the answer here; else it is tried again.
     pub async fn settle(&self) -> Result<(), Error> {
-        let stopped = || Error::unavailable("the client was shut down").advise("open a client again");
+        let stopped = || Error::new(ErrorKind::Closed, "the client was shut down");
         let (sender, receiver) = oneshot::channel();
         self.settle.send(sender).await.map_err(|_| stopped())?;
         receiver.await.map_err(|_| stopped())?
@@ -76,7 +76,7 @@ const SETTLES_MAX: usize = 16;
 
 /// Says, where a shard is inspected, that its upkeep does not work.
 fn stall<T: Time>(machine: &Machine<T>, error: &Error) {
-    machine.set_upkeep_health(Health::Stalled(error.with_causes()));
+    machine.set_upkeep_health(Health::Stalled(error.clone()));
 }
 
 async fn maintain<K: Data, V: Data, T: Time, D: Diff>(
@@ -107,6 +107,7 @@ async fn maintain<K: Data, V: Data, T: Time, D: Diff>(
         let mut retry = held.life().retry(Duration::MAX);
         let done = loop {
             match caught(&held, upkeep::<K, V, T, D>(&held, policy, sweeps, &mut leaks_next)).await {
+                Err(error) if error.kind() == ErrorKind::Closed => return, // whoever asked hears of it
                 Err(error) if waiting.is_none() => {
                     tracing::warn!(shard = %held.shard(), %error, "upkeep failed, trying again");
                     held.life().tell(|to| to.stalled(held.shard(), &Stalled { work: BackgroundWork::Upkeep }));

@@ -35,8 +35,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> PartFetcher<K, V, T, D> {
 
     /// Fetches and decodes a part: one request to the store, none if the part is inline or its reader sees none of it.
     ///
-    /// Errors name the object: `Corrupt` if it is missing, foreign or damaged; `LeaseExpired` if that is because the
-    /// reader's lease was lost; `Unavailable` if the store did not answer within `config.store.deadline`; `Invalid`
+    /// Errors name the object: `Missing` if it is gone, `Corrupt` if it is foreign or damaged; `LeaseExpired` if that is
+    /// because the reader's lease was lost; `Unavailable` if the store did not answer within `config.store.deadline`; `Invalid`
     /// for a part of another shard, and where the codec of a type of the rows panicked; `CodecMismatch` for one that was given out by a reader of other types, or of types of
     /// another shape. Cancelling leaves nothing.
     pub async fn fetch(&self, part: impl Into<PartRef<T>>) -> Result<FetchedPart<K, V, T, D>, Error> {
@@ -88,13 +88,13 @@ impl<K: Data, V: Data, T: Time, D: Diff> PartFetcher<K, V, T, D> {
 
     /// A missing object is a lost lease, if the shard does not know the reader any more.
     pub(super) async fn explain(&self, part: &PartRef<T>, error: Error) -> Error {
-        if error.kind() != ErrorKind::Corrupt {
+        if !matches!(error.kind(), ErrorKind::Missing | ErrorKind::Corrupt) {
             return error;
         }
         if let Some(lease) = &part.lease {
             return lease.ledger().explain(error).await;
         }
-        if !error.is_missing() {
+        if error.kind() != ErrorKind::Missing {
             return error;
         }
         let state = match self.machine.refresh().await {

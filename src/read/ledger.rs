@@ -167,7 +167,7 @@ impl<T: Time> Ledger<T> {
     /// The error of a fetch, explained: a lost lease, if that is why an object is not there. Asks the log, because this
     /// process may not have heard of it yet.
     pub(crate) async fn explain(&self, error: Error) -> Error {
-        let asked = if error.is_missing() { self.machine.refresh().await.map(drop) } else { Ok(()) };
+        let asked = if error.kind() == ErrorKind::Missing { self.machine.refresh().await.map(drop) } else { Ok(()) };
         match (asked, self.check()) {
             (_, Err(expired)) => expired.because(error),
             (Ok(()), Ok(())) => error,

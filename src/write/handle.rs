@@ -116,7 +116,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
     /// not read back, if its diffs add up beyond what their type holds, or if code of its types panics: then nothing is in
     /// the shard. `Unavailable` if storage did not answer within `config.log.commit_deadline`:
     /// then the rows may be in the shard or come to be there. Calling again with the same arguments settles it: they
-    /// are there once, and it says `Committed`. Cancelling leaves it as `Unavailable` does.
+    /// are there once, and it says `Committed`. The same holds for `Closed`. Cancelling leaves it as `Unavailable` does.
     pub async fn compare_and_append<I>(
         &mut self,
         rows: I,

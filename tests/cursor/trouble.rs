@@ -176,5 +176,5 @@ async fn a_client_that_is_shut_down_ends_its_cursors() {
     tokio::time::timeout(LIMIT, gate.arrived(1)).await.expect("the cursor to read on");
     tokio::time::timeout(LIMIT, client.shutdown()).await.expect("the client to stop").unwrap();
     let (rows, error) = tokio::time::timeout(LIMIT, reading).await.expect("the cursor to end").unwrap();
-    assert_eq!(error.map(|error| error.kind()), Some(ErrorKind::Unavailable), "after {rows} rows");
+    assert_eq!(error.map(|error| error.kind()), Some(ErrorKind::Closed), "after {rows} rows");
 }

@@ -48,7 +48,7 @@ async fn damaged_limits_are_named_and_stay_as_they_are() {
             let error = builder.open().await.unwrap_err();
             assert_eq!(error.object(), Some("limits/00000000000000000001"), "{error}");
             let newer = damaged.len() > 16 && damaged[..7] == bytes[..7] && damaged[7] > bytes[7];
-            let expected = if newer { ErrorKind::Invalid } else { ErrorKind::Corrupt };
+            let expected = if newer { ErrorKind::Newer } else { ErrorKind::Corrupt };
             assert_eq!(error.kind(), expected, "{error}");
         }
         on(&store, Config::default()).change_limits().open().await.unwrap_err();
@@ -64,7 +64,7 @@ async fn limits_of_a_newer_version_are_refused_with_the_reason() {
     let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
     store.put(&keys::limits(1), bytes.into()).await.unwrap();
     let error = on(&store, Config::default()).open().await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert_eq!(error.kind(), ErrorKind::Newer);
     assert!(error.to_string().contains("newer version"), "{error}");
 }
 

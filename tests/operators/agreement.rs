@@ -3,8 +3,8 @@
 use std::sync::{Arc, Barrier, Mutex};
 
 use timely::worker::Worker;
-use timely_persist::ShardId;
-use timely_persist_operators::{PersistSource, SourceErrorKind};
+use timely_persist::{ErrorKind, ShardId};
+use timely_persist_operators::PersistSource;
 
 use crate::support::*;
 
@@ -30,7 +30,7 @@ fn refused(workers: usize, make: impl Fn(usize) -> Numbered + Send + Sync + 'sta
         together.wait();
         watching();
         assert_eq!(seen.rows(), vec![]);
-        assert_eq!(seen.kinds(), vec![SourceErrorKind::Invalid]);
+        assert_eq!(seen.failures(), vec![ErrorKind::Invalid]);
         assert!(running.probe.less_equal(&0), "the frontier is not held");
         shared.lock().unwrap().push(seen.errors()[0].to_string());
         together.wait();

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use timely::worker::Worker;
+use timely_persist::ErrorKind;
 use timely_persist::config::PURPOSE_BYTES_MAX;
-use timely_persist_operators::{PersistSource, SourceErrorKind};
+use timely_persist_operators::PersistSource;
 
 use crate::support::*;
 
@@ -29,7 +30,7 @@ fn a_name_that_is_too_long_is_an_error_and_nothing_is_written() {
     });
     drop(guards.unwrap());
     let [error] = &seen.errors()[..] else { panic!("{:?}", seen.errors()) };
-    assert_eq!(*error.kind(), SourceErrorKind::Invalid);
-    assert!(error.message().contains("PURPOSE_BYTES_MAX"), "{error}");
+    assert_eq!(failure(error), ErrorKind::Invalid);
+    assert!(error.to_string().contains("PURPOSE_BYTES_MAX"), "{error}");
     assert_eq!(wait(shard.inspect()).unwrap().seqno, before);
 }

@@ -10,8 +10,8 @@ use object_store::path::Path;
 use timely::dataflow::operators::{Inspect, Probe};
 use timely::progress::Antichain;
 use timely::worker::Worker;
-use timely_persist::{Appended, Client, Config, Shard, ShardId};
-use timely_persist_operators::{PersistSource, SourceError, SourceErrorKind};
+use timely_persist::{Appended, Client, Config, ErrorKind, Shard, ShardId};
+use timely_persist_operators::{PersistSource, SourceError};
 
 pub type Numbers = Shard<String, u64, u64, i64>;
 pub type Row = ((String, u64), u64, i64);
@@ -90,6 +90,12 @@ pub async fn parts_of(store: &dyn ObjectStore, shard: ShardId) -> Vec<Path> {
     all.into_iter().filter(is_part).collect()
 }
 
+/// The kind of an error that a source has stopped with.
+pub fn failure(error: &SourceError) -> ErrorKind {
+    let SourceError::Failed(error) = error else { panic!("a notice: {error}") };
+    error.kind()
+}
+
 /// What the workers of a dataflow saw.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
@@ -106,8 +112,9 @@ impl Seen {
         self.errors.lock().unwrap().clone()
     }
 
-    pub fn kinds(&self) -> Vec<SourceErrorKind> {
-        self.errors().iter().map(|error| error.kind().clone()).collect()
+    /// What the source failed with. It said nothing else.
+    pub fn failures(&self) -> Vec<ErrorKind> {
+        self.errors().iter().map(failure).collect()
     }
 }
 

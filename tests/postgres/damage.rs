@@ -72,7 +72,7 @@ async fn lost_rows_are_neither_the_end_of_the_log_nor_an_empty_shard() {
         let (client, shard) = stage.open(open(&stage.server).await).await;
         for refused in [shard.inspect().await.map(drop), append(&shard, 5, 6).await] {
             let error = refused.expect_err(lost);
-            assert_eq!(error.kind(), ErrorKind::Corrupt, "{lost}: {error}");
+            assert_eq!(error.kind(), ErrorKind::Missing, "{lost}: {error}");
             assert!(error.to_string().contains(&format!("log entry {missing} is missing")), "{lost}: {error}");
         }
         assert_eq!(stage.count().await, before, "{lost}: nothing is written");
@@ -96,7 +96,7 @@ async fn a_log_that_went_back_is_said_at_once_and_costs_no_storm() {
     let before = log.counts();
     let refused = writer.compare_and_append(vec![], at(10), at(11));
     let error = tokio::time::timeout(Duration::from_secs(30), refused).await.unwrap().unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    assert_eq!(error.kind(), ErrorKind::Missing, "{error}");
     assert!(error.to_string().contains("ends at entry 6") && error.to_string().contains("up to entry 10"), "{error}");
     let asked = log.counts() - before;
     assert_eq!(

@@ -40,7 +40,7 @@ impl Diary {
     fn refused<R: Debug>(&mut self, step: &str, result: Result<R, Error>) {
         self.note(&format!("{step} -> {result:?}"));
         let error = result.expect_err(step);
-        assert_eq!(error.kind(), ErrorKind::Invalid, "{step}: {error:?}");
+        assert_eq!(error.kind(), ErrorKind::Closed, "{step}: {error:?}");
         assert!(error.to_string().contains("forked"), "{step}: {error}");
     }
 }

@@ -87,6 +87,7 @@ fn a_client_that_is_open_needs_no_more_threads() {
             let error = client.shutdown().await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
             let error = shard.open_writer("test").await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Closed, "{error:?}");
             assert!(error.to_string().contains("shut down"), "{error}");
         });
     });

@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use timely::progress::Antichain;
 use timely_persist::{
-    ErrorKind, ExchangeablePart, LeaseId, LeasedPart, Listen, ListenEvent, PartFetcher, PartPieces, ReadHandle, ShardId,
+    Error, ErrorKind, ExchangeablePart, LeaseId, LeasedPart, Listen, ListenEvent, PartFetcher, PartPieces, ReadHandle,
+    ShardId,
 };
 
 use crate::actors::{Actor, Heard, SimTime};
-use crate::common::error::SourceError;
 use crate::random::Random;
 use crate::source::fetch::{self, Brought, Fetch, Task};
 use crate::source::handout::{self, Handout, Offered, Step};
@@ -57,7 +57,6 @@ enum Next {
 }
 
 struct Source<T: SimTime> {
-    shard: ShardId,
     bytes_max: u64,
     leader: Handout<T>,
     listen: Option<Listener<T>>,
@@ -99,7 +98,6 @@ impl<T: SimTime> Source<T> {
             pressed: false,
         };
         Self {
-            shard,
             bytes_max,
             leader: Handout::new(&settings, count),
             listen: None,
@@ -237,7 +235,7 @@ impl<T: SimTime> Source<T> {
 }
 
 /// The next step of a listener, as the operator takes it.
-async fn step<T: SimTime>(listen: &mut Listener<T>) -> Result<Step<T>, timely_persist::Error> {
+async fn step<T: SimTime>(listen: &mut Listener<T>) -> Result<Step<T>, Error> {
     let events = listen.next().await?;
     let mut step = Step { parts: Vec::new(), progress: events.is_empty().then(Antichain::new) };
     for event in events {
@@ -281,7 +279,7 @@ impl<T: SimTime> Actor<T> {
         let opened = if snapshot { reader.subscribe(as_of).await } else { reader.listen(as_of).await };
         match opened {
             Ok(listen) => source.listen = Some(listen),
-            Err(error) => self.fail(&mut source, &error),
+            Err(error) => self.fail(&mut source, error),
         }
         for _ in 0..self.random.below(200) {
             let wants = source.tell_leader(None);
@@ -311,7 +309,7 @@ impl<T: SimTime> Actor<T> {
                 let Some(listen) = &mut source.listen else { return };
                 match tokio::time::timeout(PATIENCE, step(listen)).await {
                     Ok(Ok(step)) => drop(source.tell_leader(Some(handout::Event::Step(step)))),
-                    Ok(Err(error)) => self.fail(source, &error),
+                    Ok(Err(error)) => self.fail(source, error),
                     Err(_waited) => {}
                 }
             }
@@ -324,12 +322,10 @@ impl<T: SimTime> Actor<T> {
         let Some(pieces) = source.workers[index].fetching.get_mut(&lease) else { return };
         let brought = match pieces.next().await {
             Ok(part) => Brought::Rows { rows: part.rows().collect(), last: pieces.is_finished() },
-            Err(error) if error.kind() == ErrorKind::Unavailable => {
-                Brought::Stalled(SourceError::stalled(&error, source.shard))
-            }
+            Err(error) if error.kind() == ErrorKind::Unavailable => Brought::Stalled(error),
             Err(error) => {
                 self.bear(&error);
-                Brought::Failed(SourceError::of(&error))
+                Brought::Failed(error)
             }
         };
         if !matches!(brought, Brought::Rows { last: false, .. } | Brought::Stalled(_)) {
@@ -338,9 +334,9 @@ impl<T: SimTime> Actor<T> {
         source.tell_worker(index, fetch::Event::Brought { lease, brought });
     }
 
-    fn fail(&self, source: &mut Source<T>, error: &timely_persist::Error) {
-        self.bear(error);
-        source.tell_leader(Some(handout::Event::Failed(SourceError::of(error))));
+    fn fail(&self, source: &mut Source<T>, error: Error) {
+        self.bear(&error);
+        source.tell_leader(Some(handout::Event::Failed(error)));
     }
 
     /// Writes down what the source shows.

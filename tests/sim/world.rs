@@ -349,7 +349,7 @@ impl<T: SimTime> World<T> {
         ];
         for refused in refused {
             let error = refused.unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+            assert_eq!(error.kind(), ErrorKind::Missing, "{error}");
             assert!(error.to_string().contains(&format!("log entry {} is missing", lost.0)), "{error}");
         }
         assert_eq!(self.names().await, before, "somebody wrote or deleted although log entry {lost} is missing");

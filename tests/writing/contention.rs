@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use timely_persist::store::{CompareAndSet, LogError, ObjectLog};
 use timely_persist::{Appended, Config, Consensus, CriticalReaderId, ErrorKind, ShardId};
-use timely_persist_testing::{HookedLog, LogAnswer, LogHook, LogRequest};
+use timely_persist_testing::{Fault, HookedLog, LogAnswer, LogHook, LogRequest, Operation, Rule};
 use tokio::time::Instant;
 
 use crate::stage::{Process, Stage, Writer, at, quiet, row, within};
@@ -140,4 +140,21 @@ async fn a_compaction_refused_after_it_landed_unseen_keeps_its_objects() {
     assert_eq!((info.rows, stage.parts().await.len() as u64), (4, info.parts));
     let expected: Vec<_> = (0..4).map(|time| row("a", time, 3, 1)).collect();
     assert_eq!(stage.process(quiet()).await.contents(3).await, expected);
+}
+
+/// Hazard 54: of those who waited for one entry, only the first was told by what it failed.
+#[tokio::test(start_paused = true)]
+async fn all_of_a_group_are_told_the_cause() {
+    let stage = Stage::new();
+    let process = stage.process(quiet()).await;
+    process.log_faults.add(Rule::every(Operation::LogCompareAndSet, Fault::FailBefore));
+    let open = |id| process.shard.open_critical_since(CriticalReaderId::from_u128(id), 0);
+    // The first leads alone, and the others queue meanwhile.
+    let (alone, one, other) = tokio::join!(open(1), open(2), open(3));
+    let [alone, one, other] = [alone, one, other].map(|opened| opened.err().unwrap());
+    for error in [&alone, &one, &other] {
+        assert_eq!((error.kind(), error.shard()), (ErrorKind::Unavailable, Some(stage.shard)), "{error:?}");
+        assert!(std::error::Error::source(error).is_some(), "{error:?}");
+    }
+    assert_eq!(one, other);
 }

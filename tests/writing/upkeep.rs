@@ -84,7 +84,7 @@ async fn a_missing_input_of_a_compaction_is_an_error() {
     let compactor = stage.process(compacting()).await;
     compactor.shard.inspect().await.unwrap();
     let error = within(compactor.shard.settle()).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert_eq!(error.kind(), ErrorKind::Missing);
     assert!(error.to_string().contains(&lost), "{error}");
     assert_eq!(stage.parts().await.len(), 3, "nothing is left of the attempt");
 }

@@ -4,10 +4,16 @@
 //! Each kind has such a step; an error that knows a better one brings its own ([`Error::advise`]). `docs/errors.md` lists
 //! the messages. An expected outcome (an upper mismatch, say) is never an
 //! error: it is a variant of the operation's own result.
+//!
+//! An error is data, too: it clones, compares and sorts by what it says, and travels between the workers of a dataflow.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use timely::progress::Antichain;
 
 use crate::codec::Codec64;
@@ -15,9 +21,12 @@ use crate::ids::ShardId;
 
 /// What went wrong, with what it concerns and where it came from.
 ///
-/// One pointer wide: results that carry it stay small.
+/// One pointer wide: results that carry it stay small. A clone shares what caused it; what is serialized has the texts of
+/// that, at most `CAUSES_MAX` of them. Errors that say the same are equal.
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Error(Box<Details>);
 
+#[derive(Clone, Serialize, Deserialize)]
 struct Details {
     kind: ErrorKind,
     message: Cow<'static, str>,
@@ -25,16 +34,21 @@ struct Details {
     advice: Option<Cow<'static, str>>,
     shard: Option<ShardId>,
     object: Option<String>,
-    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    #[serde(serialize_with = "write_causes", deserialize_with = "read_causes")]
+    source: Option<Cause>,
 }
 
-const MISSING: &str = "the object is missing";
+type Cause = Arc<dyn std::error::Error + Send + Sync>;
+
+/// Causes of one error that are read from bytes. Each is the owner of the next, and no peer is to say how deep that goes;
+/// the library's own errors have three or four.
+const CAUSES_MAX: usize = 32;
 
 /// What is said where no time is left to read at.
 const UNREADABLE: &str = "; no time can be read any more: its since is empty, so its whole history was given up";
 
 /// What the caller should do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// The arguments do not make sense together, or code that came with them panicked, such as a codec. Nothing was
@@ -52,18 +66,27 @@ pub enum ErrorKind {
         /// The smallest `as_of` that a new reader can read.
         earliest: EncodedFrontier,
     },
-    /// Bytes from storage are not what was written there, or are missing. Restore the object from a backup.
+    /// The client was shut down, or is that of the process that this one was forked from. Open a client; what was under
+    /// way may have taken effect.
+    Closed,
+    /// Bytes from storage are not what was written there. Restore the object from a backup.
     Corrupt,
+    /// An object or a log entry that must be there is gone. Restore it from a backup.
+    Missing,
+    /// A later version of this library wrote it. Upgrade this process.
+    Newer,
     /// The shard holds other types than those it was opened with. Open it with the types it names.
     CodecMismatch,
     /// The shard was finalized: it is empty for ever.
     Finalized,
     /// The store does not keep the promises this library stands on. Use another.
     UnsafeStore,
+    /// The library contradicts itself. Nothing was written. Report it.
+    Bug,
 }
 
 /// A frontier without its type: errors are not generic over time, so it travels in encoded form.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct EncodedFrontier {
     codec: Cow<'static, str>,
     words: Vec<[u8; 8]>,
@@ -123,16 +146,6 @@ impl Error {
         Self::new(ErrorKind::Corrupt, message)
     }
 
-    /// An object that is not there.
-    pub fn missing() -> Self {
-        Self::corrupt(MISSING)
-    }
-
-    /// Whether it says that an object is not there, and not that one is damaged.
-    pub fn is_missing(&self) -> bool {
-        self.0.kind == ErrorKind::Corrupt && self.0.message == MISSING
-    }
-
     /// Storage that did not answer, described by `message`.
     pub fn unavailable(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ErrorKind::Unavailable, message)
@@ -140,13 +153,7 @@ impl Error {
 
     /// What it says, and what caused it: for a message that travels without the error.
     pub fn with_causes(&self) -> String {
-        let mut text = self.to_string();
-        let mut source = std::error::Error::source(self);
-        while let Some(error) = source {
-            text.push_str(&format!(" (because: {error})"));
-            source = error.source();
-        }
-        text
+        texts(self.0.source.as_ref()).fold(self.to_string(), |said, cause| format!("{said} (because: {cause})"))
     }
 
     /// The same error, naming the shard it concerns. The first name given stays.
@@ -167,16 +174,9 @@ impl Error {
         self
     }
 
-    /// The same for another who waits for the same thing, without what caused it: causes do not clone.
-    pub fn repeated(&self) -> Self {
-        let Details { kind, message, advice, shard, object, source: _ } = &*self.0;
-        let (kind, message, advice, object) = (kind.clone(), message.clone(), advice.clone(), object.clone());
-        Self(Box::new(Details { kind, message, advice, shard: *shard, object, source: None }))
-    }
-
     /// The same error, keeping what caused it.
     pub fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        self.0.source = Some(source.into());
+        self.0.source = Some(Arc::from(source.into()));
         self
     }
 
@@ -193,6 +193,73 @@ impl Error {
     /// The object concerned, if it is one: its name in the store.
     pub fn object(&self) -> Option<&str> {
         self.0.object.as_deref()
+    }
+
+    /// All that it says.
+    fn said(&self) -> impl Ord + Hash + '_ {
+        let Details { kind, message, advice, shard, object, source } = &*self.0;
+        (kind, message, advice, shard, object, texts(source.as_ref()).collect::<Vec<_>>())
+    }
+}
+
+/// The words of a cause, and of what caused that.
+fn texts(cause: Option<&Cause>) -> impl Iterator<Item = String> + '_ {
+    let first = cause.map(|cause| &**cause as &dyn std::error::Error);
+    std::iter::successors(first, |error| error.source()).map(ToString::to_string)
+}
+
+/// A cause of which only the words are left.
+#[derive(Debug)]
+struct Words {
+    text: String,
+    source: Option<Cause>,
+}
+
+impl fmt::Display for Words {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Words {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+fn write_causes<S: Serializer>(cause: &Option<Cause>, serializer: S) -> Result<S::Ok, S::Error> {
+    texts(cause.as_ref()).take(CAUSES_MAX).collect::<Vec<_>>().serialize(serializer)
+}
+
+fn read_causes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Cause>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    let known = texts.into_iter().take(CAUSES_MAX).rev();
+    Ok(known.fold(None, |source, text| Some(Arc::new(Words { text, source }))))
+}
+
+impl PartialEq for Error {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Error {}
+
+impl PartialOrd for Error {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Error {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.said().cmp(&other.said())
+    }
+}
+
+impl Hash for Error {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.said().hash(state);
     }
 }
 
@@ -219,12 +286,20 @@ impl fmt::Display for Error {
             ErrorKind::LeaseExpired { earliest } => {
                 write!(f, "; the lease has expired, open a reader again (earliest as_of {earliest})")
             }
+            ErrorKind::Closed => f.write_str(
+                "; open a client; what was under way may have happened, and the same call with the same arguments settles it",
+            ),
             ErrorKind::Corrupt => {
                 f.write_str("; storage does not have what was written there, restore it from a backup")
             }
+            ErrorKind::Missing => f.write_str("; it was there and must be: restore it from a backup"),
+            ErrorKind::Newer => f.write_str("; a newer version of this library wrote it: upgrade this process"),
             ErrorKind::CodecMismatch => f.write_str("; open the shard with the types it was written with"),
             ErrorKind::Finalized => f.write_str("; the shard was finalized and is empty for ever"),
             ErrorKind::UnsafeStore => f.write_str("; this store cannot keep a shard safely, use another"),
+            ErrorKind::Bug => f.write_str(
+                "; nothing was written; this is a mistake of the library: please report it with this text",
+            ),
         }
     }
 }
@@ -237,7 +312,7 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.0.source.as_deref().map(|source| source as &(dyn std::error::Error + 'static))
+        self.0.source.as_deref().map(|source| source as _)
     }
 }
 
@@ -274,10 +349,52 @@ mod tests {
     }
 
     #[test]
-    fn whoever_waits_for_the_same_thing_reads_the_same() {
-        let error = Error::unavailable("the log did not answer").of_shard(ShardId::from_u128(1)).advise("wait");
-        let repeated = error.repeated();
-        assert_eq!((repeated.kind(), repeated.shard()), (error.kind(), error.shard()));
-        assert_eq!(repeated.to_string(), error.to_string());
+    fn each_kind_says_what_to_do_and_none_says_what_is_of_another() {
+        let said = |kind| Error::new(kind, "what was found").to_string();
+        let closed = said(ErrorKind::Closed);
+        assert!(
+            closed.contains("open a client") && !closed.contains("answer") && !closed.contains("store"),
+            "{closed}"
+        );
+        assert!(said(ErrorKind::Missing).contains("restore it from a backup"));
+        assert!(said(ErrorKind::Newer).contains("upgrade"));
+        let bug = said(ErrorKind::Bug);
+        assert!(bug.contains("nothing was written") && bug.contains("report it"), "{bug}");
+    }
+
+    fn error() -> Error {
+        let disk = std::io::Error::other(Error::corrupt("the disk said no").because(std::io::Error::other("no power")));
+        let error = Error::unavailable("the log did not answer").of_shard(ShardId::from_u128(1)).of_object("entry 1");
+        error.advise("wait").because(disk)
+    }
+
+    #[test]
+    fn a_clone_has_the_causes_too() {
+        let (error, clone) = (error(), error().clone());
+        assert_eq!(clone, error);
+        assert_eq!(clone.with_causes(), error.with_causes());
+        let cause = std::error::Error::source(&clone).and_then(|cause| cause.downcast_ref::<std::io::Error>());
+        assert_eq!(cause.map(std::io::Error::kind), Some(std::io::ErrorKind::Other));
+    }
+
+    #[test]
+    fn an_error_that_travels_says_the_same_when_it_arrives() {
+        let earliest = EncodedFrontier::new(&Antichain::from_elem(7_u64));
+        for sent in [error(), Error::new(ErrorKind::Since { earliest }, "it is gone")] {
+            let arrived: Error =
+                bincode::deserialize(&bincode::serialize(&sent).expect("it is sent")).expect("it arrives");
+            assert_eq!((arrived.kind(), arrived.shard(), arrived.object()), (sent.kind(), sent.shard(), sent.object()));
+            assert_eq!(arrived.with_causes(), sent.with_causes());
+            assert_eq!(arrived, sent);
+        }
+        assert_ne!(error(), error().because(std::io::Error::other("another cause")));
+    }
+
+    #[test]
+    fn no_peer_says_how_deep_causes_go() {
+        let texts = vec!["so".to_owned(); 1_000_000];
+        let json = serde_json::to_string(&texts).expect("it is sent");
+        let read = read_causes(&mut serde_json::Deserializer::from_str(&json)).expect("it arrives");
+        assert_eq!(super::texts(read.as_ref()).count(), CAUSES_MAX);
     }
 }

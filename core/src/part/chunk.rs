@@ -13,7 +13,7 @@ use arrow_buffer::Buffer;
 
 use super::schema::OTHER_TYPE;
 use crate::codec::{Builder, Codec, Codec64, Column, Data, DecodeError, Diff, EncodeError, Time};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 
 /// A run of consecutive rows of a part.
 pub struct Chunk<K: Codec, V: Codec, T, D> {
@@ -68,10 +68,11 @@ impl<K: Data, V: Data, T: Time, D: Diff> Chunk<K, V, T, D> {
         self.len() == 0
     }
 
-    /// A copy of some of the rows, which keeps nothing else alive. `Invalid` for rows that are not there.
+    /// A copy of some of the rows, which keeps nothing else alive. `Bug` for rows that are not there.
     pub fn copy(&self, rows: Range<usize>) -> Result<Self, Error> {
         if rows.start > rows.end || rows.end > self.len() {
-            return Err(Error::invalid(format!("there are no rows {rows:?} in a chunk of {}", self.len())));
+            let message = format!("there are no rows {rows:?} in a chunk of {}", self.len());
+            return Err(Error::new(ErrorKind::Bug, message));
         }
         let failed = |error: EncodeError| Error::invalid("rows that cannot be copied").because(error);
         let (mut keys, mut values) = (K::Builder::default(), V::Builder::default());

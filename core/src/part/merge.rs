@@ -15,7 +15,7 @@ use super::chunk::Chunk;
 use super::sum::{consolidate, too_large};
 use super::tournament::Tournament;
 use crate::codec::{Column, Data, Diff, Time};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 
 /// Why [`Merge::step`] returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,11 +164,12 @@ impl<K: Data, V: Data, T: Time, D: Diff> Merge<K, V, T, D> {
         Self { splits: true, ..self }
     }
 
-    /// The next chunk of an input that [`Merge::step`] asked for. `Invalid` if it still has rows, is finished or does
+    /// The next chunk of an input that [`Merge::step`] asked for. `Bug` if it still has rows, is finished or does
     /// not exist; `Corrupt` if the chunk begins before the last one of the input ended.
     pub fn push_chunk(&mut self, input: usize, chunk: Chunk<K, V, T, D>) -> Result<(), Error> {
         let state = self.inputs.get_mut(input).filter(|state| state.needs_chunk());
-        let state = state.ok_or_else(|| Error::invalid(format!("input {input} of a merge needs no chunk")))?;
+        let state =
+            state.ok_or_else(|| Error::new(ErrorKind::Bug, format!("input {input} of a merge needs no chunk")))?;
         if chunk.is_empty() {
             return Ok(());
         }

@@ -13,7 +13,7 @@ use super::format::{BlockInfo, BlockSum, Index, PartFormat};
 use super::meta::PartMeta;
 use super::schema::{OTHER_TYPE, schema};
 use crate::codec::{Data, Diff, Time};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 
 /// A verified tail: where everything is, and what it must hash to.
 #[derive(Clone, Debug)]
@@ -83,13 +83,14 @@ impl PartTail {
     /// nowhere else, Arrow's arrays become typed columns. Nothing is copied unless it was compressed or lies unaligned in
     /// memory.
     ///
-    /// Errors are `Corrupt`, also if the columns are of other types, and `Invalid` for an index that is none.
+    /// Errors are `Corrupt`, also if the columns are of other types, and `Bug` for an index that is none.
     pub fn decode_block<K: Data, V: Data, T: Time, D: Diff>(
         &self,
         index: usize,
         bytes: Bytes,
     ) -> Result<Chunk<K, V, T, D>, Error> {
-        let block = self.blocks().get(index).ok_or_else(|| Error::invalid(format!("a part has no block {index}")))?;
+        let none = || Error::new(ErrorKind::Bug, format!("a part has no block {index}"));
+        let block = self.blocks().get(index).ok_or_else(none)?;
         if bytes.len() as u64 != block.len || xxh3_64(&bytes) != block.checksum {
             return Err(Error::corrupt("a part with a block that is not what was written"));
         }

@@ -8,7 +8,7 @@ use tokio::time::timeout_at;
 
 use crate::clock::millis;
 use crate::config::StoreLimits;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::store::{KeptLimits, keys, limits};
 
 use super::Blobs;
@@ -33,8 +33,8 @@ impl Blobs {
     /// all others compare. What it gives counts from then on. Once, when the client opens.
     ///
     /// One listing and one get, at once; one create where something is written. `Invalid` if they differ and that is not
-    /// to be mended, or a newer version of the library wrote them; `Corrupt` if they cannot be read; `Unavailable` if the
-    /// store does not answer within `config.store.deadline`. Cancelling leaves them written, or not.
+    /// to be mended; `Newer` if a later version of the library wrote them; `Corrupt` or `Missing` if they cannot be read;
+    /// `Unavailable` if the store does not answer within `config.store.deadline`. Cancelling leaves them written, or not.
     pub async fn agree(&self, wanted: StoreLimits, agreement: Agreement) -> Result<StoreLimits, Error> {
         let agreed = self.agreed_limits(wanted, agreement).await?;
         self.agreed.heard(agreed);
@@ -94,7 +94,10 @@ impl Blobs {
     /// takes over from a process that opened before must not be older than the limit was then.) To lower it is safe
     /// because the store remembers the larger one.
     pub async fn lost_before_ms(&self, now_ms: u64) -> Result<u64, Error> {
-        let missing = || Error::missing().of_object(keys::limits_folder().to_string());
+        let missing = || {
+            let error = Error::new(ErrorKind::Missing, "the limits of the store are missing");
+            error.of_object(keys::limits_folder().to_string())
+        };
         let kept = self.agreed.heard(self.newest_limits().await?.ok_or_else(missing)?);
         Ok(now_ms.saturating_sub(millis(kept.orphan_age_min)))
     }

@@ -83,8 +83,8 @@ impl Blobs {
 }
 
 impl Turn<'_> {
-    /// What `read` comes to: `Unavailable` if that takes longer than the deadline, or the client ends meanwhile; `Invalid`
-    /// if it panics. Cancelling leaves the thread to end by itself.
+    /// What `read` comes to: `Unavailable` if that takes longer than the deadline, `Closed` if the client ends meanwhile;
+    /// `Invalid` if it panics. Cancelling leaves the thread to end by itself.
     pub async fn run<R: Send + 'static>(self, read: impl FnOnce() -> R + Send + 'static) -> Result<R, Error> {
         let thread = self.blobs.life.block("reading a part was stopped", read);
         let read = timeout(self.blobs.deadline, thread).await;

@@ -25,7 +25,7 @@ impl Life {
     ///
     /// It is polled once where the caller is: with a log that answers at once, no other thread is needed. If it has to
     /// wait, the pulse goes on with it, where no data I/O and no dataflow is in its way: renewals queue up behind
-    /// commits. `Unavailable` if the client was shut down: then it may have happened.
+    /// commits. `Closed` if the client was shut down: then it may have happened.
     pub fn carry<R, F>(self: &Arc<Self>, future: F) -> Carried<R>
     where
         R: Send + 'static,
@@ -35,7 +35,7 @@ impl Life {
     }
 }
 
-/// A future that may be polled from anywhere, and says `Unavailable` once the client has ended.
+/// A future that may be polled from anywhere, and says `Closed` once the client has ended.
 pub struct Within<F> {
     future: Pin<Box<F>>,
     end: Pin<Box<dyn Future<Output = ()> + Send>>,

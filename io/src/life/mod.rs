@@ -14,7 +14,7 @@
 //! | what blocks, or keeps a processor busy | [`Life::block`] | a thread of its own | leaves it to end |
 //! | code of the types of a shard's rows, on whichever of these | [`guarded`], [`guarded_async`] | its caller | |
 //!
-//! Always: after the end all of these say `Unavailable`, and in a forked process `Invalid`; none panics or waits.
+//! Always: after the end, and in a forked process, all of these say `Closed`; none panics or waits.
 //!
 //! Not here: what is done. This room knows no shard and no store. It only knows who is told ([`Life::tell`]), because all
 //! who do something have it.
@@ -48,7 +48,7 @@ pub use threads::{Runtimes, Threads, start_threads};
 
 use crate::clock::Entropy;
 use crate::config::StoreConfig;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::ids::ProcessId;
 use crate::record::Recorder;
 
@@ -119,7 +119,7 @@ impl Life {
         self.owner.get().and_then(Weak::upgrade)
     }
 
-    /// Ends it: every future that is waiting, or polled later, says `Unavailable`. Returns when none is being polled.
+    /// Ends it: every future that is waiting, or polled later, says `Closed`. Returns when none is being polled.
     pub fn end(&self) {
         *self.open.write().unwrap_or_else(PoisonError::into_inner) = false;
         self.stopped.send_replace(true);
@@ -143,7 +143,7 @@ impl Life {
         }
         let message = "this process was forked from the one that opened the client, whose threads it does not have; nothing \
                        was done";
-        Err(Error::invalid(message).advise("open a client in this process"))
+        Err(Error::new(ErrorKind::Closed, message).advise("open a client in this process"))
     }
 
     /// The threads for storage work and timers: what is spawned there ends with the client.
@@ -199,7 +199,7 @@ impl Life {
     }
 
     /// Starts what blocks, or keeps a processor busy, on a thread for that. `stopped` says what did not happen if the
-    /// client ends before: `Unavailable`. `Invalid` if it panics, which it would do again. Dropping the future does not stop
+    /// client ends before: `Closed`. `Invalid` if it panics, which it would do again. Dropping the future does not stop
     /// what was begun.
     pub fn block<R: Send + 'static, F: FnOnce() -> R + Send + 'static>(
         &self,
@@ -239,8 +239,7 @@ impl Life {
 }
 
 fn ended() -> Error {
-    let advice = "open a client again; what was under way is settled by asking for it again with the same arguments";
-    Error::unavailable("the client was shut down, it may have happened").advise(advice)
+    Error::new(ErrorKind::Closed, "the client was shut down")
 }
 
 /// Counts a note for as long as it is not carried out: also if its task is dropped.

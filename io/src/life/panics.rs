@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use futures::FutureExt;
 use tokio::task::JoinError;
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 
 use super::supervisor::panic_text;
 
@@ -23,11 +23,11 @@ pub async fn guarded_async<R>(run: impl Future<Output = Result<R, Error>>) -> Re
     AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|payload| Err(caught(&*payload)))
 }
 
-/// `Unavailable` with this message if the runtime was stopped, `Invalid` if the task panicked, which it would do again.
+/// `Closed` with this message if the runtime was stopped, `Invalid` if the task panicked, which it would do again.
 /// Never `Unavailable` for that: whoever is told so tries again, for ever.
 pub fn unfinished(error: JoinError, stopped: &'static str) -> Error {
     if !error.is_panic() {
-        return Error::unavailable(stopped).advise("open a client again: this one was shut down").because(error);
+        return Error::new(ErrorKind::Closed, stopped).because(error);
     }
     panicked(&error.to_string()).because(error)
 }

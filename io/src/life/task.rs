@@ -3,7 +3,7 @@
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::ids::ProcessId;
 
 use super::panics::unfinished;
@@ -23,10 +23,10 @@ impl<R: Send + 'static> Task<R> {
         Self { handle: Some(runtime.spawn(work)), home: ProcessId::current(), stopped }
     }
 
-    /// Its result; `Unavailable` if the runtime was stopped, or the result was given before; `Invalid` if the work
+    /// Its result; `Closed` if the runtime was stopped, or the result was given before; `Invalid` if the work
     /// panicked, which it would do again. Cancelling loses nothing.
     pub async fn join(&mut self) -> Result<R, Error> {
-        let given = || Error::unavailable(self.stopped).advise("open a client again");
+        let given = || Error::new(ErrorKind::Closed, self.stopped);
         let joined = self.handle.as_mut().ok_or_else(given)?.await;
         self.handle = None;
         joined.map_err(|error| unfinished(error, self.stopped))

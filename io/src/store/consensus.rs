@@ -29,14 +29,23 @@ pub enum CompareAndSet {
     Conflict,
 }
 
+/// How a log is not what was written there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Damage {
+    /// An entry is gone, or the log went back.
+    Missing,
+    /// Something else stands in its place.
+    Corrupt,
+}
+
 /// Why a log did not answer.
 #[derive(Debug)]
 pub struct LogError {
     /// Whether the operation may have taken effect, or may still do so. `false` promises that it did not and will not.
     pub may_have_happened: bool,
-    /// Whether the log is not what was written there: an entry is missing, or it went back. Asking again is no use, and
-    /// nothing may be written behind it or deleted because of what it says.
-    pub damaged: bool,
+    /// How the log is not what was written there, if it is not. Asking again is no use, and nothing may be written behind it
+    /// or deleted because of what it says.
+    pub damaged: Option<Damage>,
     /// What was being done, to which object, and what to do about it. No credentials.
     pub message: String,
     /// What caused it.
@@ -46,7 +55,7 @@ pub struct LogError {
 impl LogError {
     /// The operation had no effect and will have none.
     pub fn failed(message: impl Into<String>) -> Self {
-        Self { may_have_happened: false, damaged: false, message: message.into(), source: None }
+        Self { may_have_happened: false, damaged: None, message: message.into(), source: None }
     }
 
     /// The operation may have taken effect, or may still do so.
@@ -56,15 +65,16 @@ impl LogError {
 
     /// The operation had no effect, because the log is not what was written there.
     pub fn damaged(message: impl Into<String>) -> Self {
-        Self { damaged: true, ..Self::failed(message) }
+        Self { damaged: Some(Damage::Corrupt), ..Self::failed(message) }
     }
 
     /// The entry at `missing` is not there, although the log is known to reach to `known`, or once did.
     pub fn missing(missing: SeqNo, known: SeqNo) -> Self {
-        Self::damaged(match known > missing {
+        let message = match known > missing {
             true => format!("log entry {} is missing, although the log goes on to {}", missing.0, known.0),
             false => format!("log entry {} is missing, although it was written", missing.0),
-        })
+        };
+        Self { damaged: Some(Damage::Missing), ..Self::failed(message) }
     }
 
     /// The same error, keeping what caused it.
@@ -111,7 +121,7 @@ impl std::error::Error for LogError {
 /// *Cancelling* any of these futures leaves the operation done, not done, or still to happen: as a lost answer would.
 ///
 /// *What is lost is said.* Where an implementation knows of a position that was written and not truncated, and finds
-/// nothing there, it answers [`LogError::damaged`], and neither that the log ends there nor that it is free.
+/// nothing there, it answers [`LogError::missing`], and neither that the log ends there nor that it is free.
 ///
 /// *Deadlines and retries* are the caller's; an implementation retries only what cannot double an effect.
 #[async_trait]

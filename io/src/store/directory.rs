@@ -70,9 +70,9 @@ impl Directory {
     /// Nothing is written unless the directory is empty or ours. Blocks for a few file operations.
     ///
     /// # Errors
-    /// `ErrorKind::Invalid` for what is no directory, is not empty and not ours, is of a later version, or has a path
-    /// that is too long; `ErrorKind::Corrupt` for a marker that cannot be read as one; `ErrorKind::Unavailable`
-    /// where the file system refuses.
+    /// `ErrorKind::Invalid` for what is no directory, is not empty and not ours, or has a path that is too long;
+    /// `ErrorKind::Newer` for one of a later version; `ErrorKind::Corrupt` for a marker that cannot be read as one;
+    /// `ErrorKind::Unavailable` where the file system refuses.
     pub fn open(path: impl AsRef<FilePath>) -> Result<Self, Error> {
         let path = path.as_ref();
         Self::open_at(path).map_err(|error| error.of_object(path.display().to_string()))

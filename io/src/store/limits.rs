@@ -78,15 +78,14 @@ impl KeptLimits {
     /// The limits of these bytes, which are those of this version.
     ///
     /// # Errors
-    /// `Corrupt` for anything else; `Invalid` for what a newer version of the library wrote.
+    /// `Corrupt` for anything else; `Newer` for what a newer version of the library wrote.
     pub fn decode(version: u64, bytes: &Bytes) -> Result<Self, Error> {
         let Some((header, message)) = bytes.split_at_checked(HEADER_BYTES) else {
             return Err(Error::corrupt(format!("the limits of the store are only {} bytes", bytes.len())));
         };
         let (magic, checksum) = header.split_at(MAGIC.len());
         if magic[..KIND_BYTES] == MAGIC[..KIND_BYTES] && magic[KIND_BYTES] > MAGIC[KIND_BYTES] {
-            let message = "a newer version of this library wrote the limits of the store: upgrade to open it";
-            return Err(Error::new(ErrorKind::Invalid, message));
+            return Err(Error::new(ErrorKind::Newer, "the version of the limits of the store is unknown"));
         }
         if magic != MAGIC || checksum != xxh3_64(message).to_le_bytes() {
             return Err(Error::corrupt("the limits of the store are not what was written there"));
@@ -128,7 +127,8 @@ pub async fn newest(
         (version, Some(known), _) if known.version == version => return Ok(Ok(Some(known))),
         (version, ..) => (version, read(store, version).await?),
     };
-    let limits = bytes.ok_or_else(Error::missing).and_then(|bytes| KeptLimits::decode(version, &bytes));
+    let missing = || Error::new(ErrorKind::Missing, "the limits of the store are missing");
+    let limits = bytes.ok_or_else(missing).and_then(|bytes| KeptLimits::decode(version, &bytes));
     Ok(limits.map(Some).map_err(|error| error.of_object(keys::limits(version).to_string())))
 }
 

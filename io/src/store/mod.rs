@@ -19,7 +19,7 @@ pub mod probe;
 mod signals;
 
 pub use cache::ObjectCache;
-pub use consensus::{CompareAndSet, Consensus, LogEntry, LogError, LogWatch};
+pub use consensus::{CompareAndSet, Consensus, Damage, LogEntry, LogError, LogWatch};
 pub use directory::Directory;
 pub use discreet::{DiscreetStore, Secrets};
 pub use files::Files;

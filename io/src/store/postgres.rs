@@ -37,8 +37,9 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::ids::{SeqNo, ShardId};
+use crate::life::unfinished;
 use crate::store::consensus::{CompareAndSet, Consensus, LogEntry, LogError, LogWatch};
 use crate::store::signals::{Signals, Subscription};
 
@@ -83,14 +84,15 @@ impl PostgresLog {
     ///
     /// # Errors
     /// `Invalid` for a malformed connection string, wrong credentials, a missing database or rights, a certificate that
-    /// is not to be trusted, a server without the encryption asked for, and tables of a later version; `Unavailable`
-    /// for a server that does not answer. No error holds the connection string. `Invalid` for options that cannot be.
+    /// is not to be trusted, and a server without the encryption asked for; `Newer` for tables of a later version;
+    /// `Unavailable` for a server that does not answer. No error holds the connection string. `Invalid` for options that
+    /// cannot be.
     pub async fn open_with(url: &str, options: PostgresOptions) -> Result<Self, Error> {
         options.check()?;
         let (url, asked) = tls::split(url);
         let config = sessions::configure(&url, &options)?;
         let connector = tokio::task::spawn_blocking(move || tls::connector(&asked)).await;
-        let tls = connector.map_err(|error| Error::unavailable("opening the log was stopped").because(error))??;
+        let tls = connector.map_err(|error| unfinished(error, "opening the log was stopped"))??;
         let server = format!("{:?}, database {:?}", config.get_hosts(), config.get_dbname());
         let sessions = Arc::new(Sessions::new(config.clone(), tls.clone(), &options)?);
         let failed = |failure: Failure| failure.into_error("opening the log");
@@ -100,13 +102,13 @@ impl PostgresLog {
         let layout: Option<i32> = one(sessions.query(statements::LAYOUT, &[]).await.map_err(failed)?);
         match layout {
             Some(statements::LAYOUT_VERSION) => {}
-            Some(version) => {
-                return Err(Error::invalid(format!(
-                    "the tables in PostgreSQL have layout {version}, this version uses {}; use a version that knows it",
-                    statements::LAYOUT_VERSION
-                )));
+            Some(version) if version > statements::LAYOUT_VERSION => {
+                let known = statements::LAYOUT_VERSION;
+                let message =
+                    format!("the tables in PostgreSQL have layout {version}; this version knows up to {known}");
+                return Err(Error::new(ErrorKind::Newer, message));
             }
-            None => {
+            _ => {
                 return Err(Error::corrupt("the tables in PostgreSQL do not say which layout they have")
                     .advise("restore the table timely_persist.layout from a backup, or name another database"));
             }
@@ -189,7 +191,7 @@ impl Consensus for PostgresLog {
         let rows =
             self.sessions.query(statement, &[&key(shard), &head, &&data[..]]).await.map_err(|failure| LogError {
                 may_have_happened: failure.may_have_happened,
-                damaged: false,
+                damaged: None,
                 message: format!("committing entry {} of shard {shard}", expected.next()),
                 source: Some(failure.cause),
             })?;
@@ -206,7 +208,7 @@ impl Consensus for PostgresLog {
         let parameters: [&(dyn ToSql + Sync); 3] = [&key(shard), &first_kept, &TRUNCATED_DIGESTS_MAX];
         let rows = self.sessions.query(statements::TRUNCATE, &parameters).await.map_err(|failure| LogError {
             may_have_happened: failure.may_have_happened,
-            damaged: false,
+            damaged: None,
             message: format!("truncating the log of shard {shard} below {below}"),
             source: Some(failure.cause),
         })?;

@@ -6,9 +6,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use futures::FutureExt;
-use timely_persist::ShardId;
-
-use crate::common::error::{SourceError, SourceErrorKind};
+use timely_persist::{Error, ShardId};
 
 /// Whose code, as a message names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,10 +31,10 @@ impl Panicked {
     }
 
     /// The error that a source says then.
-    pub(crate) fn of_shard(self, shard: ShardId) -> SourceError {
+    pub(crate) fn of_shard(self, shard: ShardId) -> Error {
         let Self { code, message } = self;
         let message = format!("{} panicked: {message}; correct it and build the source again", code.0);
-        SourceError::new(SourceErrorKind::Invalid, message, shard)
+        Error::invalid(message).of_shard(shard)
     }
 }
 
@@ -52,6 +50,8 @@ pub(crate) async fn finish<R>(code: Code, future: impl Future<Output = R>) -> Re
 
 #[cfg(test)]
 mod tests {
+    use timely_persist::ErrorKind;
+
     use super::*;
 
     #[test]
@@ -61,14 +61,14 @@ mod tests {
             .map(|(): ()| ())
             .unwrap_err()
             .of_shard(shard);
-        assert_eq!(*text.kind(), SourceErrorKind::Invalid);
-        assert!(text.message().starts_with("the source's `filter` panicked: out of range;"), "{text}");
+        assert_eq!((text.kind(), text.shard()), (ErrorKind::Invalid, Some(shard)));
+        assert!(text.to_string().contains("the source's `filter` panicked: out of range;"), "{text}");
         let number = 7;
         let formatted =
             call(Code("the source's `map`"), || panic!("row {number}")).map(|(): ()| ()).unwrap_err().of_shard(shard);
-        assert!(formatted.message().starts_with("the source's `map` panicked: row 7;"), "{formatted}");
+        assert!(formatted.to_string().contains("the source's `map` panicked: row 7;"), "{formatted}");
         let other = call(TYPES, || std::panic::panic_any(7)).map(|(): ()| ()).unwrap_err().of_shard(shard);
-        assert!(other.message().contains("panicked: it gave no message;"), "{other}");
+        assert!(other.to_string().contains("panicked: it gave no message;"), "{other}");
         assert_eq!(call(TYPES, || 7).map_err(|_| ()), Ok(7));
     }
 }

@@ -15,9 +15,9 @@ use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
-use timely_persist::{LeaseId, ShardId};
+use timely_persist::{Error, ErrorKind, LeaseId, ShardId};
 
-use crate::common::error::{SourceError, SourceErrorKind};
+use crate::common::error::SourceError;
 use crate::source::message::Returned;
 
 /// Pieces of parts that a fetch operator has in memory beside one for each part that is being fetched, and as many wait
@@ -38,7 +38,7 @@ pub(crate) enum Event<C, P, R> {
     /// The same, of an audit that found a row that matters.
     FoundWrong,
     /// The code that was to make something of them panicked.
-    Panicked(SourceError),
+    Panicked(Error),
     /// This worker's button was pressed.
     Pressed,
     /// Those of all workers were, or the source is complete.
@@ -51,9 +51,9 @@ pub(crate) enum Brought<R> {
     /// Some of its rows; `last`: the rest, too.
     Rows { rows: R, last: bool },
     /// Word that storage does not answer; the fetch keeps trying.
-    Stalled(SourceError),
+    Stalled(Error),
     /// Word that the part will never be there.
-    Failed(SourceError),
+    Failed(Error),
 }
 
 /// What to do, in this order.
@@ -138,11 +138,11 @@ impl<C: Clone, P, R> Fetch<C, P, R> {
                 }
             }
             Event::Disagreement { message, capabilities } => {
-                actions.push(Action::Report { capabilities, error: disagreement(&message, self.shard) });
+                actions.push(Action::Report { capabilities, error: disagreement(&message) });
             }
             Event::Brought { lease, brought } => match brought {
                 Brought::Rows { rows, last } => self.receive(lease, rows, last, actions),
-                Brought::Stalled(notice) => self.stall(lease, notice, actions),
+                Brought::Stalled(error) => self.stall(lease, error, actions),
                 Brought::Failed(error) => self.fail(lease, error, actions),
             },
             Event::Emitted => self.emitted(actions),
@@ -150,12 +150,12 @@ impl<C: Clone, P, R> Fetch<C, P, R> {
                 if let Some(Ready { held, .. }) = self.ready.front()
                     && !held.said.replace(true)
                 {
-                    actions.push(held.report(wrong_filter(self.shard)));
+                    actions.push(held.report(SourceError::FilterWrong(self.shard)));
                 }
                 self.emitted(actions);
             }
             Event::Panicked(error) => {
-                actions.extend(self.ready.front().map(|ready| ready.held.report(error)));
+                actions.extend(self.ready.front().map(|ready| ready.held.report(SourceError::Failed(error))));
                 self.rest(actions);
             }
             Event::Pressed => self.rest(actions),
@@ -212,19 +212,21 @@ impl<C: Clone, P, R> Fetch<C, P, R> {
     }
 
     /// Storage does not answer. It is said once.
-    fn stall(&mut self, lease: LeaseId, notice: SourceError, actions: &mut Vec<Action<C>>) {
+    fn stall(&mut self, lease: LeaseId, error: Error, actions: &mut Vec<Action<C>>) {
         if let Some(held) = self.fetching.get(&lease)
             && !std::mem::replace(&mut self.stalled, true)
         {
-            actions.push(held.report(notice));
+            actions.push(held.report(SourceError::Stalled(error)));
         }
     }
 
     /// A fetch ended with an error.
-    fn fail(&mut self, lease: LeaseId, error: SourceError, actions: &mut Vec<Action<C>>) {
+    fn fail(&mut self, lease: LeaseId, error: Error, actions: &mut Vec<Action<C>>) {
         if let Some(held) = self.fetching.remove(&lease) {
-            self.recover(&held, actions);
-            actions.push(held.report(error));
+            if error.kind() != ErrorKind::Closed {
+                self.recover(&held, actions); // that is no answer of the store's
+            }
+            actions.push(held.report(SourceError::Failed(error)));
             self.ready.retain(|ready| ready.held.lease != lease);
             self.give_up(&held, actions);
         }
@@ -276,16 +278,11 @@ impl<C: Clone> Held<C> {
     }
 }
 
-/// What each worker says where they were asked for different things. The leader holds the frontier.
-fn disagreement(message: &str, shard: ShardId) -> SourceError {
+/// What each worker says where they were asked for different things: the same, and so of no shard, which may be one of them.
+/// The leader holds the frontier.
+fn disagreement(message: &str) -> SourceError {
     let message = format!(
         "the workers build this source with different settings: {message}; nothing was read; give the same on all workers"
     );
-    SourceError::new(SourceErrorKind::Invalid, message, shard)
-}
-
-/// A part that the filter discarded has rows that matter.
-fn wrong_filter(shard: ShardId) -> SourceError {
-    let message = "the filter discarded a part with rows that the source keeps";
-    SourceError::new(SourceErrorKind::FilterWrong, message, shard)
+    SourceError::Failed(Error::invalid(message))
 }

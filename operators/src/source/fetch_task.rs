@@ -8,7 +8,6 @@ use timely_persist::{
     Time,
 };
 
-use crate::common::error::SourceError;
 use crate::common::foreign::{TYPES, call, finish};
 use crate::common::mailbox::{Closed, Sender};
 use crate::source::emit::Emission;
@@ -118,14 +117,14 @@ async fn fetch<K: Data, V: Data, T: Time, D: Diff>(
         let brought = match pieces.next().await {
             Ok(piece) => rows(piece, permit.take_if(|_| pieces.is_finished())),
             Err(error) if error.kind() == ErrorKind::Unavailable => {
-                let notice = Brought::Stalled(SourceError::stalled(&error, settings.shard));
-                deliveries.send(Delivery { lease, brought: notice }).await?;
+                let brought = Brought::Stalled(error.of_shard(settings.shard));
+                deliveries.send(Delivery { lease, brought }).await?;
                 tokio::time::sleep(settings.pause).await;
                 continue;
             }
             Err(error) => {
                 permit = None;
-                Brought::Failed(SourceError::of(&error).of_shard(settings.shard))
+                Brought::Failed(error.of_shard(settings.shard))
             }
         };
         deliveries.send(Delivery { lease, brought }).await?;

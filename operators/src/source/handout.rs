@@ -13,10 +13,10 @@
 use std::collections::VecDeque;
 
 use timely::progress::Antichain;
-use timely_persist::{LeaseId, LeasedPart, ShardId, Time};
+use timely_persist::{Error, LeaseId, LeasedPart, ShardId, Time};
 
 use crate::common::agreement::{Agreement, Asked};
-use crate::common::error::{SourceError, SourceErrorKind};
+use crate::common::error::SourceError;
 use crate::common::frontier::{beginning, shown};
 use crate::source::credit::Credit;
 use crate::source::message::{Home, Order, Returned, Sent};
@@ -75,7 +75,7 @@ pub(crate) enum Event<T: Time, L = LeasedPart<T>> {
     /// Something to pass on.
     Notice(SourceError),
     /// The end, before the collection's.
-    Failed(SourceError),
+    Failed(Error),
     /// This worker's button was pressed.
     Pressed,
     /// Those of all workers were.
@@ -184,11 +184,11 @@ impl<T: Time, L: Lend> Handout<T, L> {
             Event::Opened(as_of) => self.progress(beginning(&as_of, &self.until), actions),
             Event::Step(step) => self.take(step, actions),
             Event::Notice(notice) => {
-                self.stalled = *notice.kind() == SourceErrorKind::Stalled;
+                self.stalled = matches!(notice, SourceError::Stalled(_));
                 actions.push(Action::Report(notice));
             }
             Event::Failed(error) => {
-                actions.push(Action::Report(error));
+                actions.push(Action::Report(SourceError::Failed(error)));
                 self.rest(actions);
             }
         }

@@ -15,10 +15,10 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::generic::{OutputBuilder, OutputBuilderSession};
 use timely::dataflow::operators::{Capability, CapabilitySet};
 use timely::scheduling::SyncActivator;
-use timely_persist::{ExchangeablePart, ShardId, Time};
+use timely_persist::{Error, ErrorKind, ExchangeablePart, ShardId, Time};
 
 use crate::common::button::Stopping;
-use crate::common::error::{SourceError, SourceErrorKind};
+use crate::common::error::SourceError;
 use crate::common::foreign::{TYPES, call};
 use crate::common::mailbox::{Found, Receiver, Sender, mailbox};
 use crate::common::placement::leader;
@@ -170,8 +170,8 @@ impl<T: Time> Leading<T> {
                 Found::Nothing => return self.next_step(),
                 Found::Ended => {
                     // It says so before it ends on its own account: the runtime ended it.
-                    let message = "the client was shut down under the source";
-                    return Some(Event::Failed(SourceError::new(SourceErrorKind::Unavailable, message, self.shard)));
+                    let error = Error::new(ErrorKind::Closed, "the client was shut down under the source");
+                    return Some(Event::Failed(error.of_shard(self.shard)));
                 }
             }
         }

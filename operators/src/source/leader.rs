@@ -7,10 +7,10 @@
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 
-use timely_persist::{Data, Diff, ErrorKind, Health, ReadHandle, Shard, Time};
+use timely_persist::{Data, Diff, Error, ErrorKind, Health, ReadHandle, Shard, Time};
 use tokio::sync::watch;
 
-use crate::common::error::{SourceError, SourceErrorKind};
+use crate::common::error::SourceError;
 use crate::common::foreign::{TYPES, finish};
 use crate::common::frontier::shown;
 use crate::common::mailbox::{Closed, Sender};
@@ -52,7 +52,7 @@ pub(crate) async fn lead<K: Data, V: Data, T: Time, D: Diff>(
         biased;
         () = mailbox.closed() => {}
         ended = led => {
-            let ended = ended.unwrap_or_else(|panic| Err(End::failed(panic.of_shard(settings.shard))));
+            let ended = ended.unwrap_or_else(|panic| Err(End::Failed(panic.of_shard(settings.shard))));
             if let Err(End::Failed(error)) = ended {
                 let _ = mailbox.send(Heard::Event(Event::Failed(error.of_shard(settings.shard)))).await;
             }
@@ -62,14 +62,8 @@ pub(crate) async fn lead<K: Data, V: Data, T: Time, D: Diff>(
 
 /// Why following ended early.
 enum End {
-    Failed(Box<SourceError>),
+    Failed(Error),
     Closed,
-}
-
-impl End {
-    fn failed(error: SourceError) -> Self {
-        End::Failed(Box::new(error))
-    }
 }
 
 impl From<Closed> for End {
@@ -78,9 +72,9 @@ impl From<Closed> for End {
     }
 }
 
-impl From<timely_persist::Error> for End {
-    fn from(error: timely_persist::Error) -> Self {
-        End::failed(SourceError::of(&error))
+impl From<Error> for End {
+    fn from(error: Error) -> Self {
+        End::Failed(error)
     }
 }
 
@@ -94,7 +88,7 @@ async fn run<K: Data, V: Data, T: Time, D: Diff>(
     let as_of = settings.as_of.clone().unwrap_or_else(|| reader.since().clone());
     mailbox.send(Heard::Event(Event::Opened(as_of.clone()))).await?;
     if let Some(start) = leading.start {
-        finish(START_AFTER, start).await.map_err(|panic| End::failed(panic.of_shard(settings.shard)))?;
+        finish(START_AFTER, start).await.map_err(|panic| End::Failed(panic.of_shard(settings.shard)))?;
     }
     let audit = reader.filter_audit();
     let listen = match settings.snapshot {
@@ -126,7 +120,7 @@ async fn open<K: Data, V: Data, T: Time, D: Diff>(
             }
             Err(error) if error.kind() == ErrorKind::Unavailable => {
                 if !std::mem::replace(&mut stalled, true) {
-                    notify(SourceError::stalled(&error, settings.shard), mailbox).await?;
+                    notify(SourceError::Stalled(error.of_shard(settings.shard)), mailbox).await?;
                 }
                 tokio::time::sleep(settings.pause).await;
             }
@@ -145,7 +139,7 @@ async fn follow<T: Time>(
     let mut well = true;
     let first = loop {
         tokio::select! {
-            step = poll_fn(|task| steps.poll_step(task)) => break step.map_err(End::failed)?,
+            step = poll_fn(|task| steps.poll_step(task)) => break step.map_err(End::Failed)?,
             reason = change(&mut health, well) => tell(reason, &mut well, settings, mailbox).await?,
         }
     };
@@ -162,14 +156,14 @@ async fn follow<T: Time>(
 }
 
 async fn tell<T: Time>(
-    reason: Option<String>,
+    reason: Option<Error>,
     well: &mut bool,
     settings: &Settings<T>,
     mailbox: &Sender<Heard<T>>,
 ) -> Result<(), Closed> {
     *well = reason.is_none();
     let notice = match reason {
-        Some(reason) => SourceError::new(SourceErrorKind::Stalled, reason, settings.shard),
+        Some(reason) => SourceError::Stalled(reason.of_shard(settings.shard)),
         None => SourceError::recovered("log", settings.shard),
     };
     notify(notice, mailbox).await
@@ -180,7 +174,7 @@ async fn notify<T: Time>(notice: SourceError, mailbox: &Sender<Heard<T>>) -> Res
 }
 
 /// Waits until following does not work any more (why), or works again (`None`).
-async fn change(health: &mut watch::Receiver<Health>, well: bool) -> Option<String> {
+async fn change(health: &mut watch::Receiver<Health>, well: bool) -> Option<Error> {
     let changed = health.wait_for(|health| (*health == Health::Well) != well).await;
     let seen = changed.map(|health| health.clone());
     match seen {

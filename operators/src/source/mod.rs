@@ -78,7 +78,7 @@ pub fn persist_source<'scope, K: Data, V: Data, T: Time, D: Diff>(
 ///
 /// Nothing comes before every worker has built it. Then the workers compare what they were asked for: if the shard, `name`,
 /// `as_of`, `until` or `snapshot` differ, or only some were given a closure, then each worker says
-/// [`Invalid`](crate::SourceErrorKind::Invalid) on its `errors`, with what differs, and the frontier is held.
+/// [`Invalid`](timely_persist::ErrorKind::Invalid) on its `errors`, with what differs, and the frontier is held.
 #[must_use = "it does nothing until it is built"]
 pub struct PersistSource<K: Data, V: Data, T: Time, D: Diff> {
     shard: Shard<K, V, T, D>,
@@ -139,7 +139,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> PersistSource<K, V, T, D> {
     /// It may be asked on any thread, and it must be right: where it says no, no row of the part may matter to the caller.
     /// Where the source knows which rows matter ([`filter_rows`](Self::filter_rows), or [`map`](Self::map) that gives
     /// nothing for the others), one in `config.read.filter_audit_one_in` of the parts left out is fetched all the same; if
-    /// a row of it matters, `errors` says [`FilterWrong`](crate::SourceErrorKind::FilterWrong).
+    /// a row of it matters, `errors` says [`FilterWrong`](crate::SourceError::FilterWrong).
     pub fn filter(mut self, keep: impl Fn(&PartStats) -> bool + Send + 'static) -> Self {
         self.leading.filter = Some(Box::new(keep));
         self

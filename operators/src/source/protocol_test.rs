@@ -9,10 +9,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::{Rc, Weak};
 
 use timely::progress::Antichain;
-use timely_persist::{Config, LeaseId, LeasedReaderId, ShardId};
+use timely_persist::{Config, Error, ErrorKind, LeaseId, LeasedReaderId, ShardId};
 
 use crate::common::agreement::{Asked, Value};
-use crate::common::error::{SourceError, SourceErrorKind};
+use crate::common::error::SourceError;
 use crate::source::fetch::{self, Brought, Fetch, Task};
 use crate::source::handout::{self, Handout, Lend, Offered, Step};
 use crate::source::message::{Home, Order, Sent};
@@ -122,7 +122,7 @@ struct Worker {
     /// Whether it knows that all were pressed.
     stopped: bool,
     stalled: bool,
-    reports: Vec<SourceErrorKind>,
+    reports: Vec<SourceError>,
 }
 
 struct World {
@@ -156,8 +156,12 @@ fn lease(number: u64) -> LeaseId {
     LeaseId { reader: LeasedReaderId::from_u128(1), number }
 }
 
-fn error(kind: SourceErrorKind) -> SourceError {
-    SourceError::new(kind, "trouble", ShardId::from_u128(7))
+fn shard() -> ShardId {
+    ShardId::from_u128(7)
+}
+
+fn error(kind: ErrorKind) -> Error {
+    Error::new(kind, "trouble").of_shard(shard())
 }
 
 fn least<'a>(frontiers: impl Iterator<Item = &'a Antichain<u64>>) -> Option<u64> {
@@ -229,9 +233,10 @@ impl World {
                 break;
             }
             if self.random.one_in(5) {
-                let kinds = [SourceErrorKind::Stalled, SourceErrorKind::Recovered].into_iter();
-                let said = kinds.take(1 + self.random.below(2) as usize); // an end may come first
-                self.letters.extend(said.map(|kind| Letter::Notice(error(kind))));
+                let notices =
+                    [SourceError::Stalled(error(ErrorKind::Unavailable)), SourceError::recovered("log", shard())];
+                let said = notices.into_iter().take(1 + self.random.below(2) as usize); // an end may come first
+                self.letters.extend(said.map(Letter::Notice));
             }
             let parts = (0..self.random.below(6)).map(|_| self.offer(time)).collect();
             let progress = (!self.random.one_in(6)).then(|| {
@@ -246,7 +251,7 @@ impl World {
             self.letters.push_back(Letter::Step(Step { parts, progress }));
         }
         if fails.is_some() {
-            self.letters.push_back(Letter::Failed(error(SourceErrorKind::Corrupt)));
+            self.letters.push_back(Letter::Failed(error(ErrorKind::Corrupt)));
         }
         if self.end.is_empty() && self.parts.is_empty() && until.less_equal(&self.begin) {
             self.letters.truncate(1); // nobody listens
@@ -303,7 +308,7 @@ impl World {
                     held = frontier;
                 }
                 handout::Action::ShutDown => self.letters.clear(),
-                handout::Action::Report(error) => self.alarmed = *error.kind() == SourceErrorKind::Stalled,
+                handout::Action::Report(error) => self.alarmed = matches!(error, SourceError::Stalled(_)),
                 handout::Action::Fault(fault) => panic!("{fault:?}"),
             }
         }
@@ -345,11 +350,11 @@ impl World {
                     worker.outbox.push_back(Home::Returned(returned));
                 }
                 fetch::Action::Report { error, .. } => {
-                    let stalls = *error.kind() == SourceErrorKind::Stalled;
-                    if stalls || *error.kind() == SourceErrorKind::Recovered {
+                    let stalls = matches!(error, SourceError::Stalled(_));
+                    if stalls || matches!(error, SourceError::Recovered { .. }) {
                         assert_ne!(std::mem::replace(&mut worker.stalled, stalls), stalls, "said twice");
                     }
-                    worker.reports.push(error.kind().clone());
+                    worker.reports.push(error);
                 }
             }
         }
@@ -413,10 +418,10 @@ impl World {
         };
         let (number, pieces) = (*number, self.parts[*number as usize].pieces);
         let brought = match self.random.below(12) {
-            0 => Brought::Stalled(error(SourceErrorKind::Stalled)),
+            0 => Brought::Stalled(error(ErrorKind::Unavailable)),
             1 if self.trouble == Trouble::Fetch => {
                 worker.fetching.remove(&number);
-                Brought::Failed(error(SourceErrorKind::Corrupt))
+                Brought::Failed(error(ErrorKind::Corrupt))
             }
             _ => {
                 *came += 1;
@@ -442,7 +447,7 @@ impl World {
         let event = match task {
             Task::Emit if self.random.one_in(3) => return, // some of them
             _ if self.trouble == Trouble::Panic && self.random.one_in(6) => {
-                fetch::Event::Panicked(error(SourceErrorKind::Invalid))
+                fetch::Event::Panicked(error(ErrorKind::Invalid))
             }
             Task::Audit if part.wrong => {
                 self.wrong_seen += 1;
@@ -491,8 +496,8 @@ impl World {
     /// What holds when nothing happens any more.
     fn judge(&mut self) {
         assert_eq!((self.out.len(), self.leases.get()), (0, 0), "all leases are given back");
-        let kinds: Vec<_> = self.workers.iter().flat_map(|worker| &worker.reports).collect();
-        let wrong = kinds.iter().filter(|kind| ***kind == SourceErrorKind::FilterWrong).count();
+        let reports: Vec<_> = self.workers.iter().flat_map(|worker| &worker.reports).collect();
+        let wrong = reports.iter().filter(|report| matches!(report, SourceError::FilterWrong(_))).count();
         assert_eq!(wrong, self.wrong_seen);
         if self.stopped {
             assert_eq!(self.frontier(), None, "all have stopped");
@@ -504,7 +509,8 @@ impl World {
             assert!(!(self.alarmed && self.end.is_empty()), "the last word of a source is no alarm");
         }
         if self.trouble == Trouble::Disagreement {
-            let told = kinds.iter().filter(|kind| ***kind == SourceErrorKind::Invalid).count();
+            let disagree = |error: &Error| error.kind() == ErrorKind::Invalid;
+            let told = reports.iter().filter(|report| report.error().is_some_and(disagree)).count();
             assert_eq!((told, self.frontier()), (self.workers.len(), Some(0)), "each is told, once");
         }
     }

@@ -6,9 +6,8 @@
 use std::task::{Context, Poll};
 
 use timely::progress::Antichain;
-use timely_persist::{Data, Diff, FilterAudit, LeasedPart, Listen, ListenEvent, PartStats, Sifted, Time};
+use timely_persist::{Data, Diff, Error, FilterAudit, LeasedPart, Listen, ListenEvent, PartStats, Sifted, Time};
 
-use crate::common::error::SourceError;
 use crate::common::foreign::{Panicked, call};
 use crate::source::closures::FILTER;
 use crate::source::handout::{Offered, Step};
@@ -20,7 +19,7 @@ pub(crate) type Filter = Box<dyn Fn(&PartStats) -> bool + Send>;
 /// A listener whose rows nobody looks at.
 pub(crate) trait Steps<T: Time>: Send {
     /// The next step, which is never an empty one, or why there is none.
-    fn poll_step(&mut self, task: &mut Context<'_>) -> Poll<Result<Step<T>, SourceError>>;
+    fn poll_step(&mut self, task: &mut Context<'_>) -> Poll<Result<Step<T>, Error>>;
 }
 
 impl<T: Time> std::fmt::Debug for dyn Steps<T> {
@@ -58,12 +57,12 @@ impl<K: Data, V: Data, T: Time, D: Diff> ListenSteps<K, V, T, D> {
 }
 
 impl<K: Data, V: Data, T: Time, D: Diff> Steps<T> for ListenSteps<K, V, T, D> {
-    fn poll_step(&mut self, task: &mut Context<'_>) -> Poll<Result<Step<T>, SourceError>> {
+    fn poll_step(&mut self, task: &mut Context<'_>) -> Poll<Result<Step<T>, Error>> {
         loop {
             let Poll::Ready(events) = self.listen.poll_next(task) else {
                 return Poll::Pending;
             };
-            let events = events.map_err(|error| SourceError::of(&error).of_shard(self.settings.shard))?;
+            let events = events.map_err(|error| error.of_shard(self.settings.shard))?;
             let ended = events.is_empty();
             let mut step = Step { parts: Vec::new(), progress: ended.then(Antichain::new) };
             for event in events {

@@ -371,6 +371,5 @@ fn missing() -> Error {
 
 /// Something that a later version of the library wrote.
 pub(super) fn newer(what: &str) -> Error {
-    let message = format!("{what} is unknown: a newer version of this library wrote it, upgrade to read the shard");
-    Error::new(ErrorKind::Invalid, message)
+    Error::new(ErrorKind::Newer, format!("{what} is unknown"))
 }

@@ -55,10 +55,10 @@ fn is_ours(directory: &Path) -> Result<bool, Error> {
     let version = first_line.strip_prefix(PREAMBLE).and_then(|version| version.parse::<u32>().ok());
     match version {
         Some(version) if version <= FORMAT_VERSION => Ok(true),
-        Some(version) => Err(Error::invalid(format!(
-            "this data directory was written by a later version (format {version}; this version reads up to \
-             {FORMAT_VERSION}); use that version, or another directory"
-        ))),
+        Some(version) => Err(Error::new(
+            ErrorKind::Newer,
+            format!("this data directory has format {version}; this version reads up to {FORMAT_VERSION}"),
+        )),
         None => Err(Error::corrupt(format!("the file {MARKER_NAME:?} in it does not say which format it has"))
             .advise("restore that file from a backup, or copy it from a directory that the same version made")),
     }
@@ -190,7 +190,7 @@ mod tests {
         let marker = temporary.path().join(MARKER_NAME);
         fs::write(&marker, format!("{PREAMBLE}2\nand more in later versions")).expect("a file");
         let error = Directory::open(temporary.path()).expect_err("later");
-        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert_eq!(error.kind(), ErrorKind::Newer);
         assert!(error.to_string().contains("format 2"), "{error}");
         fs::write(&marker, b"\xff\xff").expect("a file");
         assert_eq!(Directory::open(temporary.path()).expect_err("damaged").kind(), ErrorKind::Corrupt);
