@@ -9,27 +9,52 @@ mod maintain;
 mod read;
 mod write;
 
-use timely_persist_core::{part, state};
-use timely_persist_io::{blobs, life};
-#[doc(inline)]
-pub use timely_persist_types::{clock, codec, config, error, ids, record};
-
 pub use client::{Client, ClientBuilder, Hold, Holder, InflightPermit, InflightShare, Shard, ShardInfo};
-pub use codec::{Codec, Codec64, Data, Diff, Serde, Time};
-pub use config::{Compression, Config, StoreLimits};
-pub use error::{EncodedFrontier, Error, ErrorKind};
-pub use ids::{CriticalReaderId, LeaseId, LeasedReaderId, ParseIdError, SeqNo, ShardId, WriterId};
 pub use machine::Health;
 pub use maintain::Maintainer;
-pub use part::{Chunk, ColumnStats, PartStats, StatValue};
 pub use read::{
     Block, Cursor, ExchangeablePart, FetchedPart, FilterAudit, LeasedPart, Listen, ListenEvent, PartFetcher,
     PartPieces, PartRef, PartsStats, Pin, ReadHandle, Sifted, SinceDowngrade, SinceHandle, Subscribe,
 };
-pub use record::Recorder;
+pub use timely_persist_core::part::{Chunk, ColumnStats, PartStats, StatValue};
 pub use timely_persist_core::state::glb;
 pub use timely_persist_io::store::Consensus;
+pub use timely_persist_types::codec::{Codec, Codec64, Data, Diff, Serde, Time};
+pub use timely_persist_types::config::{Compression, Config, StoreLimits};
+pub use timely_persist_types::error::{EncodedFrontier, Error, ErrorKind};
+pub use timely_persist_types::ids::{
+    CriticalReaderId, LeaseId, LeasedReaderId, ParseIdError, SeqNo, ShardId, WriterId,
+};
+#[doc(inline)]
+pub use timely_persist_types::record::{self, Recorder};
 pub use write::{Appended, Batch, BatchBuilder, WriteHandle};
+
+/// Time and randomness as values, for a program that simulates: see [`ClientBuilder::clock`] and
+/// [`ClientBuilder::entropy`].
+pub mod clock {
+    #[doc(inline)]
+    pub use timely_persist_types::clock::{Clock, Entropy, SystemClock, SystemEntropy};
+}
+
+/// How values become columns, and back: for who writes a [`Codec`] of his own, from these or beside them.
+pub mod codec {
+    #[doc(inline)]
+    pub use timely_persist_types::codec::{
+        BooleanBuilder, BooleanColumn, Builder, BytesBuilder, BytesColumn, Codec, Codec64, Column, Data, DecodeError,
+        Diff, EncodeError, FixedBuilder, FixedCodec, FixedColumn, Integer, IntegerBuilder, IntegerColumn,
+        OptionBuilder, OptionColumn, Serde, SerdeBuilder, SerdeColumn, TextBuilder, TextColumn, Time, TupleBuilder,
+        TupleColumn, UnitBuilder, UnitColumn,
+    };
+}
+
+/// Every limit, with its unit, its default and the reason for that default, in groups by what it limits.
+pub mod config {
+    #[doc(inline)]
+    pub use timely_persist_types::config::{
+        BucketConfig, CacheConfig, Compression, Config, LeaseConfig, LogConfig, ReadConfig, StoreConfig, StoreLimits,
+        ThreadsConfig, UpkeepConfig, WriteConfig,
+    };
+}
 
 /// The two seams to storage: a log per shard ([`Consensus`]) and objects (`object_store::ObjectStore` itself).
 ///

@@ -8,9 +8,9 @@ use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 use timely::progress::Antichain;
 use timely_persist::clock::Clock;
-use timely_persist::ids::blob_name;
 use timely_persist::{Appended, Client, Config, ErrorKind, Shard, ShardId};
 use timely_persist_io::store::keys;
+use timely_persist_types::ids::blob_name;
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 

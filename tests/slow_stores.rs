@@ -19,10 +19,10 @@ use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use object_store::throttle::{ThrottleConfig, ThrottledStore};
 use stage::{Strings, at, quiet};
-use timely_persist::config::BYTES_MAX;
 use timely_persist::store::ObjectLog;
 use timely_persist::{Client, Config, ListenEvent, ShardId};
 use timely_persist_testing::CountingStore;
+use timely_persist_types::config::BYTES_MAX;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 

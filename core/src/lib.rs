@@ -5,5 +5,3 @@
 
 pub mod part;
 pub mod state;
-
-pub use timely_persist_types::{clock, codec, config, error, ids};

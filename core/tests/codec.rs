@@ -14,8 +14,8 @@ use arrow_buffer::NullBuffer;
 use arrow_schema::DataType;
 use bytes::Bytes;
 use proptest::prelude::*;
-use timely_persist_core::codec::Serde;
-use timely_persist_core::codec::{Builder, Codec, Column};
+use timely_persist_types::codec::Serde;
+use timely_persist_types::codec::{Builder, Codec, Column};
 use uuid::Uuid;
 
 fn column<C: Codec>(values: &[C]) -> ArrayRef {
@@ -232,6 +232,6 @@ fn a_value_that_does_not_serialize_has_no_size() {
     }
     assert!(<Serde<Odd>>::size(&Odd).is_err());
     let mut builder = timely_persist_core::part::PartBuilder::<Serde<Odd>, (), u64, i64>::new();
-    assert_eq!(builder.push(&Odd, (), &0, &1).unwrap_err().kind(), timely_persist_core::error::ErrorKind::Invalid);
+    assert_eq!(builder.push(&Odd, (), &0, &1).unwrap_err().kind(), timely_persist_types::error::ErrorKind::Invalid);
     assert_eq!(builder.rows(), 0);
 }

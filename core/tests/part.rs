@@ -9,13 +9,13 @@ use std::ops::Range;
 use proptest::prelude::*;
 use timely::order::Product;
 use timely::progress::Antichain;
-use timely_persist_core::codec::Serde;
-use timely_persist_core::codec::{Codec64, Data, Time};
-use timely_persist_core::config::Compression;
-use timely_persist_core::error::ErrorKind;
 use timely_persist_core::part::{
     EncodeOptions, EncodedPart, PartBuilder, PartFormat, PartMeta, PartStats, PartTail, StatValue, decode_part,
 };
+use timely_persist_types::codec::Serde;
+use timely_persist_types::codec::{Codec64, Data, Time};
+use timely_persist_types::config::Compression;
+use timely_persist_types::error::ErrorKind;
 
 type Row<K, V, T> = ((K, V), T, i64);
 
@@ -186,7 +186,7 @@ fn blocks_are_read_alone() {
 #[test]
 fn other_types_are_corrupt() {
     let part = encode(&[((1u64, "a".to_owned()), 1u64, 1)], &EncodeOptions::default()).unwrap();
-    fn refused<T: Debug>(result: Result<T, timely_persist_core::error::Error>) {
+    fn refused<T: Debug>(result: Result<T, timely_persist_types::error::Error>) {
         assert_eq!(result.err().unwrap().kind(), ErrorKind::Corrupt);
     }
     refused(decode_part::<i64, String, u64, i64>(part.bytes.clone(), &part.meta));

@@ -9,8 +9,8 @@
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use timely_persist_core::codec::Serde;
 use timely_persist_core::part::{EncodeOptions, EncodedPart, PartBuilder, PartMeta, decode_part};
+use timely_persist_types::codec::Serde;
 use uuid::Uuid;
 
 type Key = (String, Option<i64>);
@@ -40,7 +40,7 @@ fn rows() -> Vec<((Key, Value), u64, i64)> {
 fn builder() -> PartBuilder<Key, Value, u64, i64> {
     let mut builder = PartBuilder::<Key, Value, u64, i64>::new();
     for ((key, value), time, diff) in rows() {
-        use timely_persist_core::codec::Codec;
+        use timely_persist_types::codec::Codec;
         builder.push(key.as_ref(), value.as_ref(), &time, &diff).unwrap();
     }
     builder

@@ -10,13 +10,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use bytes::Bytes;
 use proptest::prelude::*;
 use timely::order::Product;
-use timely_persist_core::codec::Serde;
-use timely_persist_core::codec::{Data, Time};
-use timely_persist_core::config::Compression;
-use timely_persist_core::error::ErrorKind;
 use timely_persist_core::part::{
     EncodeOptions, EncodedPart, PartBuilder, PartFormat, PartMeta, PartStats, decode_part,
 };
+use timely_persist_types::codec::Serde;
+use timely_persist_types::codec::{Data, Time};
+use timely_persist_types::config::Compression;
+use timely_persist_types::error::ErrorKind;
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64;
 

@@ -9,9 +9,9 @@ use differential_dataflow::consolidation::consolidate_updates;
 use differential_dataflow::lattice::Lattice;
 use proptest::prelude::*;
 use timely::order::Product;
-use timely_persist_core::codec::{Data, Time};
-use timely_persist_core::error::{Error, ErrorKind};
 use timely_persist_core::part::{Chunk, EncodeOptions, Merge, MergeStep, PartBuilder, decode_part};
+use timely_persist_types::codec::{Data, Time};
+use timely_persist_types::error::{Error, ErrorKind};
 
 type Row<K, V, T> = ((K, V), T, i64);
 

@@ -36,10 +36,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use timely::progress::Antichain;
-use timely_persist_core::config::LeaseConfig;
-use timely_persist_core::error::{Error, ErrorKind};
-use timely_persist_core::ids::Token;
-use timely_persist_core::ids::{CriticalReaderId, LeasedReaderId, SeqNo, ShardId, WriterId};
 use timely_persist_core::part::{PartFormat, PartMeta};
 use timely_persist_core::state::command::{
     Append, AppendReply, Command, CriticalReply, Decision, DeleteGarbage, DowngradeCritical, Expect, ExpireReader,
@@ -49,6 +45,10 @@ use timely_persist_core::state::command::{
 use timely_persist_core::state::{
     Batch, Change, CodecNames, Description, Entry, Location, Part, RollupRef, Run, Sightings, State,
 };
+use timely_persist_types::config::LeaseConfig;
+use timely_persist_types::error::{Error, ErrorKind};
+use timely_persist_types::ids::Token;
+use timely_persist_types::ids::{CriticalReaderId, LeasedReaderId, SeqNo, ShardId, WriterId};
 
 const RETENTION_MS: u64 = 1_000;
 

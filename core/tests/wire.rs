@@ -7,14 +7,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use proptest::prelude::*;
 use timely::progress::Antichain;
-use timely_persist_core::error::ErrorKind;
-use timely_persist_core::ids::Token;
-use timely_persist_core::ids::{CriticalReaderId, LeasedReaderId, SeqNo, ShardId, WriterId};
 use timely_persist_core::part::{PartFormat, PartMeta};
 use timely_persist_core::state::{
     Batch, Change, CodecNames, CriticalReader, Description, Entry, LeasedReader, Location, Part, RollupRef, State,
     WriterRecord,
 };
+use timely_persist_types::error::ErrorKind;
+use timely_persist_types::ids::Token;
+use timely_persist_types::ids::{CriticalReaderId, LeasedReaderId, SeqNo, ShardId, WriterId};
 
 fn at(time: u64) -> Antichain<u64> {
     Antichain::from_elem(time)

@@ -6,5 +6,3 @@
 pub mod blobs;
 pub mod life;
 pub mod store;
-
-use timely_persist_types::{clock, config, error, ids, record};

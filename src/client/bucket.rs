@@ -7,9 +7,9 @@ use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use url::Url;
 
-use crate::config::Config;
-use crate::error::Error;
 use timely_persist_io::store::{DiscreetStore, Secrets};
+use timely_persist_types::config::Config;
+use timely_persist_types::error::Error;
 
 /// Parts of the names of options, and of variables of the environment, whose values are secret.
 const SECRET_NAMES: &[&str] = &["secret", "key", "token", "sas", "password", "proxy_url"];

@@ -7,14 +7,14 @@ use std::sync::{Arc, Mutex};
 use object_store::ObjectStore;
 use tokio::runtime::Handle;
 
-use crate::blobs::{Agreement, Blobs};
-use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
-use crate::config::{CacheConfig, Config};
-use crate::error::Error;
-use crate::life::{Life, Task, start_threads};
 use crate::machine::{Context, Log, Spare};
-use crate::record::Recorder;
+use timely_persist_io::blobs::{Agreement, Blobs};
+use timely_persist_io::life::{Life, Task, start_threads};
 use timely_persist_io::store::{Consensus, HedgingStore, ObjectCache, ObjectLog, qualify};
+use timely_persist_types::clock::{Clock, Entropy, SystemClock, SystemEntropy};
+use timely_persist_types::config::{CacheConfig, Config};
+use timely_persist_types::error::Error;
+use timely_persist_types::record::Recorder;
 
 use super::url::{self, LogPlace, Place};
 use super::{Client, InflightPool, Shared};

@@ -20,14 +20,14 @@ use inflight::InflightPool;
 pub use inflight::{InflightPermit, InflightShare};
 pub use shard::{Hold, Holder, Shard, ShardInfo};
 
-use crate::codec::{Data, Diff, Time};
-use crate::config::Config;
-use crate::error::{Error, ErrorKind};
-use crate::ids::ShardId;
-use crate::life::{KeepAlive, Runtimes, lock};
 use crate::machine::{Context, Machine};
 use crate::maintain::{Maintenance, Policy};
 use crate::read::Roster;
+use timely_persist_io::life::{KeepAlive, Runtimes, lock};
+use timely_persist_types::codec::{Data, Diff, Time};
+use timely_persist_types::config::Config;
+use timely_persist_types::error::{Error, ErrorKind};
+use timely_persist_types::ids::ShardId;
 
 /// A client of one store. Cloning it is cheap. Its tasks end with its last clone and the last handle that it gave out.
 #[derive(Clone)]

@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use timely::progress::Antichain;
 
-use crate::codec::{Data, Diff, Time};
-use crate::error::Error;
-use crate::ids::{CriticalReaderId, LeasedReaderId, SeqNo, ShardId, WriterId};
 use crate::machine::{Health, Machine, check_purpose};
 use crate::maintain::Maintainer;
 use crate::read::{PartFetcher, ReadHandle, SinceHandle};
-use crate::state::command::{Finalize, FinalizeReply, OpenCritical, admit, settle_codecs};
-use crate::state::{CodecNames, State};
 use crate::write::WriteHandle;
+use timely_persist_core::state::command::{Finalize, FinalizeReply, OpenCritical, admit, settle_codecs};
+use timely_persist_core::state::{CodecNames, State};
+use timely_persist_types::codec::{Data, Diff, Time};
+use timely_persist_types::error::Error;
+use timely_persist_types::ids::{CriticalReaderId, LeasedReaderId, SeqNo, ShardId, WriterId};
 
 use super::{Client, Local};
 
@@ -130,7 +130,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
     /// A writer. One read of the log, and none of that where this process knows the shard.
     ///
     /// `CodecMismatch` if the shard holds other types, `Finalized` if it was finalized, `Unavailable` if the log did
-    /// not answer, `Invalid` for a purpose of more than [`PURPOSE_BYTES_MAX`](crate::config::PURPOSE_BYTES_MAX) bytes.
+    /// not answer, `Invalid` for a purpose of more than [`PURPOSE_BYTES_MAX`](timely_persist_types::config::PURPOSE_BYTES_MAX) bytes.
     /// Cancelling leaves nothing.
     pub async fn open_writer(&self, purpose: &str) -> Result<WriteHandle<K, V, T, D>, Error> {
         check_purpose(self.id, purpose)?;

@@ -9,9 +9,9 @@ use object_store::memory::InMemory;
 use url::Url;
 
 use super::bucket;
-use crate::config::Config;
-use crate::error::Error;
 use timely_persist_io::store::{Consensus, Directory, ObjectLog};
+use timely_persist_types::config::Config;
+use timely_persist_types::error::Error;
 
 /// A store, before it was tried out.
 #[derive(Debug)]

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
-use crate::codec::{Column, Data, Diff, Time};
-use crate::error::Error;
-use crate::life::Task;
-use crate::part::{Chunk, MergeStep};
+use timely_persist_core::part::{Chunk, MergeStep};
+use timely_persist_io::life::Task;
+use timely_persist_types::codec::{Column, Data, Diff, Time};
+use timely_persist_types::error::Error;
 
 use super::{MergeRuns, RunReader, Window};
 

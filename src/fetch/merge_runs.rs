@@ -9,10 +9,10 @@ use std::ops::ControlFlow;
 
 use tokio::runtime::Handle;
 
-use crate::codec::{Data, Diff, Time};
-use crate::error::{Error, ErrorKind};
-use crate::life::Task;
-use crate::part::{Chunk, Merge, MergeStep};
+use timely_persist_core::part::{Chunk, Merge, MergeStep};
+use timely_persist_io::life::Task;
+use timely_persist_types::codec::{Data, Diff, Time};
+use timely_persist_types::error::{Error, ErrorKind};
 
 use super::RunReader;
 

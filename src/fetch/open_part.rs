@@ -6,11 +6,11 @@
 //!
 //! Always: a piece is verified before it is given out. Not here: opening it again after an error.
 
-use crate::blobs::OpenBlob;
-use crate::codec::{Data, Diff, Time};
-use crate::error::Error;
-use crate::life::guarded;
-use crate::part::{Blocks, Chunk};
+use timely_persist_core::part::{Blocks, Chunk};
+use timely_persist_io::blobs::OpenBlob;
+use timely_persist_io::life::guarded;
+use timely_persist_types::codec::{Data, Diff, Time};
+use timely_persist_types::error::Error;
 
 use super::Source;
 use super::part_reader::PartReader;

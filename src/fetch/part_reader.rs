@@ -13,11 +13,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::blobs::OpenBlob;
-use crate::codec::{Data, Diff, Time};
-use crate::error::Error;
-use crate::life::guarded;
-use crate::part::{Blocks, Chunk, PartTail};
+use timely_persist_core::part::{Blocks, Chunk, PartTail};
+use timely_persist_io::blobs::OpenBlob;
+use timely_persist_io::life::guarded;
+use timely_persist_types::codec::{Data, Diff, Time};
+use timely_persist_types::error::Error;
 
 use super::Source;
 

@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
-use crate::blobs::Blobs;
-use crate::codec::{Data, Diff, Time};
-use crate::error::{Error, ErrorKind};
-use crate::ids::ShardId;
-use crate::life::{Task, guarded};
-use crate::part::{BlockInfo, Blocks, Chunk, EncodeOptions};
-use crate::state::Part;
+use timely_persist_core::part::{BlockInfo, Blocks, Chunk, EncodeOptions};
+use timely_persist_core::state::Part;
+use timely_persist_io::blobs::Blobs;
+use timely_persist_io::life::{Task, guarded};
+use timely_persist_types::codec::{Data, Diff, Time};
+use timely_persist_types::error::{Error, ErrorKind};
+use timely_persist_types::ids::ShardId;
 
 use super::part_reader::{PartReader, WHOLE_BYTES_MAX};
 use super::source::Source;

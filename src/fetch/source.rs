@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::blobs::{Blobs, OpenBlob};
-use crate::codec::Time;
-use crate::error::{Error, ErrorKind};
-use crate::ids::ShardId;
-use crate::part::PartMeta;
-use crate::state::{Location, Part};
+use timely_persist_core::part::PartMeta;
+use timely_persist_core::state::{Location, Part};
+use timely_persist_io::blobs::{Blobs, OpenBlob};
+use timely_persist_types::codec::Time;
+use timely_persist_types::error::{Error, ErrorKind};
+use timely_persist_types::ids::ShardId;
 
 /// Where a part's bytes are to be had.
 #[derive(Clone, Debug)]

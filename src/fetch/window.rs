@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use timely::progress::Antichain;
 
-use crate::codec::Time;
-use crate::state::{Description, below, join_time};
+use timely_persist_core::state::{Description, below, join_time};
+use timely_persist_types::codec::Time;
 
 /// Which rows of a part a reader sees, and at which times.
 ///
@@ -62,7 +62,7 @@ impl<T: Time> Window<T> {
         if self.until.less_equal(&time) { None } else { Some(time) }
     }
 
-    /// What the window does to a part of these time bounds: see [`PartMeta`](crate::part::PartMeta).
+    /// What the window does to a part of these time bounds: see [`PartMeta`](timely_persist_core::part::PartMeta).
     pub fn plan(self: &Arc<Self>, lower: &Antichain<T>, upper: &[T]) -> Plan<T> {
         let lower = lower.elements();
         let each = || Plan::Each(Arc::clone(self));

@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::codec::Time;
-use crate::error::{Error, ErrorKind};
-use crate::ids::{SeqNo, Token};
-use crate::life::{Retry, lock};
-use crate::state::{Entry, RollupRef, State};
+use timely_persist_core::state::{Entry, RollupRef, State};
+use timely_persist_io::life::{Retry, lock};
 use timely_persist_io::store::LogEntry;
+use timely_persist_types::codec::Time;
+use timely_persist_types::error::{Error, ErrorKind};
+use timely_persist_types::ids::{SeqNo, Token};
 
 use super::Machine;
 use super::log::missing;

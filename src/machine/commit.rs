@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::codec::Time;
-use crate::error::{Error, ErrorKind};
-use crate::ids::Token;
-use crate::life::{Stopwatch, lock};
-use crate::record::{Committed, Uncommitted};
-use crate::state::command::{Command, Limits, Moment, RemoveLapsed};
-use crate::state::{Change, Entry, Sightings, State};
+use timely_persist_core::state::command::{Command, Limits, Moment, RemoveLapsed};
+use timely_persist_core::state::{Change, Entry, Sightings, State};
+use timely_persist_io::life::{Stopwatch, lock};
+use timely_persist_types::codec::Time;
+use timely_persist_types::error::{Error, ErrorKind};
+use timely_persist_types::ids::Token;
+use timely_persist_types::record::{Committed, Uncommitted};
 
 use super::Machine;
 use super::request::{Applied, Pending};
@@ -108,7 +108,7 @@ impl<T: Time> Machine<T> {
         let mut fresh = false;
         let mut doubtful = false;
         loop {
-            if self.state.borrow().seqno == crate::ids::SeqNo::ZERO && !fresh {
+            if self.state.borrow().seqno == timely_persist_types::ids::SeqNo::ZERO && !fresh {
                 self.catch_up(&mut retry).await?;
                 fresh = true;
             }

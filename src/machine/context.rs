@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::blobs::Blobs;
-use crate::clock::{Clock, Entropy};
-use crate::config::{LeaseConfig, StoreLimits, UpkeepConfig};
-use crate::life::Life;
+use timely_persist_io::blobs::Blobs;
+use timely_persist_io::life::Life;
+use timely_persist_types::clock::{Clock, Entropy};
+use timely_persist_types::config::{LeaseConfig, StoreLimits, UpkeepConfig};
 
 use super::{Log, Spare};
 

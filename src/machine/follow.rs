@@ -4,11 +4,11 @@ use std::sync::{Arc, Weak};
 
 use tokio::sync::watch;
 
-use crate::codec::Time;
-use crate::error::Error;
-use crate::life::{On, Supervised, lock, panicked};
-use crate::record::{BackgroundWork, Stalled};
-use crate::state::State;
+use timely_persist_core::state::State;
+use timely_persist_io::life::{On, Supervised, lock, panicked};
+use timely_persist_types::codec::Time;
+use timely_persist_types::error::Error;
+use timely_persist_types::record::{BackgroundWork, Stalled};
 
 use super::{Context, Health, Machine};
 

@@ -1,6 +1,6 @@
 //! What a process says of the work that it does by itself.
 
-use crate::error::Error;
+use timely_persist_types::error::Error;
 
 /// Whether what a process does for a shard behind its callers' backs works: following its log, its upkeep.
 #[derive(Clone, Debug, PartialEq, Eq)]

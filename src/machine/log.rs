@@ -10,12 +10,12 @@ use bytes::Bytes;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
 
-use crate::config::LogConfig;
-use crate::error::{Error, ErrorKind};
-use crate::ids::{SeqNo, ShardId};
-use crate::life::{Life, Retry, deadline_after};
-use crate::record::{LogOperation, LogOutcome, LogRequest};
+use timely_persist_io::life::{Life, Retry, deadline_after};
 use timely_persist_io::store::{CompareAndSet, Consensus, Damage, LogEntry, LogError, LogWatch};
+use timely_persist_types::config::LogConfig;
+use timely_persist_types::error::{Error, ErrorKind};
+use timely_persist_types::ids::{SeqNo, ShardId};
+use timely_persist_types::record::{LogOperation, LogOutcome, LogRequest};
 
 /// The logs of a client's shards.
 #[derive(Debug)]

@@ -35,13 +35,13 @@ pub use purpose::check_purpose;
 pub use request::Applied;
 pub use spare::Spare;
 
-use crate::blobs::Blobs;
-use crate::codec::Time;
-use crate::error::Error;
-use crate::ids::{PART_KIND, ROLLUP_KIND, ShardId, blob_name};
-use crate::life::{Life, Supervised, lock};
-use crate::state::command::Command;
-use crate::state::{Sightings, State};
+use timely_persist_core::state::command::Command;
+use timely_persist_core::state::{Sightings, State};
+use timely_persist_io::blobs::Blobs;
+use timely_persist_io::life::{Life, Supervised, lock};
+use timely_persist_types::codec::Time;
+use timely_persist_types::error::Error;
+use timely_persist_types::ids::{PART_KIND, ROLLUP_KIND, ShardId, blob_name};
 
 use request::{Pending, Request};
 

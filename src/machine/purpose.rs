@@ -1,8 +1,8 @@
 //! The one text of a caller that lies in the shard's state: what a reader is for.
 
-use crate::config::PURPOSE_BYTES_MAX;
-use crate::error::Error;
-use crate::ids::ShardId;
+use timely_persist_types::config::PURPOSE_BYTES_MAX;
+use timely_persist_types::error::Error;
+use timely_persist_types::ids::ShardId;
 
 /// Refuses a purpose that is too long to be carried by every commit of its owner, and by every rollup.
 pub fn check_purpose(shard: ShardId, purpose: &str) -> Result<(), Error> {

@@ -2,10 +2,10 @@
 
 use tokio::sync::oneshot;
 
-use crate::codec::Time;
-use crate::error::Error;
-use crate::state::command::{Command, Decision, Moment};
-use crate::state::{Change, State};
+use timely_persist_core::state::command::{Command, Decision, Moment};
+use timely_persist_core::state::{Change, State};
+use timely_persist_types::codec::Time;
+use timely_persist_types::error::Error;
 
 /// A reply, and whether an earlier try of the same command may have taken effect unseen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@
 use std::any::Any;
 use std::sync::Mutex;
 
-use crate::life::lock;
+use timely_persist_io::life::lock;
 
 /// A place for one value of any type.
 #[derive(Debug, Default)]

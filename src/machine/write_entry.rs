@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 
-use crate::codec::Time;
-use crate::error::Error;
-use crate::ids::SeqNo;
-use crate::life::Retry;
+use timely_persist_io::life::Retry;
 use timely_persist_io::store::{CompareAndSet, LogError};
+use timely_persist_types::codec::Time;
+use timely_persist_types::error::Error;
+use timely_persist_types::ids::SeqNo;
 
 use super::Machine;
 use super::log::damaged;

@@ -10,16 +10,16 @@ use std::sync::Arc;
 
 use timely::progress::Antichain;
 
-use crate::codec::{Data, Diff, Time};
-use crate::config::piece_bytes;
-use crate::error::Error;
 use crate::fetch::{MergeRuns, RunReader};
-use crate::life::{Task, guarded_async};
 use crate::machine::Machine;
-use crate::part::{EncodeOptions, EncodedPart, MergeStep, SortedPartWriter};
-use crate::record::{MergeOutcome, Merged};
-use crate::state::command::Replace;
-use crate::state::{Batch, CodecNames, Description, Location, Part, Run, State, glb, next_merge};
+use timely_persist_core::part::{EncodeOptions, EncodedPart, MergeStep, SortedPartWriter};
+use timely_persist_core::state::command::Replace;
+use timely_persist_core::state::{Batch, CodecNames, Description, Location, Part, Run, State, glb, next_merge};
+use timely_persist_io::life::{Task, guarded_async};
+use timely_persist_types::codec::{Data, Diff, Time};
+use timely_persist_types::config::piece_bytes;
+use timely_persist_types::error::Error;
+use timely_persist_types::record::{MergeOutcome, Merged};
 
 use super::Policy;
 use super::fit::{Fitting, fit};

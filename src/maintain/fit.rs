@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use timely::progress::Antichain;
 
-use crate::codec::Time;
 use crate::fetch::BlockBytes;
-use crate::state::{Batch, Description, Run};
+use timely_persist_core::state::{Batch, Description, Run};
+use timely_persist_types::codec::Time;
 
 /// What one merge does to adjacent batches.
 #[derive(Debug)]

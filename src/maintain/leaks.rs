@@ -19,14 +19,14 @@ use std::time::Duration;
 
 use futures::stream::TryStreamExt;
 
-use crate::clock::millis;
-use crate::codec::Time;
-use crate::error::{Error, ErrorKind};
-use crate::ids::{ROLLUP_KIND, blob_made_ms};
 use crate::machine::Machine;
-use crate::record::LeaksSwept;
-use crate::state::command::RecordTime;
-use crate::state::{State, is_stale};
+use timely_persist_core::state::command::RecordTime;
+use timely_persist_core::state::{State, is_stale};
+use timely_persist_types::clock::millis;
+use timely_persist_types::codec::Time;
+use timely_persist_types::error::{Error, ErrorKind};
+use timely_persist_types::ids::{ROLLUP_KIND, blob_made_ms};
+use timely_persist_types::record::LeaksSwept;
 
 use super::Policy;
 

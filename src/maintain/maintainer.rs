@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use crate::codec::Time;
-use crate::error::Error;
-use crate::life::deadline_after;
-use crate::life::{KeepAlive, On, Supervised, panicked};
 use crate::machine::{Health, Machine};
-use crate::record::{BackgroundWork, Stalled};
-use crate::state::command::RemoveLapsed;
+use timely_persist_core::state::command::RemoveLapsed;
+use timely_persist_io::life::deadline_after;
+use timely_persist_io::life::{KeepAlive, On, Supervised, panicked};
+use timely_persist_types::codec::Time;
+use timely_persist_types::error::Error;
+use timely_persist_types::record::{BackgroundWork, Stalled};
 
 use super::{Policy, leaks};
 

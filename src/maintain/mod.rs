@@ -24,12 +24,12 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::codec::{Data, Diff, Time};
-use crate::error::{Error, ErrorKind};
-use crate::life::deadline_after;
-use crate::life::{On, Supervised, guarded_async, panicked};
 use crate::machine::{Health, Machine};
-use crate::record::{BackgroundWork, MergeOutcome, Stalled};
+use timely_persist_io::life::deadline_after;
+use timely_persist_io::life::{On, Supervised, guarded_async, panicked};
+use timely_persist_types::codec::{Data, Diff, Time};
+use timely_persist_types::error::{Error, ErrorKind};
+use timely_persist_types::record::{BackgroundWork, MergeOutcome, Stalled};
 
 use compact::Compaction;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::{UpkeepConfig, WriteConfig};
+use timely_persist_types::config::{UpkeepConfig, WriteConfig};
 
 /// By what a shard is maintained.
 #[derive(Clone, Copy, Debug)]

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::codec::Time;
-use crate::error::Error;
 use crate::machine::Machine;
-use crate::record::RollupWritten;
-use crate::state::RollupRef;
-use crate::state::command::SetRollup;
+use timely_persist_core::state::RollupRef;
+use timely_persist_core::state::command::SetRollup;
+use timely_persist_types::codec::Time;
+use timely_persist_types::error::Error;
+use timely_persist_types::record::RollupWritten;
 
 /// Writes the present state as a rollup and makes it the newest. One that is not used was refused, so that trying again at
 /// once would come to the same.

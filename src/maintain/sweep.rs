@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::codec::Time;
-use crate::error::Error;
-use crate::ids::SeqNo;
 use crate::machine::Machine;
-use crate::record::Swept;
-use crate::state::State;
-use crate::state::command::DeleteGarbage;
+use timely_persist_core::state::State;
+use timely_persist_core::state::command::DeleteGarbage;
+use timely_persist_types::codec::Time;
+use timely_persist_types::error::Error;
+use timely_persist_types::ids::SeqNo;
+use timely_persist_types::record::Swept;
 
 /// Deletes one step's worth of garbage, at most so many objects, and records it; `None` if there is nothing that nobody
 /// holds.

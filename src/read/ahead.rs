@@ -7,11 +7,11 @@ use std::collections::VecDeque;
 
 use tokio::runtime::Handle;
 
-use crate::codec::{Data, Diff, Time};
-use crate::config::ReadConfig;
-use crate::error::Error;
-use crate::ids::ShardId;
-use crate::life::Task;
+use timely_persist_io::life::Task;
+use timely_persist_types::codec::{Data, Diff, Time};
+use timely_persist_types::config::ReadConfig;
+use timely_persist_types::error::Error;
+use timely_persist_types::ids::ShardId;
 
 use super::{FetchedPart, LeasedPart, PartFetcher};
 

@@ -3,8 +3,8 @@
 //! Always: a part without statistics is kept; of those that are left out one in `config.read.filter_audit_one_in` is audited,
 //! evenly, the first of them at random. So many short reads are checked as often as a long one.
 
-use crate::codec::Time;
-use crate::part::PartStats;
+use timely_persist_core::part::PartStats;
+use timely_persist_types::codec::Time;
 
 use super::LeasedPart;
 

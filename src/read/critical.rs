@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use timely::progress::Antichain;
 
-use crate::codec::Time;
-use crate::error::Error;
-use crate::ids::{CriticalReaderId, ShardId};
-use crate::life::KeepAlive;
 use crate::machine::Machine;
-use crate::state::CriticalReader;
-use crate::state::command::{CriticalReply, DowngradeCritical, ExpireCritical};
+use timely_persist_core::state::CriticalReader;
+use timely_persist_core::state::command::{CriticalReply, DowngradeCritical, ExpireCritical};
+use timely_persist_io::life::KeepAlive;
+use timely_persist_types::codec::Time;
+use timely_persist_types::error::Error;
+use timely_persist_types::ids::{CriticalReaderId, ShardId};
 
 /// What became of a downgrade.
 #[derive(Clone, Debug, PartialEq, Eq)]

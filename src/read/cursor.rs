@@ -5,12 +5,12 @@
 
 use std::sync::Arc;
 
-use crate::codec::{Data, Diff, Time};
-use crate::error::Error;
 use crate::fetch::{MergeAhead, RunReader};
-use crate::life::{Life, guarded, guarded_async};
 use crate::machine::Machine;
-use crate::part::{EncodeOptions, PartStats, SortedPartWriter};
+use timely_persist_core::part::{EncodeOptions, PartStats, SortedPartWriter};
+use timely_persist_io::life::{Life, guarded, guarded_async};
+use timely_persist_types::codec::{Data, Diff, Time};
+use timely_persist_types::error::Error;
 
 use super::{FetchedPart, LeasedPart};
 

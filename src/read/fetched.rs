@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use crate::codec::{Column, Data, Diff, Time};
 use crate::fetch::Plan;
-use crate::part::Chunk;
+use timely_persist_core::part::Chunk;
+use timely_persist_types::codec::{Column, Data, Diff, Time};
 
 /// The rows of a part, in memory, in one or several blocks. It needs no lease any more.
 ///

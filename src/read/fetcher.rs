@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::codec::{Data, Diff, Time};
-use crate::error::{EncodedFrontier, Error, ErrorKind};
 use crate::fetch::{Plan, Source};
-use crate::life::{KeepAlive, Life};
 use crate::machine::Machine;
-use crate::state::CodecNames;
+use timely_persist_core::state::CodecNames;
+use timely_persist_io::life::{KeepAlive, Life};
+use timely_persist_types::codec::{Data, Diff, Time};
+use timely_persist_types::error::{EncodedFrontier, Error, ErrorKind};
 
 use super::{FetchedPart, PartRef};
 

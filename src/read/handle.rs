@@ -7,14 +7,14 @@ use futures::stream::{self, Stream, StreamExt, TryStreamExt};
 use timely::PartialOrder;
 use timely::progress::Antichain;
 
-use crate::codec::{Data, Diff, Time};
-use crate::error::Error;
 use crate::fetch::Window;
-use crate::ids::{LeaseId, LeasedReaderId, ShardId};
-use crate::life::{KeepAlive, guarded};
-use crate::part::PartStats;
-use crate::state::command::too_early;
-use crate::state::{CodecNames, State, passed};
+use timely_persist_core::part::PartStats;
+use timely_persist_core::state::command::too_early;
+use timely_persist_core::state::{CodecNames, State, passed};
+use timely_persist_io::life::{KeepAlive, guarded};
+use timely_persist_types::codec::{Data, Diff, Time};
+use timely_persist_types::error::Error;
+use timely_persist_types::ids::{LeaseId, LeasedReaderId, ShardId};
 
 use super::ahead::FetchAhead;
 use super::audit::{FilterAudit, Sifted};

@@ -7,12 +7,12 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use timely::progress::Antichain;
 
-use crate::codec::Time;
-use crate::error::Error;
 use crate::fetch::{Plan, Window};
-use crate::ids::{LeaseId, LeasedReaderId, ShardId};
-use crate::part::PartStats;
-use crate::state::{Description, Part, wire};
+use timely_persist_core::part::PartStats;
+use timely_persist_core::state::{Description, Part, wire};
+use timely_persist_types::codec::Time;
+use timely_persist_types::error::Error;
+use timely_persist_types::ids::{LeaseId, LeasedReaderId, ShardId};
 
 use super::ledger::Ledger;
 

@@ -12,14 +12,14 @@ use timely::PartialOrder;
 use timely::progress::Antichain;
 use tokio::time::Instant;
 
-use crate::codec::Time;
-use crate::error::{EncodedFrontier, Error, ErrorKind};
-use crate::ids::{LeaseId, LeasedReaderId, SeqNo};
-use crate::life::{KeepAlive, lock};
 use crate::machine::Machine;
-use crate::record::ReaderExpired;
-use crate::state::command::{ExpireReader, Renewal};
-use crate::state::{LeasedReader, State};
+use timely_persist_core::state::command::{ExpireReader, Renewal};
+use timely_persist_core::state::{LeasedReader, State};
+use timely_persist_io::life::{KeepAlive, lock};
+use timely_persist_types::codec::Time;
+use timely_persist_types::error::{EncodedFrontier, Error, ErrorKind};
+use timely_persist_types::ids::{LeaseId, LeasedReaderId, SeqNo};
+use timely_persist_types::record::ReaderExpired;
 
 /// What one reader has given out. The last owner's drop expires the reader.
 pub(crate) struct Ledger<T: Time> {

@@ -13,13 +13,13 @@ use futures::stream::{self, Stream, StreamExt, TryStreamExt};
 use timely::PartialOrder;
 use timely::progress::Antichain;
 
-use crate::codec::{Data, Diff, Time};
-use crate::error::Error;
 use crate::fetch::Window;
-use crate::ids::LeaseId;
-use crate::life::{Supervised, guarded};
 use crate::machine::Health;
-use crate::state::{State, advance_frontier, passed};
+use timely_persist_core::state::{State, advance_frontier, passed};
+use timely_persist_io::life::{Supervised, guarded};
+use timely_persist_types::codec::{Data, Diff, Time};
+use timely_persist_types::error::Error;
+use timely_persist_types::ids::LeaseId;
 
 use super::ahead::FetchAhead;
 use super::{LeasedPart, PartFetcher, ReadHandle};

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use timely::progress::Antichain;
 
-use crate::codec::Time;
 use crate::fetch::{Plan, Window};
-use crate::state::{Part, State, passed};
+use timely_persist_core::state::{Part, State, passed};
+use timely_persist_types::codec::Time;
 
 /// Picks the parts, run by run, of which a reader sees something, from where `view` has not shown yet: what `take` makes
 /// of each and of the window through which it is seen. And the upper of the last batch, behind which nothing was looked at.
@@ -44,9 +44,9 @@ pub(super) fn pick<T: Time, P>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::ShardId;
-    use crate::part::{EncodeOptions, PartBuilder, PartMeta};
-    use crate::state::{Batch, Description, Location};
+    use timely_persist_core::part::{EncodeOptions, PartBuilder, PartMeta};
+    use timely_persist_core::state::{Batch, Description, Location};
+    use timely_persist_types::ids::ShardId;
 
     /// Of a part with one row, at this time.
     fn meta(time: u64) -> PartMeta<u64> {

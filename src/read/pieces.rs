@@ -4,10 +4,10 @@
 
 use std::sync::Arc;
 
-use crate::codec::{Data, Diff, Time};
-use crate::error::Error;
 use crate::fetch::{OpenPart, Plan};
-use crate::part::Chunk;
+use timely_persist_core::part::Chunk;
+use timely_persist_types::codec::{Data, Diff, Time};
+use timely_persist_types::error::Error;
 
 use super::{FetchedPart, PartFetcher, PartRef};
 

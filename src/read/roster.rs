@@ -9,16 +9,16 @@ use std::sync::{Arc, Mutex, Weak};
 use timely::progress::Antichain;
 use tokio::time::Instant;
 
-use crate::clock::millis;
-use crate::codec::Time;
-use crate::config::{LeaseConfig, PAUSE_MIN, ReadConfig};
-use crate::error::Error;
-use crate::ids::LeasedReaderId;
-use crate::life::{On, Supervised, lock};
 use crate::machine::{Machine, check_purpose};
-use crate::record::{BackgroundWork, ReaderOpened, Renewed, Stalled};
-use crate::state::CodecNames;
-use crate::state::command::{Register, Renew, Renewal, RenewalReply};
+use timely_persist_core::state::CodecNames;
+use timely_persist_core::state::command::{Register, Renew, Renewal, RenewalReply};
+use timely_persist_io::life::{On, Supervised, lock};
+use timely_persist_types::clock::millis;
+use timely_persist_types::codec::Time;
+use timely_persist_types::config::{LeaseConfig, PAUSE_MIN, ReadConfig};
+use timely_persist_types::error::Error;
+use timely_persist_types::ids::LeasedReaderId;
+use timely_persist_types::record::{BackgroundWork, ReaderOpened, Renewed, Stalled};
 
 use super::ledger::Ledger;
 

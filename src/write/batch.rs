@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use timely::progress::Antichain;
 
-use crate::blobs::Blobs;
-use crate::codec::Time;
-use crate::error::Error;
-use crate::ids::ShardId;
-use crate::life::KeepAlive;
 use crate::machine::Machine;
-use crate::state::{Part, Run, wire};
+use timely_persist_core::state::{Part, Run, wire};
+use timely_persist_io::blobs::Blobs;
+use timely_persist_io::life::KeepAlive;
+use timely_persist_types::codec::Time;
+use timely_persist_types::error::Error;
+use timely_persist_types::ids::ShardId;
 
 /// Rows of an interval `[lower, upper)`, in storage but not yet in the shard.
 ///
@@ -18,7 +18,7 @@ use crate::state::{Part, Run, wire};
 /// behind is found by the leak sweep. A batch may be appended once, by any handle of the same shard and the same types.
 pub struct Batch<T: Time> {
     pub(super) shard: ShardId,
-    pub(super) codecs: Arc<crate::state::CodecNames>,
+    pub(super) codecs: Arc<timely_persist_core::state::CodecNames>,
     pub(super) lower: Antichain<T>,
     pub(super) upper: Antichain<T>,
     pub(super) runs: Vec<Run<T>>,
@@ -42,7 +42,7 @@ impl<T: Time> Batch<T> {
     pub(super) fn new(
         machine: &Machine<T>,
         shard: ShardId,
-        codecs: Arc<crate::state::CodecNames>,
+        codecs: Arc<timely_persist_core::state::CodecNames>,
         lower: Antichain<T>,
         upper: Antichain<T>,
         runs: Vec<Run<T>>,

@@ -11,13 +11,13 @@ use timely::PartialOrder;
 use timely::progress::Antichain;
 use tokio::task::JoinHandle;
 
-use crate::codec::{Data, Diff, Time};
-use crate::config::{WriteConfig, piece_bytes};
-use crate::error::Error;
-use crate::life::{KeepAlive, guarded, unfinished};
 use crate::machine::Machine;
-use crate::part::{EncodeOptions, PartBuilder};
-use crate::state::{CodecNames, Location, Part, Run};
+use timely_persist_core::part::{EncodeOptions, PartBuilder};
+use timely_persist_core::state::{CodecNames, Location, Part, Run};
+use timely_persist_io::life::{KeepAlive, guarded, unfinished};
+use timely_persist_types::codec::{Data, Diff, Time};
+use timely_persist_types::config::{WriteConfig, piece_bytes};
+use timely_persist_types::error::Error;
 
 use super::Batch;
 use super::batch::names;

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use timely::PartialOrder;
 use timely::progress::Antichain;
 
-use crate::codec::{Data, Diff, Time};
-use crate::config::WriteConfig;
-use crate::error::{Error, ErrorKind};
-use crate::ids::{ShardId, Token, WriterId};
-use crate::life::KeepAlive;
 use crate::machine::Machine;
-use crate::record::BatchAppended;
-use crate::state::command::{Append, AppendReply, Expect, ExpireWriter, Lower};
-use crate::state::{CodecNames, Run, wire};
+use timely_persist_core::state::command::{Append, AppendReply, Expect, ExpireWriter, Lower};
+use timely_persist_core::state::{CodecNames, Run, wire};
+use timely_persist_io::life::KeepAlive;
+use timely_persist_types::codec::{Data, Diff, Time};
+use timely_persist_types::config::WriteConfig;
+use timely_persist_types::error::{Error, ErrorKind};
+use timely_persist_types::ids::{ShardId, Token, WriterId};
+use timely_persist_types::record::BatchAppended;
 
 use super::batch::Standing;
 use super::{Batch, BatchBuilder};
@@ -215,7 +215,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
     /// Waits until the upper is beyond `frontier`, or empty: nothing is beyond an empty `frontier`, which waits for the
     /// end. Cancelling leaves nothing.
     pub async fn wait_for_upper_past(&mut self, frontier: &Antichain<T>) -> Result<(), Error> {
-        let find = |state: &crate::state::State<T>| {
+        let find = |state: &timely_persist_core::state::State<T>| {
             let upper = state.upper();
             (upper.is_empty() || PartialOrder::less_than(frontier, &upper)).then_some(upper)
         };

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use timely_persist::config::PIECES_MAX;
 use timely_persist::{Appended, Client, Config, ErrorKind, ListenEvent, Shard, ShardId};
+use timely_persist_types::config::PIECES_MAX;
 
 use crate::ranges::{self, Set};
 use crate::stage::at;

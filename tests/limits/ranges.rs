@@ -7,8 +7,8 @@ use std::time::Duration;
 use futures::{StreamExt, executor::block_on};
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
-use timely_persist::config::{BYTES_MAX, DURATION_MAX, ENTRY_INLINE_BYTES_MAX, LONG_MIN, PAUSE_MIN, THREADS_MAX};
 use timely_persist::{Client, Config, ErrorKind};
+use timely_persist_types::config::{BYTES_MAX, DURATION_MAX, ENTRY_INLINE_BYTES_MAX, LONG_MIN, PAUSE_MIN, THREADS_MAX};
 
 /// Sets a field to a value.
 pub type Set = Box<dyn Fn(&mut Config)>;

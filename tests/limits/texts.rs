@@ -1,7 +1,7 @@
 //! Texts of the caller that go into the log are bounded.
 
 use timely_persist::ErrorKind;
-use timely_persist::config::PURPOSE_BYTES_MAX;
+use timely_persist_types::config::PURPOSE_BYTES_MAX;
 
 use crate::stage::{Stage, at, quiet};
 

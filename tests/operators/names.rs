@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use timely::worker::Worker;
 use timely_persist::ErrorKind;
-use timely_persist::config::PURPOSE_BYTES_MAX;
 use timely_persist_operators::PersistSource;
+use timely_persist_types::config::PURPOSE_BYTES_MAX;
 
 use crate::support::*;
 

@@ -6,12 +6,12 @@ use bytes::Bytes;
 use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 use timely::progress::Antichain;
-use timely_persist::ids::Token;
 use timely_persist::{SeqNo, ShardId, WriterId};
 use timely_persist_core::part::{PartFormat, PartMeta};
 use timely_persist_core::state::command::{Append, Command, Decision, Expect, Limits, Lower, Moment};
 use timely_persist_core::state::{Batch, Change, CodecNames, Description, Entry, Location, Part, RollupRef, State};
 use timely_persist_io::store::keys;
+use timely_persist_types::ids::Token;
 
 /// What a shard of one id went through. Its times are its commits.
 pub struct Age {

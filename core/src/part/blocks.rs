@@ -9,8 +9,8 @@ use super::chunk::Chunk;
 use super::format::BlockInfo;
 use super::meta::PartMeta;
 use super::tail::PartTail;
-use crate::codec::{Data, Diff, Time};
-use crate::error::Error;
+use timely_persist_types::codec::{Data, Diff, Time};
+use timely_persist_types::error::Error;
 
 /// Blocks that were read and not decoded yet.
 #[derive(Debug)]

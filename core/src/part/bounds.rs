@@ -5,7 +5,7 @@
 
 use timely::progress::Antichain;
 
-use crate::codec::Time;
+use timely_persist_types::codec::Time;
 
 /// The most elements of either bound. A part of thousands of incomparable times would otherwise carry them all in every
 /// copy of the state; beyond this they are replaced by their meet or join, which still is a bound.

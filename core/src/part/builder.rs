@@ -5,9 +5,9 @@
 
 use std::ops::Range;
 
-use crate::codec::{Builder, Data, Diff, Time};
-use crate::config::piece_bytes;
-use crate::error::Error;
+use timely_persist_types::codec::{Builder, Data, Diff, Time};
+use timely_persist_types::config::piece_bytes;
+use timely_persist_types::error::Error;
 
 use super::meta::EncodedPart;
 use super::sum::too_large;

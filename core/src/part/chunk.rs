@@ -12,8 +12,8 @@ use arrow_array::{Array, ArrayRef};
 use arrow_buffer::Buffer;
 
 use super::schema::OTHER_TYPE;
-use crate::codec::{Builder, Codec, Codec64, Column, Data, DecodeError, Diff, EncodeError, Time};
-use crate::error::{Error, ErrorKind};
+use timely_persist_types::codec::{Builder, Codec, Codec64, Column, Data, DecodeError, Diff, EncodeError, Time};
+use timely_persist_types::error::{Error, ErrorKind};
 
 /// A run of consecutive rows of a part.
 pub struct Chunk<K: Codec, V: Codec, T, D> {

@@ -14,8 +14,8 @@ use std::ops::ControlFlow;
 use super::chunk::Chunk;
 use super::sum::{consolidate, too_large};
 use super::tournament::Tournament;
-use crate::codec::{Column, Data, Diff, Time};
-use crate::error::{Error, ErrorKind};
+use timely_persist_types::codec::{Column, Data, Diff, Time};
+use timely_persist_types::error::{Error, ErrorKind};
 
 /// Why [`Merge::step`] returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

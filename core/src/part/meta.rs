@@ -8,7 +8,7 @@ use bytes::Bytes;
 use timely::progress::Antichain;
 
 use super::format::PartFormat;
-use crate::error::Error;
+use timely_persist_types::error::Error;
 
 /// What the state of a shard remembers of a part.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,7 +29,7 @@ pub struct PartMeta<T> {
     pub time_lower: Antichain<T>,
     /// Every row's time is at or before one of these. They are the maximal times, unless there were too many of those.
     pub time_upper: Vec<T>,
-    /// The sum of all diffs, as its [`Codec64`](crate::codec::Codec64) word. A hint: that of integers is right modulo 2⁶⁴.
+    /// The sum of all diffs, as its [`Codec64`](timely_persist_types::codec::Codec64) word. A hint: that of integers is right modulo 2⁶⁴.
     pub diff_sum: [u8; 8],
     /// [`PartStats`](super::PartStats), encoded. Empty means unknown.
     pub stats: Bytes,

@@ -9,7 +9,7 @@
 //!
 //! Always: rows are sorted by (key, value, time) and no two are equal in all three, unless their diffs add up beyond what
 //! the type holds, so that they stand as several; no diff is zero; no part is empty;
-//! bytes from storage give [`Corrupt`](crate::error::ErrorKind::Corrupt), never a panic and never an allocation beyond what
+//! bytes from storage give [`Corrupt`](timely_persist_types::error::ErrorKind::Corrupt), never a panic and never an allocation beyond what
 //! the bytes or the metadata account for.
 //!
 //! Not here: I/O, and whether a part belongs where it was found.
@@ -31,8 +31,8 @@ mod writer;
 
 use bytes::Bytes;
 
-use crate::codec::{Data, Diff, Time};
-use crate::error::Error;
+use timely_persist_types::codec::{Data, Diff, Time};
+use timely_persist_types::error::Error;
 
 pub use blocks::Blocks;
 pub use builder::{PartBuilder, SortedRows};

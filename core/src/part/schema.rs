@@ -2,7 +2,7 @@
 
 use arrow_schema::{Field, Schema};
 
-use crate::codec::{self, Data, Diff, Time};
+use timely_persist_types::codec::{self, Data, Diff, Time};
 
 /// What helps where the bytes are those that were written, by their checksum, and do not read back all the same.
 pub(super) const OTHER_TYPE: &str = "if a type of the program was changed, use it as it was when the shard was written; \

@@ -3,8 +3,8 @@
 //! Always: exact, and the same wherever overflow is checked and where it is not. What is too large to be one diff stands as
 //! several, which loses nothing: a part may hold a row more than once for that reason, and for no other.
 
-use crate::codec::{Diff, Time, bounded};
-use crate::error::Error;
+use timely_persist_types::codec::{Diff, Time, bounded};
+use timely_persist_types::error::Error;
 
 use std::fmt;
 

@@ -12,8 +12,8 @@ use super::chunk::Chunk;
 use super::format::{BlockInfo, BlockSum, Index, PartFormat};
 use super::meta::PartMeta;
 use super::schema::{OTHER_TYPE, schema};
-use crate::codec::{Data, Diff, Time};
-use crate::error::{Error, ErrorKind};
+use timely_persist_types::codec::{Data, Diff, Time};
+use timely_persist_types::error::{Error, ErrorKind};
 
 /// A verified tail: where everything is, and what it must hash to.
 #[derive(Clone, Debug)]

@@ -18,9 +18,9 @@ use super::format::{PartEncoder, PartFormat, Written, check_types};
 use super::meta::{EncodedPart, PartMeta};
 use super::schema::schema;
 use super::stats::StatsCollector;
-use crate::codec::{Builder, Codec64, Data, Diff, EncodeError, Time};
-use crate::config::Compression;
-use crate::error::Error;
+use timely_persist_types::codec::{Builder, Codec64, Data, Diff, EncodeError, Time};
+use timely_persist_types::config::Compression;
+use timely_persist_types::error::Error;
 
 /// The most bytes of one row's key and value: 1 GiB. Together with a chunk of as much it stays below the 2 GiB that
 /// Arrow's 32-bit offsets address.

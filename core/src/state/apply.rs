@@ -6,8 +6,8 @@ use std::sync::Arc;
 use imbl::Vector;
 use timely::PartialOrder;
 
-use crate::codec::Time;
-use crate::ids::SeqNo;
+use timely_persist_types::codec::Time;
+use timely_persist_types::ids::SeqNo;
 
 use super::{Batch, Change, Entry, State, Totals};
 

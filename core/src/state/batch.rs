@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use timely::progress::Antichain;
 
-use crate::codec::Time;
-use crate::ids::blob_made_ms;
 use crate::part::PartMeta;
+use timely_persist_types::codec::Time;
+use timely_persist_types::ids::blob_made_ms;
 
 use super::frontier::glb;
 

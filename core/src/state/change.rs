@@ -6,8 +6,8 @@ use std::sync::Arc;
 use timely::progress::Antichain;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::codec::{self, Codec64, Data, Diff, Time};
-use crate::ids::{CriticalReaderId, LeasedReaderId, SeqNo, Token, WriterId};
+use timely_persist_types::codec::{self, Codec64, Data, Diff, Time};
+use timely_persist_types::ids::{CriticalReaderId, LeasedReaderId, SeqNo, Token, WriterId};
 
 use super::{Batch, CriticalReader, LeasedReader, WriterRecord};
 

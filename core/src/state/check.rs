@@ -3,7 +3,7 @@
 use timely::PartialOrder;
 use timely::progress::Antichain;
 
-use crate::codec::Time;
+use timely_persist_types::codec::Time;
 
 use super::apply::Misfit;
 use super::{Batch, Change, State, Totals};

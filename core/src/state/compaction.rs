@@ -31,8 +31,8 @@
 
 use std::sync::Arc;
 
-use crate::codec::{Codec64, Time};
-use crate::config::UpkeepConfig;
+use timely_persist_types::codec::{Codec64, Time};
+use timely_persist_types::config::UpkeepConfig;
 
 use super::frontier::glb;
 use super::{Batch, State, Totals};
@@ -189,9 +189,9 @@ mod tests {
     use timely::progress::Antichain;
 
     use super::*;
-    use crate::ids::ShardId;
     use crate::part::{PartFormat, PartMeta};
     use crate::state::{Change, CodecNames, Description, Location, Part};
+    use timely_persist_types::ids::ShardId;
 
     /// A batch of one time: so many rows, of which so many are left at one time, in so many bytes; inline if so it is.
     #[derive(Clone, Copy)]

@@ -2,7 +2,7 @@
 
 use timely::progress::Antichain;
 
-use crate::codec::Time;
+use timely_persist_types::codec::Time;
 
 /// Whether `upper` has passed `as_of`: no update at a time at or below an element of `as_of` can still appear.
 ///

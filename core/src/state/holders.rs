@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use timely::progress::Antichain;
 
-use crate::ids::{SeqNo, Token};
+use timely_persist_types::ids::{SeqNo, Token};
 
 /// A reader that expires when it is not renewed.
 #[derive(Clone, Debug, PartialEq)]

@@ -13,10 +13,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::clock::millis;
-use crate::codec::Time;
-use crate::config::LeaseConfig;
-use crate::ids::{LeasedReaderId, WriterId};
+use timely_persist_types::clock::millis;
+use timely_persist_types::codec::Time;
+use timely_persist_types::config::LeaseConfig;
+use timely_persist_types::ids::{LeasedReaderId, WriterId};
 
 use super::{Change, State};
 

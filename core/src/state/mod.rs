@@ -31,8 +31,8 @@ pub use frontier::{advance_frontier, below, glb, join_time, passed};
 pub use holders::{CriticalReader, LeasedReader, WriterRecord};
 pub use lapses::Sightings;
 
-use crate::codec::Time;
-use crate::ids::{CriticalReaderId, LeasedReaderId, SeqNo, ShardId, Token, WriterId};
+use timely_persist_types::codec::Time;
+use timely_persist_types::ids::{CriticalReaderId, LeasedReaderId, SeqNo, ShardId, Token, WriterId};
 
 /// What a shard is at one position of its log.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,7 +1,7 @@
 //! Whether a commit left something to be done. Cheap: it is asked after every commit.
 
-use crate::codec::Time;
-use crate::config::UpkeepConfig;
+use timely_persist_types::codec::Time;
+use timely_persist_types::config::UpkeepConfig;
 
 use super::State;
 

@@ -2,9 +2,9 @@
 
 use std::sync::Mutex;
 
-use crate::config::StoreLimits;
 use crate::life::lock;
 use crate::store::KeptLimits;
+use timely_persist_types::config::StoreLimits;
 
 /// The store's limits, as far as this process has heard of them.
 #[derive(Debug, Default)]

@@ -6,10 +6,10 @@
 
 use tokio::time::timeout_at;
 
-use crate::clock::millis;
-use crate::config::StoreLimits;
-use crate::error::{Error, ErrorKind};
 use crate::store::{KeptLimits, keys, limits};
+use timely_persist_types::clock::millis;
+use timely_persist_types::config::StoreLimits;
+use timely_persist_types::error::{Error, ErrorKind};
 
 use super::Blobs;
 use super::request::{Tried, is_final};

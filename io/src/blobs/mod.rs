@@ -24,11 +24,11 @@ use tokio::time::{timeout, timeout_at};
 pub use agreement::Agreement;
 pub use open::OpenBlob;
 
-use crate::error::Error;
-use crate::ids::ShardId;
 use crate::life::Life;
-use crate::record::{Deleted, Listed, ObjectKind, Outcome, Stored};
 use crate::store::{Files, ObjectCache, keys};
+use timely_persist_types::error::Error;
+use timely_persist_types::ids::ShardId;
+use timely_persist_types::record::{Deleted, Listed, ObjectKind, Outcome, Stored};
 
 use agreed::Agreed;
 use request::{Asked, Tried, is_final};
@@ -199,11 +199,11 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::clock::SystemEntropy;
-    use crate::config::Config;
-    use crate::error::ErrorKind;
     use crate::life::start_threads;
     use timely_persist_testing::{Fault, Faults, FaultyStore, Gate, Operation, Rule};
+    use timely_persist_types::clock::SystemEntropy;
+    use timely_persist_types::config::Config;
+    use timely_persist_types::error::ErrorKind;
 
     /// Upkeep that waits for ever for a listing would hang whoever waits for the upkeep.
     #[tokio::test(start_paused = true)]

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, SemaphorePermit};
 use tokio::time::timeout;
 
-use crate::error::Error;
 use crate::store::Files;
+use timely_persist_types::error::Error;
 
 use super::Blobs;
 

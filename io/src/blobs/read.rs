@@ -6,11 +6,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use object_store::{GetOptions, GetResult, GetResultPayload, ObjectStoreExt};
 
-use crate::error::Error;
-use crate::ids::ShardId;
 use crate::life::Stopwatch;
-use crate::record::{Fetched, ObjectKind, Outcome};
 use crate::store::keys;
+use timely_persist_types::error::Error;
+use timely_persist_types::ids::ShardId;
+use timely_persist_types::record::{Fetched, ObjectKind, Outcome};
 
 use super::request::{Asked, Tried, is_final};
 use super::{Blobs, OpenBlob};

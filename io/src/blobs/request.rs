@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use object_store::path::Path;
 
-use crate::error::Error;
-use crate::ids::ShardId;
-use crate::record::Outcome;
+use timely_persist_types::error::Error;
+use timely_persist_types::ids::ShardId;
+use timely_persist_types::record::Outcome;
 
 /// What the store was asked for until it gave an answer, or no time was left.
 pub(super) struct Asked<R> {

@@ -7,7 +7,7 @@ use std::task::{self, Poll};
 
 use tokio::task::JoinHandle;
 
-use crate::error::Error;
+use timely_persist_types::error::Error;
 
 use super::{Life, ended};
 

@@ -46,11 +46,11 @@ pub use task::Task;
 pub use telling::Stopwatch;
 pub use threads::{Runtimes, Threads, start_threads};
 
-use crate::clock::Entropy;
-use crate::config::StoreConfig;
-use crate::error::{Error, ErrorKind};
-use crate::ids::ProcessId;
-use crate::record::Recorder;
+use timely_persist_types::clock::Entropy;
+use timely_persist_types::config::StoreConfig;
+use timely_persist_types::error::{Error, ErrorKind};
+use timely_persist_types::ids::ProcessId;
+use timely_persist_types::record::Recorder;
 
 use retry::Pauses;
 

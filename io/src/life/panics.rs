@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use futures::FutureExt;
 use tokio::task::JoinError;
 
-use crate::error::{Error, ErrorKind};
+use timely_persist_types::error::{Error, ErrorKind};
 
 use super::supervisor::panic_text;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::deadline::deadline_after;
-use crate::clock::Entropy;
+use timely_persist_types::clock::Entropy;
 
 /// How long what failed or panicked rests before it is tried again.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use crate::ids::ProcessId;
+use timely_persist_types::ids::ProcessId;
 
 /// What a task is called, and how long it rests after it panicked.
 #[derive(Clone, Copy, Debug)]

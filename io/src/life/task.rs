@@ -3,8 +3,8 @@
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use crate::error::{Error, ErrorKind};
-use crate::ids::ProcessId;
+use timely_persist_types::error::{Error, ErrorKind};
+use timely_persist_types::ids::ProcessId;
 
 use super::panics::unfinished;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::record::Recorder;
+use timely_persist_types::record::Recorder;
 
 use super::Life;
 use super::supervisor::panic_text;

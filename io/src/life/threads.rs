@@ -12,8 +12,8 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::oneshot;
 
-use crate::config::ThreadsConfig;
-use crate::error::Error;
+use timely_persist_types::config::ThreadsConfig;
+use timely_persist_types::error::Error;
 
 use super::lock;
 

@@ -14,8 +14,8 @@ use moka::notification::RemovalCause;
 use moka::sync::Cache;
 use object_store::path::Path;
 
-use crate::config::CacheConfig;
-use crate::error::Error;
+use timely_persist_types::config::CacheConfig;
+use timely_persist_types::error::Error;
 
 mod disk;
 mod entries;

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 
-use crate::ids::{SeqNo, ShardId};
+use timely_persist_types::ids::{SeqNo, ShardId};
 
 /// An entry of a log with its position.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -37,12 +37,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 
-use crate::error::Error;
 use crate::store::keys;
 use folders::Folders;
 use identity::Presence;
 use marker::refused;
 use staged::Sweeps;
+use timely_persist_types::error::Error;
 
 mod folders;
 mod identity;

@@ -5,7 +5,7 @@
 
 use object_store::path::Path;
 
-use crate::ids::{PART_KIND, ROLLUP_KIND, SeqNo, ShardId, Token, blob_made_ms, blob_name};
+use timely_persist_types::ids::{PART_KIND, ROLLUP_KIND, SeqNo, ShardId, Token, blob_made_ms, blob_name};
 
 /// The folder of a shard's log entries, one object each.
 pub fn log_folder(shard: ShardId) -> Path {

@@ -12,10 +12,10 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode};
 use prost::Message;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::clock::millis;
-use crate::config::StoreLimits;
-use crate::error::{Error, ErrorKind};
 use crate::store::keys;
+use timely_persist_types::clock::millis;
+use timely_persist_types::config::StoreLimits;
+use timely_persist_types::error::{Error, ErrorKind};
 
 /// What begins the object: kind, and in the last byte the format's version. XXH3 of the message follows, then that.
 const MAGIC: [u8; 8] = *b"tplimit1";

@@ -34,9 +34,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use object_store::ObjectStore;
 
-use crate::ids::{SeqNo, ShardId};
 use crate::store::consensus::{CompareAndSet, Consensus, LogEntry, LogError, LogWatch};
 use crate::store::keys;
+use timely_persist_types::ids::{SeqNo, ShardId};
 
 mod boundary;
 mod commit;

@@ -37,11 +37,11 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-use crate::error::{Error, ErrorKind};
-use crate::ids::{SeqNo, ShardId};
 use crate::life::unfinished;
 use crate::store::consensus::{CompareAndSet, Consensus, LogEntry, LogError, LogWatch};
 use crate::store::signals::{Signals, Subscription};
+use timely_persist_types::error::{Error, ErrorKind};
+use timely_persist_types::ids::{SeqNo, ShardId};
 
 mod notices;
 mod options;

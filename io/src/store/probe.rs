@@ -16,9 +16,9 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode};
 use prost::Message;
 
-use crate::error::{Error, ErrorKind};
-use crate::ids::Token;
 use crate::store::keys;
+use timely_persist_types::error::{Error, ErrorKind};
+use timely_persist_types::ids::Token;
 
 /// Names that are raced for. A server seen to let two creators win did so in four of five races.
 pub const ROUNDS: usize = 8;

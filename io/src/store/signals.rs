@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 
-use crate::ids::{SeqNo, ShardId};
 use crate::life::lock;
+use timely_persist_types::ids::{SeqNo, ShardId};
 
 /// What a watch was told.
 #[derive(Clone, Copy, Debug, Default)]

@@ -17,8 +17,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::places::{BlockInfo, BlockSum, Index, Written};
 use super::record_batch::write_options;
-use crate::config::Compression;
-use crate::error::Error;
+use timely_persist_types::config::Compression;
+use timely_persist_types::error::Error;
 
 /// The key of the footer's custom metadata that holds the checksums.
 const BLOCKS_KEY: &str = "timely_persist.blocks";

@@ -7,8 +7,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::places::{BlockInfo, BlockSum, Index, Written};
 use super::record_batch::{PREFIX_BYTES, message_bytes, write_options};
-use crate::config::Compression;
-use crate::error::Error;
+use timely_persist_types::config::Compression;
+use timely_persist_types::error::Error;
 
 /// What the buffers are aligned to, in bytes, as little as Arrow takes: the padding would be a tenth of ten rows.
 const ALIGNMENT: usize = 8;

@@ -7,7 +7,7 @@
 use arrow_data::{BufferSpec, layout};
 use arrow_schema::{DataType, Schema};
 
-use crate::error::Error;
+use timely_persist_types::error::Error;
 
 /// For each buffer of a record batch the bytes that its length is a multiple of. `Invalid` names the type that no part
 /// can hold.

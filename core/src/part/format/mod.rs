@@ -17,8 +17,8 @@ use arrow_array::RecordBatch;
 use arrow_schema::{ArrowError, Schema, SchemaRef};
 use bytes::Bytes;
 
-use crate::config::Compression;
-use crate::error::Error;
+use timely_persist_types::config::Compression;
+use timely_persist_types::error::Error;
 
 use arrow_file::FileEncoder;
 use arrow_message::MessageEncoder;

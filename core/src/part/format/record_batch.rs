@@ -15,9 +15,9 @@ use bytes::Bytes;
 
 use super::buffers::widths;
 use super::places::BlockInfo;
-use crate::config::Compression;
-use crate::error::Error;
 use crate::part::schema::OTHER_TYPE;
+use timely_persist_types::config::Compression;
+use timely_persist_types::error::Error;
 
 /// What begins a message, by Arrow's format.
 const CONTINUATION_MARKER: [u8; 4] = [0xff; 4];

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::codec::Time;
-use crate::error::{Error, ErrorKind};
 use crate::state::{Change, CodecNames, State};
+use timely_persist_types::codec::Time;
+use timely_persist_types::error::{Error, ErrorKind};
 
 /// Lets whoever opens the shard in: an error if it holds other types, or is finalized. With the change that makes a fresh
 /// shard remember its types.

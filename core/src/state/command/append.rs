@@ -6,10 +6,10 @@ use std::time::Duration;
 use timely::PartialOrder;
 use timely::progress::Antichain;
 
-use crate::codec::Time;
-use crate::error::Error;
-use crate::ids::{Token, WriterId, blob_made_ms};
 use crate::state::{Batch, Change, CodecNames, Description, Run, State, WriterRecord};
+use timely_persist_types::codec::Time;
+use timely_persist_types::error::Error;
+use timely_persist_types::ids::{Token, WriterId, blob_made_ms};
 
 use super::admit::settle_codecs;
 use super::{Command, Decision, Moment};

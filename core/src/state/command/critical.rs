@@ -5,10 +5,10 @@ use std::sync::Arc;
 use timely::PartialOrder;
 use timely::progress::Antichain;
 
-use crate::codec::Time;
-use crate::error::Error;
-use crate::ids::CriticalReaderId;
 use crate::state::{Change, CodecNames, CriticalReader, State};
+use timely_persist_types::codec::Time;
+use timely_persist_types::error::Error;
+use timely_persist_types::ids::CriticalReaderId;
 
 use super::admit::admit;
 use super::leased::advance_since;

@@ -1,8 +1,8 @@
 //! Leaving a shard: readers and writers that say so, and those that have lapsed.
 
-use crate::codec::Time;
-use crate::ids::{CriticalReaderId, LeasedReaderId, WriterId};
 use crate::state::{Change, State};
+use timely_persist_types::codec::Time;
+use timely_persist_types::ids::{CriticalReaderId, LeasedReaderId, WriterId};
 
 use super::{Command, Decision, Moment};
 

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::codec::Time;
-use crate::error::Error;
 use crate::state::{Batch, Change, Description, State};
+use timely_persist_types::codec::Time;
+use timely_persist_types::error::Error;
 
 use super::{Command, Decision, Moment};
 

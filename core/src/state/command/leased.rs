@@ -6,10 +6,10 @@ use differential_dataflow::lattice::Lattice;
 use timely::PartialOrder;
 use timely::progress::Antichain;
 
-use crate::codec::Time;
-use crate::error::{EncodedFrontier, Error, ErrorKind};
-use crate::ids::{LeasedReaderId, SeqNo, ShardId};
 use crate::state::{Change, CodecNames, LeasedReader, State};
+use timely_persist_types::codec::Time;
+use timely_persist_types::error::{EncodedFrontier, Error, ErrorKind};
+use timely_persist_types::ids::{LeasedReaderId, SeqNo, ShardId};
 
 use super::admit::admit;
 use super::{Command, Decision, Moment};

@@ -22,10 +22,10 @@ pub use leased::{Register, Renew, Renewal, RenewalReply, too_early};
 pub use replace::Replace;
 pub use upkeep::{DeleteGarbage, RecordTime, SetRollup};
 
-use crate::clock::millis;
-use crate::codec::Time;
-use crate::config::{StoreLimits, UpkeepConfig};
-use crate::error::Error;
+use timely_persist_types::clock::millis;
+use timely_persist_types::codec::Time;
+use timely_persist_types::config::{StoreLimits, UpkeepConfig};
+use timely_persist_types::error::Error;
 
 use super::upkeep::rollup_interval;
 use super::{Change, State};

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use timely::PartialOrder;
 
-use crate::codec::Time;
 use crate::state::{Batch, Change, State};
+use timely_persist_types::codec::Time;
 
 use super::{Command, Decision, Moment};
 

@@ -1,8 +1,8 @@
 //! What upkeep records: rollups, deletions, the shard's time.
 
-use crate::codec::Time;
-use crate::ids::SeqNo;
 use crate::state::{Change, RollupRef, State, is_stale};
+use timely_persist_types::codec::Time;
+use timely_persist_types::ids::SeqNo;
 
 use super::{Command, Decision, Moment};
 

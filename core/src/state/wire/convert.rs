@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use timely::progress::Antichain;
 
-use crate::codec::{Codec64, Time};
-use crate::error::{Error, ErrorKind};
-use crate::ids::{CriticalReaderId, LeasedReaderId, SeqNo, ShardId, Token, WriterId};
 use crate::part::{PartFormat, PartMeta};
 use crate::state::{
     Batch, Change, CodecNames, CriticalReader, Description, Entry, LeasedReader, Location, Part, RollupRef, Run, State,
     WriterRecord,
 };
+use timely_persist_types::codec::{Codec64, Time};
+use timely_persist_types::error::{Error, ErrorKind};
+use timely_persist_types::ids::{CriticalReaderId, LeasedReaderId, SeqNo, ShardId, Token, WriterId};
 
 use super::proto;
 

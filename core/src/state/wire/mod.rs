@@ -11,9 +11,9 @@ use prost::Message;
 use timely::progress::Antichain;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::codec::Time;
-use crate::error::Error;
-use crate::ids::ShardId;
+use timely_persist_types::codec::Time;
+use timely_persist_types::error::Error;
+use timely_persist_types::ids::ShardId;
 
 use super::{CodecNames, Entry, Part, Run, State};
 

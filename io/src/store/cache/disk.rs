@@ -19,7 +19,7 @@ use moka::sync::Cache;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::entries::{Entries, Key, object_number};
-use crate::error::Error;
+use timely_persist_types::error::Error;
 
 /// Processes that may share one directory: each has a slot, and what is in it stays when the process is gone.
 pub const CACHE_SLOTS_MAX: usize = 64;

@@ -9,7 +9,7 @@ use std::path::Path;
 use object_store::PutMode;
 
 use super::publish::{publish, sync_folder};
-use crate::error::{Error, ErrorKind};
+use timely_persist_types::error::{Error, ErrorKind};
 
 /// The name of the marker file.
 pub const MARKER_NAME: &str = "timely-persist";

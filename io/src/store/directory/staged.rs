@@ -103,7 +103,7 @@ mod tests {
     use std::fs::{self, File};
 
     use super::*;
-    use crate::ids::{SeqNo, ShardId};
+    use timely_persist_types::ids::{SeqNo, ShardId};
 
     /// A file that was written to so long before `now`.
     fn leave(path: &Path, now: SystemTime, age: Duration) {
@@ -124,12 +124,12 @@ mod tests {
         let (shard, now) = (ShardId::from_u128(1), SystemTime::UNIX_EPOCH + 1000 * STAGED_AGE_MIN);
         let file = |path: object_store::path::Path, behind: &str| named(&root, &format!("{path}{behind}"));
         let entry = keys::log_entry(shard, SeqNo(7));
-        let part = keys::blob(shard, &crate::ids::blob_name("part", 1, 2));
+        let part = keys::blob(shard, &timely_persist_types::ids::blob_name("part", 1, 2));
         let left = [
             file(entry.clone(), "#1"),
             file(entry.clone(), "#23"),
             file(part.clone(), ".arrow#1"),
-            file(keys::blob(shard, &crate::ids::blob_name("rollup", 1, 2)), "#4"),
+            file(keys::blob(shard, &timely_persist_types::ids::blob_name("rollup", 1, 2)), "#4"),
             file(keys::boundary(shard, SeqNo(7)), "#1"),
             named(&root, "timely-persist#17"),
         ];

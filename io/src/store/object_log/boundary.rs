@@ -13,8 +13,8 @@ use futures::TryStreamExt;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode};
 use prost::Message;
 
-use crate::ids::{SeqNo, ShardId};
 use crate::store::keys;
+use timely_persist_types::ids::{SeqNo, ShardId};
 
 /// Digests of truncated entries that a boundary marker keeps: 8 bytes each, so 32 KiB. A writer would have to be
 /// overtaken by this many commits between two requests to be left without an answer.

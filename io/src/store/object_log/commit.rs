@@ -12,9 +12,9 @@ use bytes::Bytes;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode};
 
 use super::{boundary, read};
-use crate::ids::{SeqNo, ShardId};
 use crate::store::consensus::{CompareAndSet, LogError};
 use crate::store::keys;
+use timely_persist_types::ids::{SeqNo, ShardId};
 
 /// Attempts to create an entry whose fate reading back did not settle. Few, because the caller has a deadline of its
 /// own and can try the whole commit again.

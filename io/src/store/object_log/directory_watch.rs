@@ -18,11 +18,11 @@ use tokio::time::Instant;
 
 use super::poll_interval::POLL_INTERVAL_MAX;
 use super::seen::Seen;
-use crate::ids::{SeqNo, ShardId};
 use crate::life::lock;
 use crate::store::directory::MARKER_NAME;
 use crate::store::keys;
 use crate::store::signals::Signals;
+use timely_persist_types::ids::{SeqNo, ShardId};
 
 /// Listens to the log folders of the shards that somebody watches.
 pub(super) struct DirectoryWatch {

@@ -13,9 +13,9 @@ use futures::{StreamExt, TryStreamExt, stream};
 use object_store::{ObjectStore, ObjectStoreExt};
 
 use super::boundary;
-use crate::ids::{SeqNo, ShardId};
 use crate::store::consensus::{LogEntry, LogError};
 use crate::store::keys;
+use timely_persist_types::ids::{SeqNo, ShardId};
 
 /// Entries that one scan fetches at the same time. It starts with one, so that a caught-up reader asks for little, and
 /// doubles up to this; 16 keeps a bucket's latency hidden without a thousand readers being a flood.

@@ -6,8 +6,8 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-use crate::ids::{SeqNo, ShardId};
 use crate::life::lock;
+use timely_persist_types::ids::{SeqNo, ShardId};
 
 /// Shards that are remembered. Forgetting one costs a request at its next commit, so this only keeps a process that
 /// walks over very many shards from growing.

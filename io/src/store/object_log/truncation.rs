@@ -10,9 +10,9 @@ use object_store::path::Path;
 
 use super::boundary::{self, BOUNDARY_DIGESTS_MAX, Marker};
 use super::read;
-use crate::ids::{SeqNo, ShardId};
 use crate::store::consensus::LogError;
 use crate::store::keys;
+use timely_persist_types::ids::{SeqNo, ShardId};
 
 /// Markers that stay: the boundary, and the one before it, so that a listing which is no snapshot still sees one while
 /// they are exchanged.

@@ -14,9 +14,9 @@ use futures::future::BoxFuture;
 use super::directory_watch::DirectoryWatch;
 use super::poll_interval::{POLL_INTERVAL_MAX, POLL_INTERVAL_MIN};
 use super::seen::Seen;
-use crate::ids::{SeqNo, ShardId};
 use crate::store::consensus::LogWatch;
 use crate::store::signals::{Signals, Subscription};
+use timely_persist_types::ids::{SeqNo, ShardId};
 
 /// The wake-ups of one log.
 #[derive(Debug)]

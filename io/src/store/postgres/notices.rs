@@ -18,9 +18,9 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::sessions::Sessions;
 use super::statements;
-use crate::ids::{SeqNo, ShardId};
 use crate::life::{Post, Supervised, lock};
 use crate::store::signals::Signals;
+use timely_persist_types::ids::{SeqNo, ShardId};
 
 /// Shards whose commits wait to be announced. More are left to be found by looking.
 const ANNOUNCEMENTS_MAX: usize = 4096;

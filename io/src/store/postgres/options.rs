@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::error::Error;
+use timely_persist_types::error::Error;
 
 /// The limits of a [`PostgresLog`](super::PostgresLog).
 #[derive(Clone, Copy, Debug)]

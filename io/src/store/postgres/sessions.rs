@@ -14,7 +14,7 @@ use tokio_postgres::{Config, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{PostgresOptions, statements, tls};
-use crate::error::{Error, ErrorKind};
+use timely_persist_types::error::{Error, ErrorKind};
 
 /// How often an idle connection is probed, so that a server that vanished is noticed.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);

@@ -22,7 +22,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::error::Error;
+use timely_persist_types::error::Error;
 
 /// What a connection string asks for beyond what the protocol's library knows.
 #[derive(Debug, PartialEq, Eq)]
