@@ -1,6 +1,7 @@
 //! Durable, definite time-varying collections for timely and differential dataflow.
 //!
 #![doc = include_str!("../README.md")]
+#![warn(unreachable_pub)]
 
 mod client;
 mod fetch;
@@ -63,7 +64,8 @@ pub mod config {
 pub mod store {
     #[doc(inline)]
     pub use timely_persist_io::store::{
-        CompareAndSet, Consensus, Directory, HedgingStore, LogEntry, LogError, LogWatch, ObjectLog, Verdict, qualify,
+        CompareAndSet, Consensus, Damage, Directory, HedgingStore, LogEntry, LogError, LogWatch, ObjectLog, Verdict,
+        qualify,
     };
     #[cfg(feature = "postgres")]
     pub use timely_persist_io::store::{PostgresLog, postgres::PostgresOptions};

@@ -3,5 +3,7 @@
 //! A program uses `timely-persist`. Nothing here does I/O, waits, spawns, or knows a clock or randomness: what a command
 //! decides follows from the state and the moment that it is given.
 
+#![warn(unreachable_pub)]
+
 pub mod part;
 pub mod state;

@@ -36,6 +36,8 @@
 //! belongs to a value that stops it. What goes wrong appears as a value on `errors`, and a source that cannot go on holds
 //! its frontier: it never claims to be complete when it is not.
 
+#![warn(unreachable_pub)]
+
 mod common;
 mod source;
 

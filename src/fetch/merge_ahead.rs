@@ -23,7 +23,7 @@ const DONE_MAX: usize = 2;
 
 /// Consecutive rows of a merge, in the chunks where they were found.
 #[derive(Debug)]
-pub struct Piece<K: Data, V: Data, T: Time, D: Diff> {
+pub(crate) struct Piece<K: Data, V: Data, T: Time, D: Diff> {
     chunks: Vec<Chunk<K, V, T, D>>,
     /// Of each run: where in `chunks` the last of its chunks is.
     last: Vec<usize>,
@@ -58,7 +58,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Piece<K, V, T, D> {
     }
 
     /// The rows, owned.
-    pub fn rows(&self) -> impl ExactSizeIterator<Item = ((K, V), T, D)> {
+    pub(crate) fn rows(&self) -> impl ExactSizeIterator<Item = ((K, V), T, D)> {
         self.rows.iter().map(|Place { chunk, row, time, diff }| {
             let chunk = &self.chunks[*chunk];
             let data = (K::from_ref(chunk.keys().get(*row)), V::from_ref(chunk.values().get(*row)));
@@ -69,7 +69,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Piece<K, V, T, D> {
 
 /// A merge of runs, a piece ahead.
 #[derive(Debug)]
-pub struct MergeAhead<K: Data, V: Data, T: Time, D: Diff> {
+pub(crate) struct MergeAhead<K: Data, V: Data, T: Time, D: Diff> {
     merging: Merging<K, V, T, D>,
     /// What was found last.
     piece: Piece<K, V, T, D>,
@@ -88,7 +88,12 @@ type Found<K, V, T, D> = (Box<Finder<K, V, T, D>>, Result<bool, Error>);
 impl<K: Data, V: Data, T: Time, D: Diff> MergeAhead<K, V, T, D> {
     /// A merge of these runs as seen through their windows. It and the pieces take up to `bytes_max` bytes of chunks in
     /// memory, unless that is not one row of each.
-    pub fn new(runs: Vec<RunReader<T>>, windows: Vec<Arc<Window<T>>>, bytes_max: usize, runtime: Handle) -> Self {
+    pub(crate) fn new(
+        runs: Vec<RunReader<T>>,
+        windows: Vec<Arc<Window<T>>>,
+        bytes_max: usize,
+        runtime: Handle,
+    ) -> Self {
         let piece = || Piece::new(runs.len());
         let (found, piece) = (piece(), piece());
         let merge = MergeRuns::new(runs, bytes_max, 2 * DONE_MAX, runtime.clone());
@@ -98,7 +103,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> MergeAhead<K, V, T, D> {
 
     /// The next rows, at least one; `None` at the end. Only from the second piece on the runtime is at work: what is small
     /// is not worth waking another thread. Cancelling leaves nothing undone that cannot be asked for again.
-    pub async fn next(&mut self) -> Result<Option<&Piece<K, V, T, D>>, Error> {
+    pub(crate) async fn next(&mut self) -> Result<Option<&Piece<K, V, T, D>>, Error> {
         self.piece.clear();
         while self.piece.rows.is_empty() {
             let more = match &mut self.merging {

@@ -18,7 +18,7 @@ use super::RunReader;
 
 /// A merge of runs.
 #[derive(Debug)]
-pub struct MergeRuns<K: Data, V: Data, T: Time, D: Diff> {
+pub(crate) struct MergeRuns<K: Data, V: Data, T: Time, D: Diff> {
     runs: Vec<Run<K, V, T, D>>,
     merge: Merge<K, V, T, D>,
     runtime: Handle,
@@ -39,7 +39,7 @@ enum Run<K: Data, V: Data, T: Time, D: Diff> {
 impl<K: Data, V: Data, T: Time, D: Diff> MergeRuns<K, V, T, D> {
     /// A merge of these runs, with up to `bytes_max` bytes of chunks in memory, unless that is not one row of each; `kept`
     /// of them may be chunks that the merge is done with and the caller is not. The runtime reads.
-    pub fn new(runs: Vec<RunReader<T>>, bytes_max: usize, kept: usize, runtime: Handle) -> Self {
+    pub(crate) fn new(runs: Vec<RunReader<T>>, bytes_max: usize, kept: usize, runtime: Handle) -> Self {
         let outside = runs.iter().filter(|run| !run.is_inline()).count().max(1);
         // Beside one of each run: the chunk that a run is about to be done with, and one that stays for the row at
         // hand.
@@ -67,12 +67,12 @@ impl<K: Data, V: Data, T: Time, D: Diff> MergeRuns<K, V, T, D> {
     }
 
     /// The same merge, as [`Merge::splitting`] says.
-    pub fn splitting(self) -> Self {
+    pub(crate) fn splitting(self) -> Self {
         Self { merge: self.merge.splitting(), ..self }
     }
 
     /// Merges what is in memory: see [`Merge::step`]. Where it needs a chunk, [`MergeRuns::supply`] reads it.
-    pub fn step<B>(
+    pub(crate) fn step<B>(
         &mut self,
         map_time: impl FnMut(usize, T) -> Option<T>,
         emit: impl FnMut(K::Ref<'_>, V::Ref<'_>, &T, &D) -> ControlFlow<B>,
@@ -95,7 +95,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> MergeRuns<K, V, T, D> {
     }
 
     /// Supplies the next chunk of a run. Cancelling leaves nothing undone that cannot be asked for again.
-    pub async fn supply(&mut self, input: usize) -> Result<(), Error> {
+    pub(crate) async fn supply(&mut self, input: usize) -> Result<(), Error> {
         let Some(run) = self.runs.get_mut(input) else {
             return Err(Error::new(ErrorKind::Bug, format!("there is no run {input} to merge")));
         };

@@ -12,9 +12,9 @@ mod run_reader;
 mod source;
 mod window;
 
-pub use merge_ahead::MergeAhead;
-pub use merge_runs::MergeRuns;
-pub use open_part::OpenPart;
-pub use run_reader::{BlockBytes, RunReader};
-pub use source::Source;
-pub use window::{Plan, Window};
+pub(crate) use merge_ahead::MergeAhead;
+pub(crate) use merge_runs::MergeRuns;
+pub(crate) use open_part::OpenPart;
+pub(crate) use run_reader::{BlockBytes, RunReader};
+pub(crate) use source::Source;
+pub(crate) use window::{Plan, Window};

@@ -21,7 +21,7 @@ const PIECE_BYTES_MAX: u64 = 1 << 20;
 
 /// An open part, between two pieces.
 #[derive(Debug)]
-pub struct OpenPart<T: Time> {
+pub(crate) struct OpenPart<T: Time> {
     object: OpenBlob,
     reader: PartReader<T>,
     /// What was read and not decoded: an object that was read as a whole is decoded a piece at a time.
@@ -31,20 +31,20 @@ pub struct OpenPart<T: Time> {
 impl<T: Time> OpenPart<T> {
     /// Opens a part, to be read from its block `block` on. One request to the store, none for an inline part. Errors as
     /// those of [`Source::decode_all`]; cancelling leaves nothing.
-    pub async fn new(source: Source<T>, block: usize) -> Result<Self, Error> {
+    pub(crate) async fn new(source: Source<T>, block: usize) -> Result<Self, Error> {
         let object = source.trust(source.open().await).await?;
         Ok(Self { object, reader: PartReader::new(source, block), blocks: None })
     }
 
     /// Whether all pieces were given out.
-    pub fn is_finished(&self) -> bool {
+    pub(crate) fn is_finished(&self) -> bool {
         self.blocks.is_none() && self.reader.is_finished()
     }
 
     /// The next piece, and the part again: some blocks, in order; none behind the last. No request to the store.
     ///
     /// Errors as those of [`Source::decode_all`]. After one, and when cancelled, the part is closed.
-    pub async fn next<K: Data, V: Data, D: Diff>(mut self) -> Result<(Vec<Chunk<K, V, T, D>>, Self), Error> {
+    pub(crate) async fn next<K: Data, V: Data, D: Diff>(mut self) -> Result<(Vec<Chunk<K, V, T, D>>, Self), Error> {
         let source = self.reader.source().clone();
         if source.is_inline() {
             let piece = source.trust(guarded(|| self.read())).await?;

@@ -153,7 +153,7 @@ impl<T: Time> Source<T> {
     ///
     /// Errors name the object: `Corrupt` if it is missing or damaged, `Invalid` if a codec panicked, `Unavailable` if the
     /// store did not answer. Cancelling leaves nothing.
-    pub async fn decode_all<K: Data, V: Data, D: Diff>(&self) -> Result<Vec<Chunk<K, V, T, D>>, Error> {
+    pub(crate) async fn decode_all<K: Data, V: Data, D: Diff>(&self) -> Result<Vec<Chunk<K, V, T, D>>, Error> {
         let mut reader = PartReader::new(self.clone(), 0);
         let Some(mut blocks) = reader.next(u64::MAX).await? else { return Ok(Vec::new()) };
         self.trust(guarded(|| blocks.decode(u64::MAX))).await

@@ -24,7 +24,7 @@ use super::source::Source;
 ///
 /// A guess where rows differ: each is taken for as large as the average of its part.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct BlockBytes {
+pub(crate) struct BlockBytes {
     /// Decoded.
     pub decoded: u64,
     /// Decoded and, where it was compressed, encoded.
@@ -33,7 +33,7 @@ pub struct BlockBytes {
 
 impl BlockBytes {
     /// Of these parts. Those that are inline are in memory as it is.
-    pub fn of<'a, T: Time>(parts: impl IntoIterator<Item = &'a Part<T>>) -> Self {
+    pub(crate) fn of<'a, T: Time>(parts: impl IntoIterator<Item = &'a Part<T>>) -> Self {
         let block_bytes_max = EncodeOptions::default().chunk_bytes_max as u64;
         let parts = parts.into_iter().filter(|part| part.blob().is_some());
         let blocks = parts.map(|Part { meta, .. }| {
@@ -48,7 +48,7 @@ impl BlockBytes {
 
 /// Reads the parts of one run in order.
 #[derive(Debug)]
-pub struct RunReader<T: Time> {
+pub(crate) struct RunReader<T: Time> {
     shard: ShardId,
     /// What nothing was asked of yet.
     waiting: VecDeque<Source<T>>,
@@ -85,7 +85,7 @@ type ReadAhead<T> = (PartReader<T>, Result<Option<Blocks>, Error>);
 
 impl<T: Time> RunReader<T> {
     /// A reader of these parts, which together are sorted.
-    pub fn new(blobs: Arc<Blobs>, shard: ShardId, parts: impl IntoIterator<Item = Arc<Part<T>>>) -> Self {
+    pub(crate) fn new(blobs: Arc<Blobs>, shard: ShardId, parts: impl IntoIterator<Item = Arc<Part<T>>>) -> Self {
         let source = |part| Source::new(Arc::clone(&blobs), shard, part);
         let waiting: VecDeque<_> = parts.into_iter().map(source).collect();
         Self {

@@ -14,7 +14,7 @@ use timely_persist_types::ids::ShardId;
 
 /// Where a part's bytes are to be had.
 #[derive(Clone, Debug)]
-pub struct Source<T: Time> {
+pub(crate) struct Source<T: Time> {
     blobs: Arc<Blobs>,
     shard: ShardId,
     part: Arc<Part<T>>,
@@ -22,7 +22,7 @@ pub struct Source<T: Time> {
 
 impl<T: Time> Source<T> {
     /// The way to this part of a shard. Nothing is asked of the store yet.
-    pub fn new(blobs: Arc<Blobs>, shard: ShardId, part: Arc<Part<T>>) -> Self {
+    pub(crate) fn new(blobs: Arc<Blobs>, shard: ShardId, part: Arc<Part<T>>) -> Self {
         Self { blobs, shard, part }
     }
 

@@ -12,7 +12,7 @@ use timely_persist_types::codec::Time;
 /// A row whose time is at or below an element of `as_of` belongs to the snapshot there, every other row to what follows
 /// it. Both are shown at their time advanced by `as_of`, which changes nothing for a time beyond it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Window<T> {
+pub(crate) struct Window<T> {
     /// What the part's batch speaks for: rows outside are not part of the collection.
     pub desc: Description<T>,
     /// Where the reader begins.
@@ -29,7 +29,7 @@ pub struct Window<T> {
 
 /// What a window does to the rows of one part, decided from the part's time bounds once rather than row by row.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Plan<T> {
+pub(crate) enum Plan<T> {
     /// It shows none.
     Nothing,
     /// It shows all, as they are.
@@ -42,14 +42,14 @@ pub enum Plan<T> {
 
 impl<T: Time> Window<T> {
     /// One that shows all there is from `as_of` on, the snapshot there and what follows it, whatever batch it is of.
-    pub fn new(as_of: Antichain<T>) -> Self {
+    pub(crate) fn new(as_of: Antichain<T>) -> Self {
         let (shown, until) = (Antichain::from_elem(T::minimum()), Antichain::new());
         let desc = Description::new(shown.clone(), until.clone());
         Self { desc, as_of, snapshot: true, updates: true, shown, until }
     }
 
     /// The time at which a row of time `time` is shown, if it is.
-    pub fn show(&self, time: T) -> Option<T> {
+    pub(crate) fn show(&self, time: T) -> Option<T> {
         if !self.desc.contains(&time) {
             return None;
         }
@@ -63,7 +63,7 @@ impl<T: Time> Window<T> {
     }
 
     /// What the window does to a part of these time bounds: see [`PartMeta`](timely_persist_core::part::PartMeta).
-    pub fn plan(self: &Arc<Self>, lower: &Antichain<T>, upper: &[T]) -> Plan<T> {
+    pub(crate) fn plan(self: &Arc<Self>, lower: &Antichain<T>, upper: &[T]) -> Plan<T> {
         let lower = lower.elements();
         let each = || Plan::Each(Arc::clone(self));
         let all_beyond = |bound: &Antichain<T>| lower.iter().all(|time| bound.less_equal(time));
@@ -99,7 +99,7 @@ impl<T: Time> Window<T> {
 impl<T: Time> Plan<T> {
     /// The time at which a row of the part of time `time` is shown, if it is.
     #[inline]
-    pub fn show(&self, time: T) -> Option<T> {
+    pub(crate) fn show(&self, time: T) -> Option<T> {
         match self {
             Self::Nothing => None,
             Self::Everything => Some(time),

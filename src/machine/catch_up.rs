@@ -48,7 +48,7 @@ impl<T: Time> Machine<T> {
     }
 
     /// The token of the entry at a position; `None` if there is none, or none any more. One question.
-    pub async fn token_at(&self, seqno: SeqNo) -> Result<Option<Token>, Error> {
+    pub(crate) async fn token_at(&self, seqno: SeqNo) -> Result<Option<Token>, Error> {
         let mut retry = self.context.life.retry(self.context.log.config.commit_deadline);
         let entry = self.context.log.entry(self.shard, seqno, &mut retry).await?;
         let entry = entry.filter(|entry| entry.seqno == seqno).as_ref().map(decode::<T>).transpose()?;

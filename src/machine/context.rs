@@ -10,7 +10,7 @@ use timely_persist_types::config::{LeaseConfig, StoreLimits, UpkeepConfig};
 use super::{Log, Spare};
 
 /// The shared values of one client.
-pub struct Context {
+pub(crate) struct Context {
     /// The shards' logs.
     pub log: Log,
     /// The shards' objects.

@@ -15,7 +15,7 @@ use super::{Context, Health, Machine};
 impl<T: Time> Machine<T> {
     /// The task that reads the log when it may have grown, so that the state in this process keeps up with others. The last
     /// one dropped stops it.
-    pub fn follow(self: &Arc<Self>) -> Arc<Supervised> {
+    pub(crate) fn follow(self: &Arc<Self>) -> Arc<Supervised> {
         let mut slot = lock(&self.follow);
         if let Some(follow) = slot.upgrade() {
             return follow;
@@ -36,7 +36,10 @@ impl<T: Time> Machine<T> {
 
     /// Waits until `find` finds something in the newest state, following the log meanwhile. It waits through outages
     /// of the log: see [`Machine::health`]. Cancelling leaves nothing.
-    pub async fn wait_for<R>(self: &Arc<Self>, mut find: impl FnMut(&State<T>) -> Option<R>) -> Result<R, Error> {
+    pub(crate) async fn wait_for<R>(
+        self: &Arc<Self>,
+        mut find: impl FnMut(&State<T>) -> Option<R>,
+    ) -> Result<R, Error> {
         if let Some(found) = find(&self.state()) {
             return Ok(found);
         }
@@ -52,7 +55,7 @@ impl<T: Time> Machine<T> {
     }
 
     /// Whether the log answers those who follow it.
-    pub fn health(&self) -> watch::Receiver<Health> {
+    pub(crate) fn health(&self) -> watch::Receiver<Health> {
         self.health.subscribe()
     }
 }

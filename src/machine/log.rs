@@ -19,7 +19,7 @@ use timely_persist_types::record::{LogOperation, LogOutcome, LogRequest};
 
 /// The logs of a client's shards.
 #[derive(Debug)]
-pub struct Log {
+pub(crate) struct Log {
     consensus: Arc<dyn Consensus>,
     life: Arc<Life>,
     pub(super) config: LogConfig,
@@ -32,7 +32,7 @@ const BY_ITSELF: &str = "upkeep tries it again by itself";
 
 impl Log {
     /// The logs that lie there.
-    pub fn new(
+    pub(crate) fn new(
         consensus: Arc<dyn Consensus>,
         life: Arc<Life>,
         config: LogConfig,

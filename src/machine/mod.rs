@@ -28,12 +28,12 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
-pub use context::Context;
+pub(crate) use context::Context;
 pub use health::Health;
-pub use log::Log;
-pub use purpose::check_purpose;
-pub use request::Applied;
-pub use spare::Spare;
+pub(crate) use log::Log;
+pub(crate) use purpose::check_purpose;
+pub(crate) use request::Applied;
+pub(crate) use spare::Spare;
 
 use timely_persist_core::state::command::Command;
 use timely_persist_core::state::{Sightings, State};
@@ -46,7 +46,7 @@ use timely_persist_types::ids::{PART_KIND, ROLLUP_KIND, ShardId, blob_name};
 use request::{Pending, Request};
 
 /// A shard's state in this process, and the way to change it.
-pub struct Machine<T: Time> {
+pub(crate) struct Machine<T: Time> {
     shard: ShardId,
     context: Arc<Context>,
     state: watch::Sender<Arc<State<T>>>,
@@ -71,7 +71,7 @@ pub struct Machine<T: Time> {
 
 impl<T: Time> Machine<T> {
     /// The machine of `shard`. No I/O: the state is read when it is first needed.
-    pub fn new(shard: ShardId, context: Arc<Context>) -> Arc<Self> {
+    pub(crate) fn new(shard: ShardId, context: Arc<Context>) -> Arc<Self> {
         Arc::new(Self {
             shard,
             context,
@@ -92,44 +92,44 @@ impl<T: Time> Machine<T> {
     }
 
     /// The shard.
-    pub fn shard(&self) -> ShardId {
+    pub(crate) fn shard(&self) -> ShardId {
         self.shard
     }
 
     /// The way to its objects.
-    pub fn blobs(&self) -> &Arc<Blobs> {
+    pub(crate) fn blobs(&self) -> &Arc<Blobs> {
         &self.context.blobs
     }
 
     /// The life of the client.
-    pub fn life(&self) -> &Arc<Life> {
+    pub(crate) fn life(&self) -> &Arc<Life> {
         &self.context.life
     }
 
     /// 128 bits that nobody else has.
-    pub fn fresh_bits(&self) -> u128 {
+    pub(crate) fn fresh_bits(&self) -> u128 {
         self.context.entropy.bits()
     }
 
     /// Wall time by this process's clock, in milliseconds.
-    pub fn wall_ms(&self) -> u64 {
+    pub(crate) fn wall_ms(&self) -> u64 {
         self.context.clock.wall_ms()
     }
 
     /// What the rows of a batch were collected in, for the next.
-    pub fn spare_rows(&self) -> &Spare {
+    pub(crate) fn spare_rows(&self) -> &Spare {
         &self.context.spare_rows
     }
 
     /// The newest state this process knows. No I/O.
-    pub fn state(&self) -> Arc<State<T>> {
+    pub(crate) fn state(&self) -> Arc<State<T>> {
         Arc::clone(&self.state.borrow())
     }
 
     /// The newest state in the log. One scan of the log, plus a rollup where this process is far behind.
     ///
     /// Cancelling leaves the work to the runtime.
-    pub async fn refresh(self: &Arc<Self>) -> Result<Arc<State<T>>, Error> {
+    pub(crate) async fn refresh(self: &Arc<Self>) -> Result<Arc<State<T>>, Error> {
         let machine = Arc::clone(self);
         self.context.life.carry(async move { machine.read_to_head().await.map(|()| machine.state()) }).await
     }
@@ -141,7 +141,7 @@ impl<T: Time> Machine<T> {
     /// An `Unavailable` error means that the command may have taken effect, unless it says that it did not; a `Closed` one
     /// says as much. `Unavailable` comes at `config.log.commit_deadline` at the latest, also where every try lost to another
     /// writer.
-    pub async fn apply<C: Command<T>>(self: &Arc<Self>, command: C) -> Result<Applied<C::Reply>, Error> {
+    pub(crate) async fn apply<C: Command<T>>(self: &Arc<Self>, command: C) -> Result<Applied<C::Reply>, Error> {
         self.context.life.check_home().map_err(|error| error.of_shard(self.shard))?;
         let (sender, receiver) = oneshot::channel();
         lock(&self.queue).push_back(Box::new(Request::new(command, sender)));
@@ -154,18 +154,18 @@ impl<T: Time> Machine<T> {
     /// know. One question for the head, and one scan.
     ///
     /// Cancelling leaves the work to the runtime.
-    pub async fn confirm(self: &Arc<Self>) -> Result<Arc<State<T>>, Error> {
+    pub(crate) async fn confirm(self: &Arc<Self>) -> Result<Arc<State<T>>, Error> {
         let machine = Arc::clone(self);
         self.context.life.carry(async move { machine.read_to_listed_head().await.map(|()| machine.state()) }).await
     }
 
     /// A name for a new part of this shard that nothing had before.
-    pub fn part_name(&self) -> String {
+    pub(crate) fn part_name(&self) -> String {
         format!("{}.arrow", self.blob_name(PART_KIND))
     }
 
     /// A name for a new rollup of this shard that nothing had before.
-    pub fn rollup_name(&self) -> String {
+    pub(crate) fn rollup_name(&self) -> String {
         self.blob_name(ROLLUP_KIND)
     }
 
@@ -176,12 +176,12 @@ impl<T: Time> Machine<T> {
     }
 
     /// How long nobody has moved the shard's time, as far as this process has seen. No I/O.
-    pub fn time_stood_still(&self) -> Duration {
+    pub(crate) fn time_stood_still(&self) -> Duration {
         lock(&self.time_seen).elapsed()
     }
 
     /// Whether a reader or a writer's record has lapsed that the next commit will remove. No I/O.
-    pub fn anyone_lapsed(&self) -> bool {
+    pub(crate) fn anyone_lapsed(&self) -> bool {
         let state = self.state();
         let mut sightings = lock(&self.sightings);
         let lapsed = !self.look(&mut sightings, &state).is_empty();
@@ -190,7 +190,7 @@ impl<T: Time> Machine<T> {
     }
 
     /// Removes the log entries that the newest rollup covers. Nobody needs them: whoever is behind reads the rollup.
-    pub async fn truncate(&self) -> Result<(), Error> {
+    pub(crate) async fn truncate(&self) -> Result<(), Error> {
         let Some(covered) = self.state().rollup.as_ref().map(|rollup| rollup.seqno) else {
             return Ok(());
         };
@@ -199,27 +199,27 @@ impl<T: Time> Machine<T> {
     }
 
     /// Why what other processes commit is heard of later than usual, if it is: something that the system is short of.
-    pub fn late(&self) -> Option<String> {
+    pub(crate) fn late(&self) -> Option<String> {
         self.context.log.late()
     }
 
     /// Resolves when a commit of this process left upkeep to do (a rollup, garbage, compaction).
-    pub async fn upkeep_due(&self) {
+    pub(crate) async fn upkeep_due(&self) {
         self.upkeep.notified().await;
     }
 
     /// Whether this process's upkeep works.
-    pub fn upkeep_health(&self) -> Health {
+    pub(crate) fn upkeep_health(&self) -> Health {
         lock(&self.upkeep_health).clone()
     }
 
     /// Says whether this process's upkeep works.
-    pub fn set_upkeep_health(&self, health: Health) {
+    pub(crate) fn set_upkeep_health(&self, health: Health) {
         *lock(&self.upkeep_health) = health;
     }
 
     /// Says that there is upkeep to do.
-    pub fn request_upkeep(&self) {
+    pub(crate) fn request_upkeep(&self) {
         self.upkeep.notify_one();
     }
 }

@@ -5,7 +5,7 @@ use timely_persist_types::error::Error;
 use timely_persist_types::ids::ShardId;
 
 /// Refuses a purpose that is too long to be carried by every commit of its owner, and by every rollup.
-pub fn check_purpose(shard: ShardId, purpose: &str) -> Result<(), Error> {
+pub(crate) fn check_purpose(shard: ShardId, purpose: &str) -> Result<(), Error> {
     if purpose.len() <= PURPOSE_BYTES_MAX {
         return Ok(());
     }

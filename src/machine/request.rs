@@ -9,7 +9,7 @@ use timely_persist_types::error::Error;
 
 /// A reply, and whether an earlier try of the same command may have taken effect unseen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Applied<R> {
+pub(crate) struct Applied<R> {
     /// The reply.
     pub reply: R,
     /// If so, what the command wanted to add may be in use although the reply says no: it must not be deleted.

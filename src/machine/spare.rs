@@ -10,11 +10,11 @@ use timely_persist_io::life::lock;
 
 /// A place for one value of any type.
 #[derive(Debug, Default)]
-pub struct Spare(Mutex<Option<Box<dyn Any + Send>>>);
+pub(crate) struct Spare(Mutex<Option<Box<dyn Any + Send>>>);
 
 impl Spare {
     /// The value that waits, if it is of this type.
-    pub fn take<S: Any>(&self) -> Option<S> {
+    pub(crate) fn take<S: Any>(&self) -> Option<S> {
         let mut place = lock(&self.0);
         match place.take()?.downcast() {
             Ok(spare) => Some(*spare),
@@ -26,7 +26,7 @@ impl Spare {
     }
 
     /// Keeps a value, in the place of another.
-    pub fn keep<S: Any + Send>(&self, spare: S) {
+    pub(crate) fn keep<S: Any + Send>(&self, spare: S) {
         let spare: Box<dyn Any + Send> = Box::new(spare);
         let before = lock(&self.0).replace(spare);
         drop(before); // not under the lock: it may be large

@@ -45,7 +45,7 @@ pub struct Maintainer {
 
 impl Maintainer {
     /// Begins with the state that the machine knows.
-    pub fn start<T: Time>(machine: Arc<Machine<T>>, policy: Policy, client: KeepAlive) -> Self {
+    pub(crate) fn start<T: Time>(machine: Arc<Machine<T>>, policy: Policy, client: KeepAlive) -> Self {
         let life = Arc::clone(machine.life());
         let hearing = Arc::clone(&machine);
         let hear = move |panic: &str| {

@@ -16,7 +16,7 @@ mod rollup;
 mod sweep;
 
 pub use maintainer::Maintainer;
-pub use policy::Policy;
+pub(crate) use policy::Policy;
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -35,7 +35,7 @@ use compact::Compaction;
 
 /// The task that maintains one shard. Dropping it stops the task.
 #[derive(Debug)]
-pub struct Maintenance {
+pub(crate) struct Maintenance {
     _task: Supervised,
     settle: mpsc::Sender<Asking>,
 }
@@ -45,7 +45,7 @@ type Asking = oneshot::Sender<Result<(), Error>>;
 
 impl Maintenance {
     /// Starts maintaining a shard of these types.
-    pub fn start<K: Data, V: Data, T: Time, D: Diff>(machine: &Arc<Machine<T>>, policy: Policy) -> Self {
+    pub(crate) fn start<K: Data, V: Data, T: Time, D: Diff>(machine: &Arc<Machine<T>>, policy: Policy) -> Self {
         let (settle, asked) = mpsc::channel(SETTLES_MAX);
         let (asked, maintained) = (Arc::new(tokio::sync::Mutex::new(asked)), Arc::downgrade(machine));
         let hearing = Weak::clone(&maintained);
@@ -63,7 +63,7 @@ impl Maintenance {
     }
 
     /// Resolves when there is nothing left to do. An error of the upkeep is the answer here; else it is tried again.
-    pub async fn settle(&self) -> Result<(), Error> {
+    pub(crate) async fn settle(&self) -> Result<(), Error> {
         let stopped = || Error::new(ErrorKind::Closed, "the client was shut down");
         let (sender, receiver) = oneshot::channel();
         self.settle.send(sender).await.map_err(|_| stopped())?;

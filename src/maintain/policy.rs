@@ -6,7 +6,7 @@ use timely_persist_types::config::{UpkeepConfig, WriteConfig};
 
 /// By what a shard is maintained.
 #[derive(Clone, Copy, Debug)]
-pub struct Policy {
+pub(crate) struct Policy {
     /// What is merged and deleted, and when.
     pub upkeep: UpkeepConfig,
     /// How the parts are written that merges come to.

@@ -31,8 +31,8 @@ pub enum Appended<T> {
     },
 }
 
-impl<T> From<AppendReply<T>> for Appended<T> {
-    fn from(reply: AppendReply<T>) -> Self {
+impl<T> Appended<T> {
+    fn of(reply: AppendReply<T>) -> Self {
         match reply {
             // The rows are there, by this try, an earlier one or an identical writer.
             AppendReply::Committed | AppendReply::Repeated | AppendReply::Covered => Appended::Committed,
@@ -130,7 +130,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
             return Ok(mismatch);
         }
         let mut batch = self.stage(rows, expected.clone(), new.clone()).await?;
-        Ok(self.commit(&mut [&mut batch], Lower::At(expected), new).await?.into())
+        Ok(Appended::of(self.commit(&mut [&mut batch], Lower::At(expected), new).await?))
     }
 
     /// Appends those of the rows at times in `[lower, upper)` that the shard does not have yet: for several writers
@@ -144,7 +144,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
     {
         self.check_order(&lower, &upper)?;
         let mut batch = self.stage(rows, lower.clone(), upper.clone()).await?;
-        Ok(self.commit(&mut [&mut batch], Lower::Covering(lower), upper).await?.into())
+        Ok(Appended::of(self.commit(&mut [&mut batch], Lower::Covering(lower), upper).await?))
     }
 
     /// Appends staged batches together, if the shard's upper is `expected`; then it is `new`.
@@ -164,7 +164,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
         for batch in batches.iter() {
             self.check_batch(batch, &expected, &new)?;
         }
-        Ok(self.commit(batches, Lower::At(expected), new).await?.into())
+        Ok(Appended::of(self.commit(batches, Lower::At(expected), new).await?))
     }
 
     /// A builder of a batch whose rows are at times beyond `lower`.

@@ -33,6 +33,8 @@
 //! # }
 //! ```
 
+#![warn(unreachable_pub)]
+
 mod counting_log;
 mod counting_store;
 mod counts;

@@ -2,6 +2,8 @@
 //!
 //! A program uses `timely-persist`, which has all of this again. Nothing here does I/O, waits or spawns.
 
+#![warn(unreachable_pub)]
+
 pub mod clock;
 pub mod codec;
 pub mod config;

@@ -12,7 +12,7 @@ use timely_persist_types::ids::SeqNo;
 use super::{Batch, Change, Entry, State, Totals};
 
 /// Why an entry does not fit the state before it.
-pub type Misfit = &'static str;
+pub(super) type Misfit = &'static str;
 
 impl<T: Time> State<T> {
     /// The state after `entry`, which stands at `seqno`. On an error the state is to be thrown away.

@@ -59,7 +59,11 @@ impl Drop for Supervised {
 
 /// Carries out what `begin` begins until it ends by itself. If it panics, `hear` is told the panic's text, and after a
 /// pause it is begun again. Cancelling ends it.
-pub async fn supervise<F: Future<Output = ()>>(post: Post, mut begin: impl FnMut() -> F, mut hear: impl FnMut(&str)) {
+pub(super) async fn supervise<F: Future<Output = ()>>(
+    post: Post,
+    mut begin: impl FnMut() -> F,
+    mut hear: impl FnMut(&str),
+) {
     let mut pause = post.pause_min;
     loop {
         let begun = Instant::now();
@@ -80,7 +84,7 @@ pub async fn supervise<F: Future<Output = ()>>(post: Post, mut begin: impl FnMut
 }
 
 /// What a panic said.
-pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
+pub(super) fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("it did not say why")
 }
