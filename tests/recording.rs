@@ -206,7 +206,7 @@ async fn an_object_that_is_missing_is_told_so() {
     let reader = process.shard.open_reader("test").await.unwrap();
     stage.replace_blob(&stage.parts().await[0], None).await;
     told.take();
-    assert_eq!(reader.snapshot_and_fetch(at(0)).await.unwrap_err().kind(), ErrorKind::Corrupt);
+    assert_eq!(reader.snapshot_and_fetch(at(0)).await.unwrap_err().kind(), ErrorKind::Missing);
     let facts = told.take();
     let [fetched] = facts.fetched[..] else { panic!("{facts:?}") };
     assert_eq!((fetched.outcome, fetched.bytes, fetched.tries), (Outcome::Missing, 0, 1));

@@ -12,7 +12,7 @@ use timely_persist_io::blobs::{Agreement, Blobs};
 use timely_persist_io::life::{Life, Task, start_threads};
 use timely_persist_io::store::{Consensus, HedgingStore, ObjectCache, ObjectLog, qualify};
 use timely_persist_types::clock::{Clock, Entropy, SystemClock, SystemEntropy};
-use timely_persist_types::config::{CacheConfig, Config};
+use timely_persist_types::config::{CacheConfig, Config, ReadConfig};
 use timely_persist_types::error::Error;
 use timely_persist_types::record::Recorder;
 
@@ -235,13 +235,8 @@ impl ClientBuilder {
             (None, None, None) => Arc::new(ObjectLog::new(Arc::clone(&store))),
         };
         let cache = open_cache(&life, &self.config.cache).await?;
-        // Behind the log was made: what is in that may change.
-        let store = match self.config.read.hedge_delay {
-            Some(delay) => Arc::new(HedgingStore::new(store, delay, self.config.read.hedge_budget)),
-            None => store,
-        };
         let blobs = Arc::new(Blobs::new(
-            store,
+            hedged(store, &self.config.read), // behind the log was made: what is in that may change
             cache,
             Arc::clone(&life),
             self.config.store.deadline,
@@ -287,6 +282,14 @@ async fn open_database(life: &Life, url: String) -> Result<Arc<dyn Consensus>, E
 #[cfg(not(feature = "postgres"))]
 async fn open_database(_life: &Life, _url: String) -> Result<Arc<dyn Consensus>, Error> {
     Err(Error::invalid("this build has no PostgreSQL: use the feature postgres of this crate"))
+}
+
+/// The store, asked a second time for what is slow to come, if that is wanted.
+fn hedged(store: Arc<dyn ObjectStore>, config: &ReadConfig) -> Arc<dyn ObjectStore> {
+    match config.hedge_delay {
+        Some(delay) => Arc::new(HedgingStore::new(store, delay, config.hedge_budget)),
+        None => store,
+    }
 }
 
 /// Opens the cache that the configuration asks for, where blocking for a disk holds nobody up.

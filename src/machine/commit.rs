@@ -12,10 +12,10 @@ use tokio::sync::oneshot;
 
 use timely_persist_core::state::command::{Command, Limits, Moment, RemoveLapsed};
 use timely_persist_core::state::{Change, Entry, Sightings, State};
-use timely_persist_io::life::{Stopwatch, lock};
+use timely_persist_io::life::{Retry, Stopwatch, lock};
 use timely_persist_types::codec::Time;
 use timely_persist_types::error::{Error, ErrorKind};
-use timely_persist_types::ids::Token;
+use timely_persist_types::ids::{SeqNo, Token};
 use timely_persist_types::record::{Committed, Uncommitted};
 
 use super::Machine;
@@ -108,7 +108,7 @@ impl<T: Time> Machine<T> {
         let mut fresh = false;
         let mut doubtful = false;
         loop {
-            if self.state.borrow().seqno == timely_persist_types::ids::SeqNo::ZERO && !fresh {
+            if self.state.borrow().seqno == SeqNo::ZERO && !fresh {
                 self.catch_up(&mut retry).await?;
                 fresh = true;
             }
@@ -141,39 +141,44 @@ impl<T: Time> Machine<T> {
             })?;
             match written {
                 Written::Committed => {
-                    let lapsed = &entry.changes[..lapsed];
-                    let readers = lapsed.iter().filter(|change| matches!(change, Change::ReaderRemoved(_))).count();
+                    let (readers_lapsed, writers_lapsed) = lapsed_of(&entry.changes[..lapsed]);
                     let committed = Committed {
                         commands: self.names(group),
                         seqno: draft.seqno,
                         tries: effort.tries,
                         changes: entry.changes.len() as u64,
                         bytes: length,
-                        readers_lapsed: readers as u64,
-                        writers_lapsed: (lapsed.len() - readers) as u64,
+                        readers_lapsed,
+                        writers_lapsed,
                         elapsed: effort.begun.elapsed(),
                     };
                     self.install_own(draft);
                     return Ok(Settled { doubtful, committed: Some(committed) });
                 }
                 Written::Conflict { unseen } => {
-                    lock(&self.sightings).look_again(); // whoever was to be removed still stands
                     doubtful |= unseen;
-                    if retry.is_over() {
-                        return Err(overtaken(doubtful));
-                    }
-                    self.catch_up(&mut retry).await?;
-                    // Where another entry has won there is nothing to wait for.
-                    if self.state.borrow().seqno == state.seqno {
-                        self.explain_conflict(&mut retry).await?;
-                        if !retry.pause().await {
-                            return Err(overtaken(doubtful));
-                        }
-                    }
+                    self.give_way(state.seqno, doubtful, &mut retry).await?;
                     fresh = true;
                 }
             }
         }
+    }
+
+    /// Another entry stands behind the state of this number: reads on, or says why there is no time left.
+    async fn give_way(&self, seqno: SeqNo, doubtful: bool, retry: &mut Retry<'_>) -> Result<(), Error> {
+        lock(&self.sightings).look_again(); // whoever was to be removed still stands
+        if retry.is_over() {
+            return Err(overtaken(doubtful));
+        }
+        self.catch_up(retry).await?;
+        // Where another entry has won there is nothing to wait for.
+        if self.state.borrow().seqno == seqno {
+            self.explain_conflict(retry).await?;
+            if !retry.pause().await {
+                return Err(overtaken(doubtful));
+            }
+        }
+        Ok(())
     }
 
     /// Lets each of the group decide on what those before it decided; `draft` becomes the state after all of them, and
@@ -217,6 +222,12 @@ impl<T: Time> Machine<T> {
         let retention = Duration::from_millis(self.context.blobs.writer_retention_ms());
         sightings.look(state, self.begun.elapsed(), self.context.clock.wall_ms(), retention, &self.context.lease)
     }
+}
+
+/// How many readers, and how many records of writers, these changes remove.
+fn lapsed_of<T: Time>(changes: &[Change<T>]) -> (u64, u64) {
+    let readers = changes.iter().filter(|change| matches!(change, Change::ReaderRemoved(_))).count();
+    (readers as u64, (changes.len() - readers) as u64)
 }
 
 /// The error of a commit whose every try met another's entry.
