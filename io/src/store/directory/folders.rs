@@ -52,20 +52,20 @@ impl Folders {
 
     /// Fails where a folder that was seen is gone, or is another one. One that was never there is fine.
     pub(super) fn look(&self, folder: &Path) -> Result<(), Gone> {
-        let found = std::fs::metadata(folder).map(|metadata| Identity::of(&metadata));
+        // Before the system is asked: an answer from before somebody made the folder says nothing of what was seen since.
+        let was_seen = self.was_seen(folder);
+        let found = match std::fs::metadata(folder) {
+            Ok(metadata) => Identity::of(&metadata),
+            Err(error) if was_seen => return Err(Gone::refused(folder, error)),
+            Err(_) => return Ok(()), // whoever goes on to use it hears of it
+        };
         let mut known = self.known();
-        match (known.seen.get(folder), found) {
-            (None, Err(_)) => Ok(()), // whoever goes on to use it hears of it
-            (None, Ok(found)) => {
-                if known.seen.len() >= SEEN_FOLDERS_MAX {
-                    known.seen.clear();
-                }
-                known.seen.insert(folder.to_owned(), found);
-                Ok(())
-            }
-            (Some(seen), Ok(found)) if seen.is(&found) => Ok(()),
-            (Some(_), Ok(_)) => Err(Gone::replaced(folder)),
-            (Some(_), Err(error)) => Err(Gone::refused(folder, error)),
+        if known.seen.len() >= SEEN_FOLDERS_MAX && !known.seen.contains_key(folder) {
+            known.seen.clear();
+        }
+        match known.seen.entry(folder.to_owned()).or_insert(found).is(&found) {
+            true => Ok(()),
+            false => Err(Gone::replaced(folder)),
         }
     }
 
@@ -125,5 +125,40 @@ impl Folders {
 
     fn known(&self) -> MutexGuard<'_, Known> {
         lock(&self.known)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// Folders that are made while others look: enough that an answer from before crosses one from behind.
+    const FOLDERS: usize = 3_000;
+
+    // Hazard 44: what one thread found before another made the folder was taken for its end.
+    #[test]
+    fn a_folder_that_is_made_while_others_look_is_not_gone() {
+        let temporary = tempfile::tempdir().expect("a temporary directory");
+        let folders = Folders::below(temporary.path().to_owned());
+        let start = std::sync::Barrier::new(3);
+        let each = |does: &(dyn Fn(&Path) + Sync)| {
+            for number in 0..FOLDERS {
+                start.wait();
+                does(&temporary.path().join(number.to_string()));
+            }
+        };
+        let gone = AtomicUsize::new(0);
+        let look = |folder: &Path| {
+            let failed = (0..8).filter(|_| folders.look(folder).is_err()).count();
+            gone.fetch_add(failed, Ordering::Relaxed); // and no panic, for which the others would wait
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| each(&|folder| folders.make(folder).expect("made")));
+            scope.spawn(|| each(&look));
+            scope.spawn(|| each(&look));
+        });
+        assert_eq!(gone.into_inner(), 0);
     }
 }
