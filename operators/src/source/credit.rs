@@ -2,7 +2,7 @@
 //!
 //! Always: the bytes that are out are at most `bytes_max`, or one part; a worker's load is the bytes it has not sent back.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use timely_persist::LeaseId;
 
@@ -12,7 +12,7 @@ pub(crate) struct Credit<P> {
     bytes_max: u64,
     bytes_out: u64,
     loads: Vec<u64>,
-    out: HashMap<LeaseId, Out<P>>,
+    out: BTreeMap<LeaseId, Out<P>>,
     /// Where the search for a worker begins, so that equal loads are served in turn.
     turn: usize,
 }
@@ -28,7 +28,7 @@ struct Out<P> {
 impl<P> Credit<P> {
     /// Nothing out, among so many workers.
     pub(crate) fn new(workers: usize, bytes_max: u64) -> Self {
-        Self { bytes_max, bytes_out: 0, loads: vec![0; workers.max(1)], out: HashMap::new(), turn: 0 }
+        Self { bytes_max, bytes_out: 0, loads: vec![0; workers.max(1)], out: BTreeMap::new(), turn: 0 }
     }
 
     /// Whether a part of so many bytes may go. One always may.

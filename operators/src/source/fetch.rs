@@ -12,7 +12,7 @@
 //! `C` are the capabilities of a message, `P` is a part to fetch, `R` some of its rows in memory.
 
 use std::cell::Cell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use timely_persist::{Error, ErrorKind, LeaseId, ShardId};
@@ -81,7 +81,7 @@ pub(crate) struct Fetch<C, P, R> {
     shard: ShardId,
     fetch_concurrency: usize,
     waiting: VecDeque<(Rc<Held<C>>, P)>,
-    fetching: HashMap<LeaseId, Rc<Held<C>>>,
+    fetching: BTreeMap<LeaseId, Rc<Held<C>>>,
     ready: VecDeque<Ready<C, R>>,
     /// The capabilities of parts that were not emitted and never will be.
     given_up: Vec<C>,
@@ -118,7 +118,7 @@ impl<C: Clone, P, R> Fetch<C, P, R> {
             shard,
             fetch_concurrency,
             waiting: VecDeque::new(),
-            fetching: HashMap::new(),
+            fetching: BTreeMap::new(),
             ready: VecDeque::new(),
             given_up: Vec::new(),
             rests: false,
@@ -258,7 +258,7 @@ impl<C: Clone, P, R> Fetch<C, P, R> {
     fn rest(&mut self, actions: &mut Vec<Action<C>>) {
         self.rests = true;
         let waiting = self.waiting.drain(..).map(|(held, _)| held);
-        let fetching = self.fetching.drain().map(|(_, held)| held);
+        let fetching = std::mem::take(&mut self.fetching).into_values();
         let ready = self.ready.drain(..).filter(|ready| ready.last).map(|ready| ready.held);
         let all: Vec<_> = waiting.chain(fetching).chain(ready).collect();
         for held in all {
