@@ -11,8 +11,7 @@ use std::time::Duration;
 
 use timely::progress::Antichain;
 use timely_persist::{
-    Error, ErrorKind, ExchangeablePart, LeaseId, LeasedPart, Listen, ListenEvent, PartFetcher, PartPieces, ReadHandle,
-    ShardId,
+    Error, ErrorKind, ExchangeablePart, LeaseId, LeasedPart, Listen, ListenEvent, PartFetcher, ReadHandle, ShardId,
 };
 
 use crate::actors::{Actor, Heard, SimTime};
@@ -27,15 +26,21 @@ use crate::times::Row;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 type Capability<T> = Rc<Antichain<T>>;
-type Pieces<T> = PartPieces<String, u64, T, i64>;
 type Listener<T> = Listen<String, u64, T, i64>;
+
+/// A part on its way to a worker.
+enum Fetching<T: SimTime> {
+    Asked(ExchangeablePart<T>),
+    /// It is here, and comes in pieces. Not as the client has them: it reads those on threads, which do not replay.
+    Here(VecDeque<Vec<Row<T>>>),
+}
 
 struct Worker<T: SimTime> {
     fetcher: PartFetcher<String, u64, T, i64>,
     protocol: Fetch<Capability<T>, ExchangeablePart<T>, Vec<Row<T>>>,
     inbox: VecDeque<(Sent<ExchangeablePart<T>>, Capability<T>)>,
     outbox: VecDeque<Home>,
-    fetching: BTreeMap<LeaseId, Pieces<T>>,
+    fetching: BTreeMap<LeaseId, Fetching<T>>,
     pressed: bool,
 }
 
@@ -156,7 +161,7 @@ impl<T: SimTime> Source<T> {
         let (mut actions, worker) = (Vec::new(), &mut self.workers[index]);
         worker.protocol.handle(event, &mut actions);
         while let Some((lease, part)) = worker.protocol.next_fetch() {
-            worker.fetching.insert(lease, worker.fetcher.fetch_pieces(&part));
+            worker.fetching.insert(lease, Fetching::Asked(part));
         }
         for action in actions {
             if let fetch::Action::Return { returned, .. } = action {
@@ -317,20 +322,34 @@ impl<T: SimTime> Actor<T> {
     }
 
     async fn fetch_piece(&mut self, source: &mut Source<T>, index: usize) {
-        let fetching: Vec<LeaseId> = source.workers[index].fetching.keys().copied().collect();
+        let worker = &mut source.workers[index];
+        let fetching: Vec<LeaseId> = worker.fetching.keys().copied().collect();
         let lease = *self.random.pick(&fetching);
-        let Some(pieces) = source.workers[index].fetching.get_mut(&lease) else { return };
-        let brought = match pieces.next().await {
-            Ok(part) => Brought::Rows { rows: part.rows().collect(), last: pieces.is_finished() },
-            Err(error) if error.kind() == ErrorKind::Unavailable => Brought::Stalled(error),
-            Err(error) => {
-                self.bear(&error);
-                Brought::Failed(error)
+        let Some(part) = worker.fetching.remove(&lease) else { return };
+        let brought = match part {
+            Fetching::Here(mut pieces) => {
+                let rows = pieces.pop_front().unwrap_or_default();
+                let last = pieces.is_empty();
+                worker.fetching.extend((!last).then_some((lease, Fetching::Here(pieces))));
+                Brought::Rows { rows, last }
             }
+            Fetching::Asked(part) => match worker.fetcher.fetch(&part).await {
+                Ok(fetched) => {
+                    let rows: Vec<Row<T>> = fetched.rows().collect();
+                    let pieces = rows.chunks(1 + self.random.below(4)).map(<[Row<T>]>::to_vec).collect();
+                    worker.fetching.insert(lease, Fetching::Here(pieces));
+                    return;
+                }
+                Err(error) if error.kind() == ErrorKind::Unavailable => {
+                    worker.fetching.insert(lease, Fetching::Asked(part));
+                    Brought::Stalled(error)
+                }
+                Err(error) => {
+                    self.bear(&error);
+                    Brought::Failed(error)
+                }
+            },
         };
-        if !matches!(brought, Brought::Rows { last: false, .. } | Brought::Stalled(_)) {
-            source.workers[index].fetching.remove(&lease);
-        }
         source.tell_worker(index, fetch::Event::Brought { lease, brought });
     }
 
