@@ -14,8 +14,7 @@ use arrow_buffer::NullBuffer;
 use arrow_schema::DataType;
 use bytes::Bytes;
 use proptest::prelude::*;
-use timely_persist_types::codec::Serde;
-use timely_persist_types::codec::{Builder, Codec, Column};
+use timely_persist_types::codec::{Builder, Codec, Column, Serde};
 use uuid::Uuid;
 
 fn column<C: Codec>(values: &[C]) -> ArrayRef {

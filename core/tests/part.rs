@@ -12,8 +12,7 @@ use timely::progress::Antichain;
 use timely_persist_core::part::{
     EncodeOptions, EncodedPart, PartBuilder, PartFormat, PartMeta, PartStats, PartTail, StatValue, decode_part,
 };
-use timely_persist_types::codec::Serde;
-use timely_persist_types::codec::{Codec64, Data, Time};
+use timely_persist_types::codec::{Codec64, Data, Serde, Time};
 use timely_persist_types::config::Compression;
 use timely_persist_types::error::ErrorKind;
 

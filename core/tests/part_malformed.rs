@@ -13,8 +13,7 @@ use timely::order::Product;
 use timely_persist_core::part::{
     EncodeOptions, EncodedPart, PartBuilder, PartFormat, PartMeta, PartStats, decode_part,
 };
-use timely_persist_types::codec::Serde;
-use timely_persist_types::codec::{Data, Time};
+use timely_persist_types::codec::{Data, Serde, Time};
 use timely_persist_types::config::Compression;
 use timely_persist_types::error::ErrorKind;
 use uuid::Uuid;

@@ -47,8 +47,7 @@ use timely_persist_core::state::{
 };
 use timely_persist_types::config::LeaseConfig;
 use timely_persist_types::error::{Error, ErrorKind};
-use timely_persist_types::ids::Token;
-use timely_persist_types::ids::{CriticalReaderId, LeasedReaderId, SeqNo, ShardId, WriterId};
+use timely_persist_types::ids::{CriticalReaderId, LeasedReaderId, SeqNo, ShardId, Token, WriterId};
 
 const RETENTION_MS: u64 = 1_000;
 

@@ -13,8 +13,7 @@ use timely_persist_core::state::{
     WriterRecord,
 };
 use timely_persist_types::error::ErrorKind;
-use timely_persist_types::ids::Token;
-use timely_persist_types::ids::{CriticalReaderId, LeasedReaderId, SeqNo, ShardId, WriterId};
+use timely_persist_types::ids::{CriticalReaderId, LeasedReaderId, SeqNo, ShardId, Token, WriterId};
 
 fn at(time: u64) -> Antichain<u64> {
     Antichain::from_elem(time)

@@ -151,8 +151,8 @@ impl<T: Time> PartReader<T> {
 impl<T: Time> Source<T> {
     /// All rows of the part, sorted, in chunks. One request to the store, none for an inline part.
     ///
-    /// Errors name the object: `Corrupt` if it is missing or damaged, `Invalid` if a codec panicked, `Unavailable` if the
-    /// store did not answer. Cancelling leaves nothing.
+    /// Errors name the object: `Missing` or `Corrupt` if it is gone or damaged, `Invalid` if a codec panicked,
+    /// `Unavailable` if the store did not answer. Cancelling leaves nothing.
     pub(crate) async fn decode_all<K: Data, V: Data, D: Diff>(&self) -> Result<Vec<Chunk<K, V, T, D>>, Error> {
         let mut reader = PartReader::new(self.clone(), 0);
         let Some(mut blocks) = reader.next(u64::MAX).await? else { return Ok(Vec::new()) };

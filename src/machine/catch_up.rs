@@ -29,7 +29,7 @@ type Scanned = (Vec<LogEntry>, bool);
 impl<T: Time> Machine<T> {
     /// Reads the log to its head.
     pub(super) async fn read_to_head(self: &Arc<Self>) -> Result<(), Error> {
-        let mut retry = self.context.life.retry(self.context.log.config.commit_deadline);
+        let mut retry = self.context.log.retry();
         let _committer = self.committer.lock().await;
         self.catch_up(&mut retry).await.map_err(|error| error.of_shard(self.shard))
     }
@@ -38,7 +38,7 @@ impl<T: Time> Machine<T> {
     /// answers by a listing, and so sees what a lost entry hides. For whoever is about to delete what the state does
     /// not know.
     pub(super) async fn read_to_listed_head(self: &Arc<Self>) -> Result<(), Error> {
-        let mut retry = self.context.life.retry(self.context.log.config.commit_deadline);
+        let mut retry = self.context.log.retry();
         let _committer = self.committer.lock().await;
         let read = async {
             let head = self.context.log.head(self.shard, &mut retry).await?;
@@ -49,7 +49,7 @@ impl<T: Time> Machine<T> {
 
     /// The token of the entry at a position; `None` if there is none, or none any more. One question.
     pub(crate) async fn token_at(&self, seqno: SeqNo) -> Result<Option<Token>, Error> {
-        let mut retry = self.context.life.retry(self.context.log.config.commit_deadline);
+        let mut retry = self.context.log.retry();
         let entry = self.context.log.entry(self.shard, seqno, &mut retry).await?;
         let entry = entry.filter(|entry| entry.seqno == seqno).as_ref().map(decode::<T>).transpose()?;
         Ok(entry.map(|entry| entry.token))

@@ -104,7 +104,7 @@ impl<T: Time> Machine<T> {
 
     /// Commits what the group decides.
     async fn commit(&self, group: &mut Group<T>, effort: &mut Effort) -> Result<Settled, Error> {
-        let mut retry = self.context.life.retry(self.context.log.config.commit_deadline);
+        let mut retry = self.context.log.retry();
         let mut fresh = false;
         let mut doubtful = false;
         loop {

@@ -51,6 +51,11 @@ impl Log {
         self.consensus.watch(shard)
     }
 
+    /// The tries of one commit, or of one reading to the head.
+    pub(super) fn retry(&self) -> Retry<'_> {
+        self.life.retry(self.config.commit_deadline)
+    }
+
     /// The newest entry; `None` for a log that was never written to.
     pub(super) async fn head(&self, shard: ShardId, retry: &mut Retry<'_>) -> Result<Option<LogEntry>, Error> {
         let count = |head: &Option<LogEntry>| Counted::read(head.as_slice());

@@ -14,7 +14,7 @@ use crate::fetch::{MergeRuns, RunReader};
 use crate::machine::Machine;
 use timely_persist_core::part::{EncodeOptions, EncodedPart, MergeStep, SortedPartWriter};
 use timely_persist_core::state::command::Replace;
-use timely_persist_core::state::{Batch, CodecNames, Description, Location, Part, Run, State, glb, next_merge};
+use timely_persist_core::state::{Batch, CodecNames, Description, Location, Part, Run, State, Sums, glb, next_merge};
 use timely_persist_io::life::{Task, guarded_async};
 use timely_persist_types::codec::{Data, Diff, Time};
 use timely_persist_types::config::piece_bytes;
@@ -80,10 +80,10 @@ async fn merge_fitting<K: Data, V: Data, T: Time, D: Diff>(
     to_objects: bool,
 ) -> Result<(Merged, Option<Arc<Batch<T>>>), Error> {
     let begun = machine.life().stopwatch();
-    let mut run = Vec::new();
-    let done = merge_runs::<K, V, T, D>(machine, policy, &fitting, to_objects, &mut run).await;
     let (batches_in, runs_in) = (fitting.inputs.len() as u64, fitting.merged.len() as u64);
     let sums_in = Sums::of(fitting.merged.iter().flat_map(|(_, run)| run));
+    let mut run = Vec::new();
+    let done = merge_runs::<K, V, T, D>(machine, policy, &fitting, sums_in.bytes, to_objects, &mut run).await;
     let merged = |outcome, sums_out: Sums| Merged {
         outcome,
         batches_in,
@@ -119,24 +119,6 @@ async fn merge_fitting<K: Data, V: Data, T: Time, D: Diff>(
     Ok((merged(outcome, Sums::of(&written)), Some(output).filter(|_| applied.reply)))
 }
 
-/// What parts come to. What storage says of them may be anything: it saturates.
-#[derive(Clone, Copy, Default)]
-struct Sums {
-    parts: u64,
-    rows: u64,
-    bytes: u64,
-}
-
-impl Sums {
-    fn of<'a, T: Time>(parts: impl IntoIterator<Item = &'a Part<T>>) -> Self {
-        parts.into_iter().fold(Self::default(), |sums, Part { meta, .. }| Self {
-            parts: sums.parts + 1,
-            rows: sums.rows.saturating_add(meta.rows),
-            bytes: sums.bytes.saturating_add(meta.encoded_bytes),
-        })
-    }
-}
-
 /// Removes the objects of parts that were never offered, or were refused.
 async fn remove<T: Time>(machine: &Arc<Machine<T>>, parts: &[Part<T>]) -> Result<(), Error> {
     let names = parts.iter().filter_map(Part::blob).map(str::to_owned).collect();
@@ -149,11 +131,12 @@ fn stand<T: Time>(state: &State<T>, inputs: &[Arc<Batch<T>>]) -> bool {
     needed.is_subset(&known)
 }
 
-/// Merges runs into the parts of one. On an error, `output` has the parts that were stored.
+/// Merges runs of so many bytes into the parts of one. On an error, `output` has the parts that were stored.
 async fn merge_runs<K: Data, V: Data, T: Time, D: Diff>(
     machine: &Arc<Machine<T>>,
     policy: &Policy,
     fitting: &Fitting<T>,
+    input_bytes: u64,
     to_objects: bool,
     output: &mut Run<T>,
 ) -> Result<(), Error> {
@@ -168,11 +151,10 @@ async fn merge_runs<K: Data, V: Data, T: Time, D: Diff>(
     let mut merge = MergeRuns::<K, V, T, D>::new(readers, bytes_max, 0, runtime).splitting();
     let floor = glb(&fitting.since);
     let inline_bytes_max = if to_objects { 0 } else { write.inline_part_bytes_max };
-    let inputs = Sums::of(fitting.merged.iter().flat_map(|(_, run)| run));
-    let input_bytes = usize::try_from(inputs.bytes).unwrap_or(usize::MAX);
+    let input_bytes = usize::try_from(input_bytes).unwrap_or(usize::MAX);
     let part_bytes_max = piece_bytes(write.part_bytes_max, input_bytes);
     let part_bytes = input_bytes.min(part_bytes_max);
-    let options = EncodeOptions { compression: write.compression, ..EncodeOptions::default() };
+    let options = EncodeOptions::of(write);
     let mut storing = Storing { machine, options, inline_bytes_max, part_bytes, part_bytes_max, under_way: None };
     let merging = merge_into(&mut merge, &descs, floor.as_ref(), &mut storing, output);
     let merged = guarded_async(merging).await.map_err(|error| error.of_shard(machine.shard()));

@@ -10,8 +10,7 @@ use tokio::time::Instant;
 
 use crate::machine::{Health, Machine};
 use timely_persist_core::state::command::RemoveLapsed;
-use timely_persist_io::life::deadline_after;
-use timely_persist_io::life::{KeepAlive, On, Supervised, panicked};
+use timely_persist_io::life::{KeepAlive, On, Supervised, deadline_after, panicked};
 use timely_persist_types::codec::Time;
 use timely_persist_types::error::Error;
 use timely_persist_types::record::{BackgroundWork, Stalled};

@@ -25,8 +25,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::machine::{Health, Machine};
-use timely_persist_io::life::deadline_after;
-use timely_persist_io::life::{On, Supervised, guarded_async, panicked};
+use timely_persist_io::life::{On, Supervised, deadline_after, ended, guarded_async, panicked};
 use timely_persist_types::codec::{Data, Diff, Time};
 use timely_persist_types::error::{Error, ErrorKind};
 use timely_persist_types::record::{BackgroundWork, MergeOutcome, Stalled};
@@ -64,10 +63,9 @@ impl Maintenance {
 
     /// Resolves when there is nothing left to do. An error of the upkeep is the answer here; else it is tried again.
     pub(crate) async fn settle(&self) -> Result<(), Error> {
-        let stopped = || Error::new(ErrorKind::Closed, "the client was shut down");
         let (sender, receiver) = oneshot::channel();
-        self.settle.send(sender).await.map_err(|_| stopped())?;
-        receiver.await.map_err(|_| stopped())?
+        self.settle.send(sender).await.map_err(|_| ended())?;
+        receiver.await.map_err(|_| ended())?
     }
 }
 

@@ -219,7 +219,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
         let inline_bytes_max = self.config.inline_part_bytes_max;
         if self.is_small() {
             // A small batch: no thread, no upload, no wait.
-            let (rows, options) = (std::mem::take(&mut self.rows), encode_options(&self.config));
+            let (rows, options) = (std::mem::take(&mut self.rows), EncodeOptions::of(&self.config));
             let encode = || {
                 let sorted = rows.sort()?;
                 Ok((sorted.encode_small(&options)?, sorted))
@@ -272,11 +272,6 @@ impl<K: Data, V: Data, T: Time, D: Diff> Drop for BatchBuilder<K, V, T, D> {
     }
 }
 
-/// How parts are encoded under this configuration.
-fn encode_options(config: &WriteConfig) -> EncodeOptions {
-    EncodeOptions { compression: config.compression, ..EncodeOptions::default() }
-}
-
 /// Sorts rows and puts them into storage, in parts. After an error it removes what it wrote, as a drop does.
 async fn upload_run<K: Data, V: Data, T: Time, D: Diff>(
     machine: &Arc<Machine<T>>,
@@ -295,7 +290,7 @@ async fn upload_run<K: Data, V: Data, T: Time, D: Diff>(
     let (sorted, ranges) = machine.life().block(STOPPED, sort).await.map_err(|error| error.of_shard(shard))??;
     let upload = |range| {
         let sorted = Arc::clone(&sorted);
-        let options = encode_options(config);
+        let options = EncodeOptions::of(config);
         let encoding = machine.life().block(STOPPED, move || sorted.encode(range, &options));
         async move {
             let Some(encoded) = encoding.await.map_err(|error| error.of_shard(shard))?? else {

@@ -7,7 +7,7 @@ use timely::progress::Antichain;
 
 use crate::machine::Machine;
 use timely_persist_core::state::command::{Append, AppendReply, Expect, ExpireWriter, Lower};
-use timely_persist_core::state::{CodecNames, Run, wire};
+use timely_persist_core::state::{CodecNames, Run, Sums, wire};
 use timely_persist_io::life::KeepAlive;
 use timely_persist_types::codec::{Data, Diff, Time};
 use timely_persist_types::config::WriteConfig;
@@ -333,7 +333,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
         upper: Antichain<T>,
     ) -> Result<AppendReply<T>, Error> {
         let runs: Vec<Run<T>> = batches.iter().flat_map(|batch| batch.runs.iter().cloned()).collect();
-        let fact = batch_appended(&runs);
+        let sums = self.machine.life().is_recorded().then(|| Sums::of(runs.iter().flatten()));
         let attempt = self.attempt(&runs, lower.frontier(), &upper);
         let (writer, token) = (self.id, attempt.token);
         let expect = Expect { codecs: Arc::clone(&self.codecs), lower };
@@ -357,7 +357,9 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
             }
         }
         let reply = applied.reply?;
-        if matches!(reply, AppendReply::Committed | AppendReply::Repeated) {
+        if let (AppendReply::Committed | AppendReply::Repeated, Some(sums)) = (&reply, sums) {
+            let Sums { rows, parts, inline_parts, bytes } = sums;
+            let fact = BatchAppended { rows, parts, inline_parts, bytes };
             self.machine.life().tell(|to| to.appended(self.machine.shard(), &fact));
         }
         self.recorded |= !matches!(reply, AppendReply::UpperMismatch(_));
@@ -380,16 +382,6 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
         };
         Attempt { lower, upper, contents, token }
     }
-}
-
-/// What these runs come to. What another process says of its own may be anything: it saturates.
-fn batch_appended<T: Time>(runs: &[Run<T>]) -> BatchAppended {
-    runs.iter().flatten().fold(BatchAppended::default(), |sums, part| BatchAppended {
-        rows: sums.rows.saturating_add(part.meta.rows),
-        parts: sums.parts + 1,
-        inline_parts: sums.inline_parts + u64::from(part.blob().is_none()),
-        bytes: sums.bytes.saturating_add(part.meta.encoded_bytes),
-    })
 }
 
 impl<K: Data, V: Data, T: Time, D: Diff> std::fmt::Debug for WriteHandle<K, V, T, D> {

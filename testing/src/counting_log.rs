@@ -1,14 +1,13 @@
 //! A log that counts what is asked of it: for tests, benchmarks and whoever wants to know what a shard costs.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use timely_persist_io::life::lock;
 use timely_persist_io::store::{CompareAndSet, Consensus, LogEntry, LogError};
 use timely_persist_types::ids::ShardId;
 
-use crate::counts::counts;
+use crate::counts::{Counter, counts};
 use crate::hooked_log::{HookedLog, LogAnswer, LogHook, LogRequest};
 
 counts! {
@@ -42,34 +41,31 @@ counts! {
 }
 
 /// A log that counts. Clones count together.
-pub type CountingLog = HookedLog<LogCounter>;
-
-#[derive(Clone, Debug, Default)]
-pub struct LogCounter(Arc<Mutex<LogCounts>>);
+pub type CountingLog = HookedLog<Counter<LogCounts>>;
 
 impl CountingLog {
     /// Counts what is asked of `log` from here on.
     pub fn new(log: Arc<dyn Consensus>) -> Self {
-        Self::with_hook(log, LogCounter::default())
+        Self::with_hook(log, Counter::default())
     }
 
     /// What was counted so far.
     pub fn counts(&self) -> LogCounts {
-        *lock(&self.hook.0)
+        self.hook.counts()
     }
 }
 
 #[async_trait]
-impl LogHook for LogCounter {
+impl LogHook for Counter<LogCounts> {
     async fn ask(&self, log: &Arc<dyn Consensus>, shard: ShardId, request: LogRequest) -> Result<LogAnswer, LogError> {
-        let bytes = lock(&self.0).add_asked(&request);
+        let bytes = self.count(|counts| counts.add_asked(&request));
         let answer = request.send(log, shard).await;
-        lock(&self.0).add_answer(&answer, bytes);
+        self.count(|counts| counts.add_answer(&answer, bytes));
         answer
     }
 
     fn watched(&self) {
-        lock(&self.0).watches += 1;
+        self.count(|counts| counts.watches += 1);
     }
 }
 

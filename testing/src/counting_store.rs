@@ -4,15 +4,13 @@
 //! It counts what its caller asks for. What the store below makes of it (retries, pages of a listing, bulk deletions)
 //! is not seen here.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::StreamExt;
 use object_store::{MultipartUpload, ObjectStore, PutMode, PutPayload, PutResult, Result, UploadPart};
 
-use timely_persist_io::life::lock;
-
-use crate::counts::counts;
+use crate::counts::{Counter, counts};
 use crate::hooked_store::{HookedStore, StoreAnswer, StoreHook, StoreRequest};
 
 counts! {
@@ -64,25 +62,22 @@ impl OperationCounts {
 }
 
 /// A store that counts. Clones count together.
-pub type CountingStore = HookedStore<StoreCounter>;
-
-#[derive(Clone, Debug, Default)]
-pub struct StoreCounter(Arc<Mutex<OperationCounts>>);
+pub type CountingStore = HookedStore<Counter<OperationCounts>>;
 
 impl CountingStore {
     /// Counts what is asked of `store` from here on.
     pub fn new(store: Arc<dyn ObjectStore>) -> Self {
-        Self::with_hook(store, StoreCounter::default())
+        Self::with_hook(store, Counter::default())
     }
 
     /// What was counted so far.
     pub fn counts(&self) -> OperationCounts {
-        *lock(&self.hook.0)
+        self.hook.counts()
     }
 }
 
 #[async_trait]
-impl StoreHook for StoreCounter {
+impl StoreHook for Counter<OperationCounts> {
     fn name(&self) -> &'static str {
         "CountingStore"
     }
@@ -113,12 +108,6 @@ impl StoreHook for StoreCounter {
             }
             answer => answer,
         })
-    }
-}
-
-impl StoreCounter {
-    fn count(&self, count: impl FnOnce(&mut OperationCounts)) {
-        count(&mut lock(&self.0));
     }
 }
 
@@ -154,7 +143,7 @@ impl OperationCounts {
 #[derive(Debug)]
 struct CountingUpload {
     upload: Box<dyn MultipartUpload>,
-    counts: StoreCounter,
+    counts: Counter<OperationCounts>,
 }
 
 #[async_trait]

@@ -1,5 +1,9 @@
 //! What counts have in common: they are sums, and the later minus the earlier is what was counted between.
 
+use std::sync::{Arc, Mutex};
+
+use timely_persist_io::life::lock;
+
 /// Makes a struct of counts, with its difference.
 macro_rules! counts {
     ($(#[$about:meta])* $name:ident { $($(#[$what:meta])* $field:ident,)* }) => {
@@ -19,3 +23,18 @@ macro_rules! counts {
 }
 
 pub(crate) use counts;
+
+/// Counts that clones share.
+#[derive(Clone, Debug, Default)]
+pub struct Counter<C>(Arc<Mutex<C>>);
+
+impl<C: Copy> Counter<C> {
+    pub(crate) fn count<R>(&self, count: impl FnOnce(&mut C) -> R) -> R {
+        count(&mut lock(&self.0))
+    }
+
+    /// What was counted so far.
+    pub(crate) fn counts(&self) -> C {
+        *lock(&self.0)
+    }
+}

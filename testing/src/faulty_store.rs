@@ -61,7 +61,7 @@ impl StoreHook for StoreFaults {
                 }
                 _ => Err(injected("after its effect")),
             },
-            Some(fault) => fault.befall(async move { settled(request.send(&store).await?).await }, injected).await,
+            Some(fault) => fault.befall(async move { Ok(request.send(&store).await?.settled().await) }, injected).await,
         }
     }
 }
@@ -75,14 +75,6 @@ impl StoreFaults {
             Some(fault) => fault.befall(effect, injected).await,
         }
     }
-}
-
-/// A listing has its effect when it is read.
-async fn settled(answer: StoreAnswer) -> Result<StoreAnswer> {
-    Ok(match answer {
-        StoreAnswer::Listing(objects) => StoreAnswer::Listing(stream::iter(objects.collect::<Vec<_>>().await).boxed()),
-        answer => answer,
-    })
 }
 
 fn injected(when: &str) -> Error {

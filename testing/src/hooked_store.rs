@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryFutureExt};
 use object_store::path::Path;
 use object_store::{
@@ -77,6 +77,16 @@ impl StoreRequest {
                 StoreAnswer::Copied
             }
         })
+    }
+}
+
+impl StoreAnswer {
+    /// The same, with a listing that is read to its end: it has its effect when it is read.
+    pub async fn settled(self) -> Self {
+        match self {
+            Self::Listing(objects) => Self::Listing(stream::iter(objects.collect::<Vec<_>>().await).boxed()),
+            answer => answer,
+        }
     }
 }
 

@@ -6,27 +6,26 @@
 //! whether those behind the frontier are exact.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::future::poll_fn;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use timely::progress::Antichain;
-use timely_persist::{
-    Error, ErrorKind, ExchangeablePart, LeaseId, LeasedPart, Listen, ListenEvent, PartFetcher, ReadHandle, ShardId,
-};
+use timely_persist::{Error, ErrorKind, ExchangeablePart, LeaseId, PartFetcher, ReadHandle, ShardId};
 
 use crate::actors::{Actor, Heard, SimTime};
 use crate::random::Random;
 use crate::source::fetch::{self, Brought, Fetch, Task};
-use crate::source::handout::{self, Handout, Offered, Step};
+use crate::source::handout::{self, Handout};
 use crate::source::message::{Home, Order, Sent};
 use crate::source::settings::Settings;
+use crate::source::steps::{ListenSteps, Steps};
 use crate::times::Row;
 
 /// How long a step is waited for, when there is nothing else to do.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 type Capability<T> = Rc<Antichain<T>>;
-type Listener<T> = Listen<String, u64, T, i64>;
 
 /// A part on its way to a worker.
 enum Fetching<T: SimTime> {
@@ -62,9 +61,9 @@ enum Next {
 }
 
 struct Source<T: SimTime> {
-    bytes_max: u64,
     leader: Handout<T>,
-    listen: Option<Listener<T>>,
+    settings: Settings<T>,
+    steps: Option<ListenSteps<String, u64, T, i64>>,
     workers: Vec<Worker<T>>,
     live: Vec<Weak<Antichain<T>>>,
     /// The parts that are out, and their bytes.
@@ -72,7 +71,6 @@ struct Source<T: SimTime> {
     /// All that ever were.
     handed_out: BTreeSet<LeaseId>,
     rows: Vec<Row<T>>,
-    ended: bool,
 }
 
 /// Where the collection stands.
@@ -89,11 +87,11 @@ impl<T: SimTime> Source<T> {
         fetchers: Vec<PartFetcher<String, u64, T, i64>>,
     ) -> Self {
         let count = fetchers.len();
-        let bytes_max = *random.pick(&[1, 2_000, 1 << 20]);
         let mut settings = Settings::new(shard, &timely_persist::Config::default());
-        settings.max_inflight_bytes = bytes_max;
+        settings.max_inflight_bytes = *random.pick(&[1, 2_000, 1 << 20]);
         settings.fetch_concurrency = 1 + random.below(3);
         settings.as_of = random.percent(50).then(|| as_of.clone());
+        let leader = Handout::new(&settings, count);
         let worker = |(index, fetcher)| Worker {
             fetcher,
             protocol: Fetch::new(shard, settings.fetch_concurrency),
@@ -102,16 +100,16 @@ impl<T: SimTime> Source<T> {
             fetching: BTreeMap::new(),
             pressed: false,
         };
+        let workers = fetchers.into_iter().enumerate().map(worker).collect();
         Self {
-            bytes_max,
-            leader: Handout::new(&settings, count),
-            listen: None,
-            workers: fetchers.into_iter().enumerate().map(worker).collect(),
+            leader,
+            settings,
+            steps: None,
+            workers,
             live: Vec::new(),
             out: BTreeMap::new(),
             handed_out: BTreeSet::new(),
             rows: Vec::new(),
-            ended: false,
         }
     }
 
@@ -136,7 +134,7 @@ impl<T: SimTime> Source<T> {
                     all.into_iter().for_each(|sent| self.send(sent, &capability));
                 }
                 handout::Action::Hold(frontier) => held = frontier,
-                handout::Action::ShutDown => self.listen = None,
+                handout::Action::ShutDown => self.steps = None,
                 handout::Action::Report(_) => {}
                 handout::Action::Fault(fault) => panic!("{fault:?}"),
             }
@@ -150,7 +148,7 @@ impl<T: SimTime> Source<T> {
             assert!(self.handed_out.insert(part.lease_id()), "{:?} was handed out twice", part.lease_id());
             self.out.insert(part.lease_id(), part.bytes());
             let bytes: u64 = self.out.values().sum();
-            assert!(bytes <= self.bytes_max || self.out.len() == 1, "{bytes} bytes are out");
+            assert!(bytes <= self.settings.max_inflight_bytes || self.out.len() == 1, "{bytes} bytes are out");
         }
         let worker = &mut self.workers[sent.worker as usize];
         worker.inbox.push_back((sent, Rc::clone(capability)));
@@ -222,7 +220,6 @@ impl<T: SimTime> Source<T> {
 
     /// Ends it as a dataflow does when all buttons are pressed: nothing is out afterwards, and nothing is held.
     fn end(&mut self) {
-        self.ended = true;
         (0..self.workers.len()).for_each(|index| self.press(index));
         self.tell_leader(Some(handout::Event::Stopped));
         for index in 0..self.workers.len() {
@@ -237,22 +234,6 @@ impl<T: SimTime> Source<T> {
         assert!(self.out.is_empty(), "out for ever: {:?}", self.out);
         assert!(self.frontier().is_empty(), "held for ever: {:?}", self.frontier());
     }
-}
-
-/// The next step of a listener, as the operator takes it.
-async fn step<T: SimTime>(listen: &mut Listener<T>) -> Result<Step<T>, Error> {
-    let events = listen.next().await?;
-    let mut step = Step { parts: Vec::new(), progress: events.is_empty().then(Antichain::new) };
-    for event in events {
-        match event {
-            ListenEvent::Updates(parts) => {
-                let offered = |part: LeasedPart<T>| Offered { part, audit: false };
-                step.parts.extend(parts.into_iter().map(offered));
-            }
-            ListenEvent::Progress(frontier) => step.progress = Some(frontier),
-        }
-    }
-    Ok(step)
 }
 
 impl<T: SimTime> Actor<T> {
@@ -281,15 +262,16 @@ impl<T: SimTime> Actor<T> {
             record.listens.len() - 1
         };
         source.tell_leader(Some(handout::Event::Opened(as_of.clone())));
+        let audit = reader.filter_audit();
         let opened = if snapshot { reader.subscribe(as_of).await } else { reader.listen(as_of).await };
         match opened {
-            Ok(listen) => source.listen = Some(listen),
+            Ok(listen) => source.steps = Some(ListenSteps::new(listen, source.settings.clone(), None, audit)),
             Err(error) => self.fail(&mut source, error),
         }
         for _ in 0..self.random.below(200) {
             let wants = source.tell_leader(None);
             let mut possible = source.possible();
-            possible.extend((wants && source.listen.is_some()).then_some(Next::Step));
+            possible.extend((wants && source.steps.is_some()).then_some(Next::Step));
             if possible.is_empty() {
                 break;
             }
@@ -311,8 +293,8 @@ impl<T: SimTime> Actor<T> {
             Next::Emit(index) => source.emit(index),
             Next::Press(index) => source.press(index),
             Next::Step => {
-                let Some(listen) = &mut source.listen else { return };
-                match tokio::time::timeout(PATIENCE, step(listen)).await {
+                let Some(steps) = &mut source.steps else { return };
+                match tokio::time::timeout(PATIENCE, poll_fn(|task| steps.poll_step(task))).await {
                     Ok(Ok(step)) => drop(source.tell_leader(Some(handout::Event::Step(step)))),
                     Ok(Err(error)) => self.fail(source, error),
                     Err(_waited) => {}

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, TryStreamExt};
 use object_store::{Error, ObjectStore, ObjectStoreExt, Result};
 use timely_persist_testing::{StoreAnswer, StoreHook, StoreRequest};
 
@@ -131,17 +131,10 @@ impl StoreHook for Way {
                 });
                 Ok(StoreAnswer::Deleted(deleted.boxed()))
             }
-            request => way.run(async move { settled(request.send(&store).await?).await }, failure).await,
+            // A listing is as the store was at one moment.
+            request => way.run(async move { Ok(request.send(&store).await?.settled().await) }, failure).await,
         }
     }
-}
-
-/// A listing is as the store was at one moment.
-async fn settled(answer: StoreAnswer) -> Result<StoreAnswer> {
-    Ok(match answer {
-        StoreAnswer::Listing(objects) => StoreAnswer::Listing(stream::iter(objects.collect::<Vec<_>>().await).boxed()),
-        answer => answer,
-    })
 }
 
 fn failure(when: &str) -> Error {

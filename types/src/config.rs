@@ -38,8 +38,7 @@ pub use store::StoreConfig;
 pub use store_limits::StoreLimits;
 pub use threads::ThreadsConfig;
 pub use upkeep::UpkeepConfig;
-pub use write::piece_bytes;
-pub use write::{Compression, PIECE_BYTES_ENOUGH, PIECES_MAX, WriteConfig};
+pub use write::{Compression, PIECE_BYTES_ENOUGH, PIECES_MAX, WriteConfig, piece_bytes};
 
 /// The longest purpose of a reader or writer, in bytes. Each commit of the reader, and every rollup, carries it: 1 KiB says
 /// what somebody needs to find the owner, and costs no more than a few rows.

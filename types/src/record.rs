@@ -251,7 +251,7 @@ pub struct Fetched {
     pub bytes: u64,
     /// Requests to the store; 0 from a cache, 1 where the store answers.
     pub tries: u64,
-    /// How long it waited for its turn: see `Config::fetches_max`.
+    /// How long it waited for its turn: see `config.read.fetches_max`.
     pub waited: Duration,
     /// How long it took from then on. Of a part that is read piece by piece from a local file: until that was open.
     pub elapsed: Duration,

@@ -19,7 +19,7 @@ use super::meta::{EncodedPart, PartMeta};
 use super::schema::schema;
 use super::stats::StatsCollector;
 use timely_persist_types::codec::{Builder, Codec64, Data, Diff, EncodeError, Time};
-use timely_persist_types::config::Compression;
+use timely_persist_types::config::{Compression, WriteConfig};
 use timely_persist_types::error::Error;
 
 /// The most bytes of one row's key and value: 1 GiB. Together with a chunk of as much it stays below the 2 GiB that
@@ -43,6 +43,13 @@ impl Default for EncodeOptions {
     /// count, small enough that a merge of hundreds of runs fits in memory and a chunk in a cache.
     fn default() -> Self {
         Self { compression: Compression::None, chunk_rows_max: 8_192, chunk_bytes_max: 1 << 20 }
+    }
+}
+
+impl EncodeOptions {
+    /// As these limits say.
+    pub fn of(config: &WriteConfig) -> Self {
+        Self { compression: config.compression, ..Self::default() }
     }
 }
 

@@ -142,6 +142,31 @@ impl<T: Time> Batch<T> {
     }
 }
 
+/// What parts come to. What storage, or another process, says of them may be anything: it saturates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sums {
+    /// Parts.
+    pub parts: u64,
+    /// Of these, parts that lie in the log entry.
+    pub inline_parts: u64,
+    /// Rows, before consolidation across parts.
+    pub rows: u64,
+    /// Encoded bytes.
+    pub bytes: u64,
+}
+
+impl Sums {
+    /// Of these parts.
+    pub fn of<'a, T: Time>(parts: impl IntoIterator<Item = &'a Part<T>>) -> Self {
+        parts.into_iter().fold(Self::default(), |sums, part| Self {
+            parts: sums.parts + 1,
+            inline_parts: sums.inline_parts + u64::from(part.blob().is_none()),
+            rows: sums.rows.saturating_add(part.meta.rows),
+            bytes: sums.bytes.saturating_add(part.meta.encoded_bytes),
+        })
+    }
+}
+
 impl<T: Time> Batch<T> {
     /// A batch without updates.
     pub fn empty(desc: Description<T>) -> Self {

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use imbl::{OrdMap, Vector};
 use timely::progress::Antichain;
 
-pub use batch::{Batch, Description, Location, Part, Run, is_stale};
+pub use batch::{Batch, Description, Location, Part, Run, Sums, is_stale};
 pub use change::{Change, CodecNames, Entry, RollupRef};
 pub use compaction::{Plan, next_merge};
 pub use frontier::{advance_frontier, below, glb, join_time, passed};

@@ -9,7 +9,7 @@ use tokio::time::timeout_at;
 use crate::store::{KeptLimits, keys, limits};
 use timely_persist_types::clock::millis;
 use timely_persist_types::config::StoreLimits;
-use timely_persist_types::error::{Error, ErrorKind};
+use timely_persist_types::error::Error;
 
 use super::Blobs;
 use super::request::{Tried, is_final};
@@ -94,10 +94,7 @@ impl Blobs {
     /// takes over from a process that opened before must not be older than the limit was then.) To lower it is safe
     /// because the store remembers the larger one.
     pub async fn lost_before_ms(&self, now_ms: u64) -> Result<u64, Error> {
-        let missing = || {
-            let error = Error::new(ErrorKind::Missing, "the limits of the store are missing");
-            error.of_object(keys::limits_folder().to_string())
-        };
+        let missing = || limits::missing().of_object(keys::limits_folder().to_string());
         let kept = self.agreed.heard(self.newest_limits().await?.ok_or_else(missing)?);
         Ok(now_ms.saturating_sub(millis(kept.orphan_age_min)))
     }

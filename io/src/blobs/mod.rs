@@ -91,10 +91,11 @@ impl Blobs {
         let path = keys::blob(shard, name);
         let put = || self.store.put(&path, PutPayload::from_bytes(bytes.clone()));
         let asked = self.persist(put).await;
-        let (object, outcome, length) = (ObjectKind::of(name), asked.outcome(), bytes.len() as u64);
-        let Asked { answer, tries, elapsed } = asked;
-        self.life.tell(|to| to.stored(shard, &Stored { object, outcome, bytes: length, tries, elapsed }));
-        match answer {
+        self.life.tell(|to| {
+            let (object, outcome, bytes) = (ObjectKind::of(name), asked.outcome(), bytes.len() as u64);
+            to.stored(shard, &Stored { object, outcome, bytes, tries: asked.tries, elapsed: asked.elapsed });
+        });
+        match asked.answer {
             Ok(_) => Ok(()),
             Err(tried) => Err(tried.into_error("could not be written", shard, &path)),
         }
@@ -116,10 +117,11 @@ impl Blobs {
             cache.forget(&path).await;
         }
         let asked = self.persist(|| self.store.delete(&path)).await;
-        let (object, outcome) = (ObjectKind::of(name), asked.outcome());
-        let Asked { answer, tries, elapsed } = asked;
-        self.life.tell(|to| to.deleted(shard, &Deleted { object, outcome, tries, elapsed }));
-        match answer {
+        self.life.tell(|to| {
+            let (object, outcome) = (ObjectKind::of(name), asked.outcome());
+            to.deleted(shard, &Deleted { object, outcome, tries: asked.tries, elapsed: asked.elapsed });
+        });
+        match asked.answer {
             Ok(()) | Err(Tried::Failed(object_store::Error::NotFound { .. })) => Ok(()),
             Err(tried) => Err(tried.into_error("could not be deleted", shard, &path)),
         }

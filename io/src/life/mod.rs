@@ -238,7 +238,8 @@ impl Life {
     }
 }
 
-fn ended() -> Error {
+/// The error of a client that was shut down.
+pub fn ended() -> Error {
     Error::new(ErrorKind::Closed, "the client was shut down")
 }
 

@@ -127,9 +127,13 @@ pub async fn newest(
         (version, Some(known), _) if known.version == version => return Ok(Ok(Some(known))),
         (version, ..) => (version, read(store, version).await?),
     };
-    let missing = || Error::new(ErrorKind::Missing, "the limits of the store are missing");
     let limits = bytes.ok_or_else(missing).and_then(|bytes| KeptLimits::decode(version, &bytes));
     Ok(limits.map(Some).map_err(|error| error.of_object(keys::limits(version).to_string())))
+}
+
+/// The error of limits that are not there, although they were.
+pub fn missing() -> Error {
+    Error::new(ErrorKind::Missing, "the limits of the store are missing")
 }
 
 /// The largest version that a listing shows, or 0.

@@ -1,8 +1,7 @@
 //! Where a collection begins, and which of its frontiers are shown.
 
 use timely::progress::Antichain;
-use timely_persist::Time;
-use timely_persist::glb;
+use timely_persist::{Time, glb};
 
 /// Where a collection from `as_of` to `until` begins: at one time, if it begins at all. Advancing a time by an `as_of` of
 /// several elements may move it to before each of them, but not to before their greatest lower bound.

@@ -9,8 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::operators::CapabilitySet;
 use timely::dataflow::operators::generic::OutputBuilderSession;
-use timely_persist::Chunk;
-use timely_persist::{Block, Codec, Data, Diff, FetchedPart, Time};
+use timely_persist::{Block, Chunk, Codec, Data, Diff, FetchedPart, Time};
 
 use crate::common::foreign::{Code, Panicked, TYPES};
 use crate::source::closures::{FILTER_ROWS, MAP};

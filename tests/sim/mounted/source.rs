@@ -12,3 +12,5 @@ pub(crate) mod handout;
 pub(crate) mod message;
 #[path = "../../../operators/src/source/settings.rs"]
 pub(crate) mod settings;
+#[path = "../../../operators/src/source/steps.rs"]
+pub(crate) mod steps;

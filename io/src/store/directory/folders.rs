@@ -60,12 +60,16 @@ impl Folders {
             Err(_) => return Ok(()), // whoever goes on to use it hears of it
         };
         let mut known = self.known();
-        if known.seen.len() >= SEEN_FOLDERS_MAX && !known.seen.contains_key(folder) {
-            known.seen.clear();
-        }
-        match known.seen.entry(folder.to_owned()).or_insert(found).is(&found) {
-            true => Ok(()),
-            false => Err(Gone::replaced(folder)),
+        match known.seen.get(folder) {
+            Some(seen) if seen.is(&found) => Ok(()),
+            Some(_) => Err(Gone::replaced(folder)),
+            None => {
+                if known.seen.len() >= SEEN_FOLDERS_MAX {
+                    known.seen.clear();
+                }
+                known.seen.insert(folder.to_owned(), found);
+                Ok(())
+            }
         }
     }
 
