@@ -28,6 +28,7 @@ use crate::machine::{Health, Machine};
 use timely_persist_io::life::{On, Supervised, deadline_after, ended, guarded_async, panicked};
 use timely_persist_types::codec::{Data, Diff, Time};
 use timely_persist_types::error::{Error, ErrorKind};
+use timely_persist_types::ids::SeqNo;
 use timely_persist_types::record::{BackgroundWork, MergeOutcome, Stalled};
 
 use compact::Compaction;
@@ -90,12 +91,13 @@ async fn maintain<K: Data, V: Data, T: Time, D: Diff>(
         };
         let mut waiting = tokio::select! {
             biased; // no dice: a simulation replays
-            () = held.upkeep_due() => None,
-            () = tokio::time::sleep_until(next_sweep), if held.state().sweep_due() => None,
+            // First who waits: what commits leave may be due always.
             waiting = asked.recv() => match waiting {
                 Some(waiting) => Some(waiting),
                 None => return,
             },
+            () = held.upkeep_due() => None,
+            () = tokio::time::sleep_until(next_sweep), if held.state().sweep_due() => None,
         };
         // Each sweep is a commit of its own: on a busy shard one takes along what several compactions left.
         let sweeps = waiting.is_some() || Instant::now() >= next_sweep;
@@ -136,6 +138,9 @@ async fn caught<T: Time>(machine: &Machine<T>, upkeep: impl Future<Output = Resu
 }
 
 /// Does steps until there is nothing to do, of deletions only if it sweeps.
+///
+/// Rollups that come to be due meanwhile, and what they leave, are no reason to go on: commits may come faster than a rollup
+/// is written, and each that leaves something has asked for the next upkeep. Whoever waits for this one would wait for ever.
 async fn upkeep<K: Data, V: Data, T: Time, D: Diff>(
     machine: &Arc<Machine<T>>,
     policy: &Policy,
@@ -143,6 +148,9 @@ async fn upkeep<K: Data, V: Data, T: Time, D: Diff>(
     leaks_next: &mut Instant,
 ) -> Result<(), Error> {
     let (life, shard) = (machine.life(), machine.shard());
+    // Up to where a rollup, and deletions, are a reason to go on.
+    let mut to_cover = machine.state().seqno;
+    let mut to_sweep = to_cover;
     loop {
         let state = machine.state();
         let mut worked = false;
@@ -152,11 +160,19 @@ async fn upkeep<K: Data, V: Data, T: Time, D: Diff>(
                 life.tell(|to| to.merged(shard, &merged));
                 worked |= merged.outcome != MergeOutcome::Refused;
             }
+            if worked {
+                to_cover = machine.state().seqno;
+                to_sweep = to_cover;
+            }
         }
         if machine.state().rollup_due(&policy.upkeep) {
+            let covered = machine.state().rollup.as_ref().map_or(SeqNo::ZERO, |rollup| rollup.seqno);
             let written = rollup::write(machine).await?;
             life.tell(|to| to.rollup_written(shard, &written));
-            worked |= written.used;
+            if written.used && covered < to_cover {
+                to_sweep = machine.state().seqno;
+                worked = true;
+            }
             machine.truncate().await?; // the log behind the newest
             // The lost are rare and harmless: looking for them waits for a rollup, and then for a good while.
             if *leaks_next <= Instant::now() {
@@ -164,12 +180,13 @@ async fn upkeep<K: Data, V: Data, T: Time, D: Diff>(
                 *leaks_next = deadline_after(policy.upkeep.leak_sweep_interval);
             }
         }
+        let oldest = machine.state().garbage.keys().next().copied();
         if sweeps
             && machine.state().sweep_due()
             && let Some(swept) = sweep::sweep(machine, policy.upkeep.sweep_step_objects_max).await?
         {
             life.tell(|to| to.swept(shard, &swept));
-            worked = true;
+            worked |= oldest.is_some_and(|oldest| oldest <= to_sweep);
         }
         if !worked {
             return Ok(());

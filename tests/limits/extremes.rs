@@ -1,8 +1,12 @@
 //! What a limit may be works: rows go in and come out, and upkeep ends.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use object_store::ObjectStore;
+use object_store::memory::InMemory;
 use timely_persist::{Appended, Client, Config, ErrorKind, ListenEvent, Shard, ShardId};
+use timely_persist_testing::{Fault, Faults, FaultyStore, Operation, Rule};
 use timely_persist_types::config::PIECES_MAX;
 
 use crate::ranges::{self, Set};
@@ -97,6 +101,28 @@ async fn tiny_limits_do_not_make_an_object_of_each_row() {
         // A thousand, or a thousand for each doubling of what was written before.
         assert!(parts <= 5 * PIECES_MAX as u64, "{parts} parts of {MANY} rows");
     }
+}
+
+/// Leases that are renewed faster than a rollup is written make the next one due before it is: whoever waits for upkeep to
+/// end must not wait for that.
+#[tokio::test(flavor = "multi_thread")]
+async fn upkeep_ends_although_commits_come_faster() {
+    let faults = Faults::scripted();
+    faults.add(Rule::every(Operation::Put, Fault::Delay(Duration::from_millis(20)))); // rollups, of what it puts here
+    let store: Arc<dyn ObjectStore> = Arc::new(FaultyStore::new(Arc::new(InMemory::new()), faults));
+    let mut config = Config::default();
+    config.lease.heartbeat_interval = Duration::from_micros(100);
+    (config.upkeep.rollup_interval, config.upkeep.sweep_interval) = (1, Duration::ZERO);
+    let client = Client::builder(store).config(config).open().await.unwrap();
+    let shard: Shard<u64, u64, u64, i64> = client.shard(ShardId::from_u128(1));
+    let mut writer = shard.open_writer("extremes").await.unwrap();
+    for time in 0..20 {
+        let row = [((time, time), time, 1)];
+        assert_eq!(writer.compare_and_append(row, at(time), at(time + 1)).await.unwrap(), Appended::Committed);
+    }
+    let _reader = shard.open_reader("renews").await.unwrap();
+    tokio::time::timeout(HANGS, shard.settle()).await.expect("it hangs").unwrap();
+    client.shutdown().await.unwrap();
 }
 
 /// Some of the ends at once. What does not go together is refused, and drawn again.
