@@ -39,8 +39,10 @@
 #![warn(unreachable_pub)]
 
 mod common;
+mod sink;
 mod source;
 
 pub use common::button::Button;
 pub use common::error::SourceError;
+pub use sink::{PersistSink, Sink, SinkError, persist_sink};
 pub use source::{MapSource, MappedSource, PersistSource, Source, persist_source};

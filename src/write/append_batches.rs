@@ -1,5 +1,6 @@
 //! Appending staged batches of identical writers, for a sink: what another has written already is no mistake.
 
+use timely::PartialOrder;
 use timely::progress::Antichain;
 
 use timely_persist_core::state::command::{AppendReply, Lower};
@@ -51,8 +52,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
     /// not have yet. For several writers that append identical rows. With no batches it says that there are no rows at these
     /// times; other than [`WriteHandle::advance_upper`] it does not pass over times before `lower`.
     ///
-    /// Each batch's interval must lie within `[lower, upper)`, or cover it: then its rows outside are left out. A batch that
-    /// was committed is used up.
+    /// Each batch must end at `upper` or before, or cover `[lower, upper)`: then its rows outside are left out, as are those
+    /// before `lower`, which are in the shard. A batch that was committed is used up.
     ///
     /// `Invalid` if `upper` is before `lower`, for a batch of other times, of another shard, or that is used up, and for one
     /// that was staged too long ago: then nothing is in the shard. `Unavailable` and `Closed` say that the rows may be in the
@@ -66,7 +67,9 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
     ) -> Result<AppendOutcome<T>, Error> {
         self.check_order(&lower, &upper)?;
         for batch in batches.iter() {
-            self.check_batch(batch, &lower, &upper)?;
+            // What is before `lower` is in the shard, of whomever: a batch may begin there.
+            let ends_here = PartialOrder::less_equal(&batch.upper, &upper);
+            self.check_batch(batch, if ends_here { &batch.lower } else { &lower }, &upper)?;
         }
         Ok(AppendOutcome::of(self.commit(batches, Lower::Covering(lower), upper).await?))
     }

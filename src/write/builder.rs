@@ -99,8 +99,11 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
         self.rows.reserve(rows.min(RESERVED_ROWS_MAX));
     }
 
-    /// Adds a row; whether the rows make a run now.
-    pub(super) fn push(&mut self, key: &K, value: &V, time: &T, diff: &D) -> Result<bool, Error> {
+    /// Adds a row without waiting; whether the rows make a run now. Who does not wait for that run, as [`BatchBuilder::add`]
+    /// does, holds the rows in memory until the batch is finished.
+    ///
+    /// Errors as in [`BatchBuilder::add`], but for `Unavailable`.
+    pub fn push(&mut self, key: &K, value: &V, time: &T, diff: &D) -> Result<bool, Error> {
         self.check_whole()?;
         self.broken = true; // unless it returns
         let pushed = guarded(|| {

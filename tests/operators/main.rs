@@ -1,4 +1,4 @@
-//! `persist_source`: contents, frontiers, bounds, errors and ends, on several workers.
+//! `persist_source` and `persist_sink`: contents, frontiers, bounds, errors and ends, on several workers.
 #![allow(clippy::unwrap_used)]
 
 mod agreement;
@@ -11,4 +11,5 @@ mod idle;
 mod names;
 mod panics;
 mod partial;
+mod sinks;
 mod support;

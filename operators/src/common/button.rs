@@ -1,12 +1,10 @@
-//! Stopping a source.
+//! Stopping a source or a sink.
 //!
 //! Each worker's button holds one capability of the *stop edge*, a stream without data that no other output depends on.
 //! Its frontier is empty once every worker has released its button (or the source is complete), and so progress tracking
 //! itself tells all workers, in any number of processes, that all have stopped.
 
-use std::cell::Cell;
 use std::convert::Infallible;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,23 +15,40 @@ use timely::dataflow::{Scope, StreamVec};
 use timely::progress::Timestamp;
 use timely::scheduling::{Activator, SyncActivator};
 
-/// Stops a source on this worker, when pressed or dropped.
+/// Stops a source or a sink on this worker, when pressed or dropped.
 ///
-/// From then on this worker fetches nothing more and emits nothing more, and forgets what it was about to emit; the rows
-/// that it had emitted stay. As something is missing now, the source's frontier stands where it is, on all workers. Once
-/// the source has been stopped **on every worker**, its frontier becomes empty and its operators end: all have asked for
-/// it, so nobody takes that for the end of the collection. After the natural end of the source it does nothing.
+/// From then on a source fetches nothing more on this worker and emits nothing more, and forgets what it was about to emit;
+/// the rows that it had emitted stay. As something is missing now, the source's frontier stands where it is, on all workers.
+/// Once the source has been stopped **on every worker**, its frontier becomes empty and its operators end: all have asked for
+/// it. No sink of its dataflow takes that for the end of the collection: it commits nothing more.
+///
+/// A sink collects nothing more on this worker and forgets its rows, so nothing can be committed any more, and its progress
+/// stands. Once it has been stopped on every worker it ends, and what it had staged is removed.
+///
+/// After the natural end it does nothing.
 #[derive(Debug)]
-#[must_use = "dropping the button stops the source: keep it for as long as the collection is wanted"]
+#[must_use = "dropping the button stops what it is of: keep it for as long as that is wanted"]
 pub struct Button {
-    pressed: Arc<AtomicBool>,
+    state: Arc<State>,
     wakes: Vec<SyncActivator>,
 }
 
+/// What becomes of a source or a sink on this worker.
+#[derive(Debug, Default)]
+struct State {
+    pressed: AtomicBool,
+    /// Whether it came to its natural end.
+    complete: AtomicBool,
+    /// Whether it was pressed before that.
+    early: AtomicBool,
+}
+
 impl Button {
-    /// Stops the source on this worker, as dropping it does.
+    /// Stops it on this worker, as dropping the button does.
     pub fn press(&self) {
-        if self.pressed.swap(true, Ordering::AcqRel) {
+        let early = !self.state.complete.load(Ordering::Acquire);
+        self.state.early.fetch_or(early && !self.is_pressed(), Ordering::AcqRel); // said before it is acted upon
+        if self.state.pressed.swap(true, Ordering::AcqRel) {
             return;
         }
         for wake in &self.wakes {
@@ -43,7 +58,7 @@ impl Button {
 
     /// Whether it was pressed.
     pub fn is_pressed(&self) -> bool {
-        self.pressed.load(Ordering::Acquire)
+        self.state.pressed.load(Ordering::Acquire)
     }
 
     /// Wakes this operator too.
@@ -53,7 +68,7 @@ impl Button {
 
     /// What the operators look at.
     pub(crate) fn watch(&self) -> Pressed {
-        Pressed(Arc::clone(&self.pressed))
+        Pressed(Arc::clone(&self.state))
     }
 }
 
@@ -65,24 +80,29 @@ impl Drop for Button {
 
 /// Whether this worker's button was pressed.
 #[derive(Clone, Debug)]
-pub(crate) struct Pressed(Arc<AtomicBool>);
+pub(crate) struct Pressed(Arc<State>);
 
 impl Pressed {
     pub(crate) fn get(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.0.pressed.load(Ordering::Acquire)
+    }
+
+    /// Whether that was before the natural end, so that something is missing.
+    pub(crate) fn is_early(&self) -> bool {
+        self.0.early.load(Ordering::Acquire)
     }
 }
 
-/// Says on this worker that the source is complete, everywhere: the stop edge is not needed any more.
+/// Says on this worker that the source, or the sink, is complete, everywhere: the stop edge is not needed any more.
 #[derive(Clone, Debug)]
 pub(crate) struct Complete {
-    complete: Rc<Cell<bool>>,
+    state: Arc<State>,
     wake: Activator,
 }
 
 impl Complete {
     pub(crate) fn declare(&self) {
-        if !self.complete.replace(true) {
+        if !self.state.complete.swap(true, Ordering::AcqRel) {
             self.wake.activate();
         }
     }
@@ -103,16 +123,15 @@ pub(crate) fn stopping<'scope, T: Timestamp>(scope: Scope<'scope, T>, name: &str
     let (output, edge) = builder.new_output();
     let output = OutputBuilder::<_, CapacityContainerBuilder<Vec<Infallible>>>::from(output);
 
-    let pressed = Arc::new(AtomicBool::new(false));
+    let state = Arc::new(State::default());
     let wake = scope.worker().sync_activator_for(address.to_vec());
-    let button = Button { pressed, wakes: vec![wake] };
-    let complete = Complete { complete: Rc::default(), wake: scope.activator_for(address) };
+    let button = Button { state: Arc::clone(&state), wakes: vec![wake] };
+    let complete = Complete { state: Arc::clone(&state), wake: scope.activator_for(address) };
 
-    let (watch, ended) = (button.watch(), Rc::clone(&complete.complete));
     builder.build(move |mut capabilities| {
         move |_frontiers| {
             let _ = &output; // lives as long as the operator
-            if watch.get() || ended.get() {
+            if state.pressed.load(Ordering::Acquire) || state.complete.load(Ordering::Acquire) {
                 capabilities.clear();
             }
         }

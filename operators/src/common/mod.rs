@@ -6,6 +6,9 @@ pub(crate) mod button;
 pub(crate) mod error;
 pub(crate) mod foreign;
 pub(crate) mod frontier;
+pub(crate) mod inputs;
 pub(crate) mod mailbox;
 pub(crate) mod placement;
+#[cfg(test)]
+pub(crate) mod random;
 pub(crate) mod wake;

@@ -20,6 +20,7 @@ use timely_persist::{Error, ErrorKind, ExchangeablePart, ShardId, Time};
 use crate::common::button::Stopping;
 use crate::common::error::SourceError;
 use crate::common::foreign::{TYPES, call};
+use crate::common::inputs::Inputs;
 use crate::common::mailbox::{Found, Receiver, Sender, mailbox};
 use crate::common::placement::leader;
 use crate::common::wake::WakeOperator;
@@ -60,6 +61,8 @@ pub(crate) fn hand_out<'scope, T: Time>(
 
     stopping.button.wakes(wake());
     let (pressed, complete) = (stopping.button.watch(), stopping.complete.clone());
+    let inputs = Inputs::of(scope);
+    inputs.add(stopping.button.watch());
     let protocol = (scope.index() == leader).then(|| Handout::new(settings, scope.peers()));
     let mut leading = protocol.map(|protocol| Leading::new(protocol, settings.shard, wake, lead));
     builder.build(move |capabilities| {
@@ -67,6 +70,7 @@ pub(crate) fn hand_out<'scope, T: Time>(
             leading.begin(capabilities);
         } // the others have nothing to say
         move |frontiers| {
+            let _ = &inputs; // known for as long as the source is there
             let mut outputs = Outputs { descs: descs_output.activate(), errors: errors_output.activate() };
             home.for_each(|_, letters| {
                 for letter in letters.drain(..) {

@@ -13,6 +13,7 @@ use timely_persist::{Config, Error, ErrorKind, LeaseId, LeasedReaderId, ShardId}
 
 use crate::common::agreement::{Asked, Value};
 use crate::common::error::SourceError;
+use crate::common::random::Random;
 use crate::source::fetch::{self, Brought, Fetch, Task};
 use crate::source::handout::{self, Handout, Lend, Offered, Step};
 use crate::source::message::{Home, Order, Sent};
@@ -20,23 +21,6 @@ use crate::source::settings::Settings;
 
 /// Runs; each has its own seed, so a run that fails can be run alone.
 const RUNS: u64 = 1_000;
-
-/// splitmix64.
-#[derive(Debug)]
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound.max(1)
-    }
-
-    fn one_in(&mut self, n: u64) -> bool {
-        self.below(n) == 0
-    }
-}
 
 /// A leased part. All count the leases.
 #[derive(Debug)]

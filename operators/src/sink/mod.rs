@@ -1,0 +1,171 @@
+//! Sinks: what a caller asks for, and what it gets.
+
+mod error;
+mod gather;
+mod lead;
+mod message;
+mod operator;
+mod pile;
+#[cfg(test)]
+mod protocol_model;
+#[cfg(test)]
+mod protocol_test;
+mod settings;
+mod staging;
+mod standby;
+mod writing;
+
+use std::convert::Infallible;
+use std::hash::Hash;
+use std::time::Duration;
+
+use differential_dataflow::VecCollection;
+use differential_dataflow::hashable::Hashable;
+use timely::ExchangeData;
+use timely::dataflow::StreamVec;
+use timely::dataflow::operators::{ConnectLoop, Exchange, Feedback};
+use timely::progress::Antichain;
+use timely_persist::{Data, Diff, Shard, Time};
+
+pub use self::error::SinkError;
+use self::operator::{Leading, Updates, sink};
+use self::settings::Settings;
+use self::writing::{Enable, write};
+use crate::common::button::{Button, stopping};
+use crate::common::inputs::Inputs;
+
+/// A collection that is kept in a shard.
+#[must_use = "a sink that is dropped is stopped"]
+pub struct Sink<'scope, T: Time> {
+    /// Nothing, with the shard's upper as its frontier: what is before it is durable, whoever wrote it. It becomes empty when
+    /// the sink is done: `until` was reached, or the input ended and all its rows are in the shard.
+    pub progress: StreamVec<'scope, T, Infallible>,
+    /// What the sink has to say about itself, on one of the workers.
+    pub errors: StreamVec<'scope, T, SinkError>,
+    /// Stops the sink.
+    pub button: Button,
+}
+
+/// Keeps a collection in a shard: [`PersistSink`] without options.
+pub fn persist_sink<'scope, K: Data, V: Data, T: Time, D: Diff>(
+    updates: VecCollection<'scope, T, (K, V), D>,
+    shard: &Shard<K, V, T, D>,
+) -> Sink<'scope, T> {
+    PersistSink::new(shard).build(updates)
+}
+
+/// A sink to be built, on all workers, each asked for the same.
+///
+/// For each time beyond the shard's upper, exactly the rows of the collection at that time are written, once, whatever
+/// crashes, and although any number of copies of the dataflow write the same shard. The caller promises that the collection
+/// is *definite*: all copies and restarts have the same rows at the same times beyond the upper. A deterministic dataflow
+/// over [`persist_source`](crate::persist_source)s keeps that promise.
+///
+/// **Begin strictly before the shard's upper.** The first rows that a source shows, at its `as_of`, are the contents so far:
+/// old rows, unless the shard is empty. Tell the sink the same [`as_of`](Self::as_of): it refuses what would write them twice.
+#[must_use = "it does nothing until it is built"]
+pub struct PersistSink<K: Data, V: Data, T: Time, D: Diff> {
+    shard: Shard<K, V, T, D>,
+    settings: Settings<T>,
+    enable: Option<Enable>,
+    spread: Option<Spread<K, V, T, D>>,
+}
+
+/// Spreads rows over the workers.
+type Spread<K, V, T, D> = for<'scope> fn(Updates<'scope, K, V, T, D>) -> Updates<'scope, K, V, T, D>;
+
+impl<K: Data, V: Data, T: Time, D: Diff> PersistSink<K, V, T, D> {
+    /// A sink into this shard.
+    pub fn new(shard: &Shard<K, V, T, D>) -> Self {
+        let settings = Settings::new(shard.id(), shard.client().config());
+        Self { shard: shard.clone(), settings, enable: None, spread: None }
+    }
+
+    /// Its name, for logs and for the writer's purpose. Default: made of the shard's.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.settings.name = name.into();
+        self
+    }
+
+    /// Where the dataflow begins: the rows are right at times strictly beyond this. If the shard is not empty and its upper is
+    /// not strictly beyond, then nothing is written, and `errors` says [`SinkError::Gap`]. If it is empty, the first commit
+    /// ends strictly beyond it. Default: the least time, for a collection that is made of all its history.
+    pub fn as_of(mut self, as_of: Antichain<T>) -> Self {
+        self.settings.as_of = as_of;
+        self
+    }
+
+    /// Where it ends: rows beyond it are left out, and once the shard reaches it the sink is done. The shard stays open.
+    /// Default: never.
+    pub fn until(mut self, until: Antichain<T>) -> Self {
+        self.settings.until = until;
+        self
+    }
+
+    /// Between the beginnings of two commits at least this long passes, unless [`commit_bytes`](Self::commit_bytes) wait: then
+    /// a frontier that ticks often makes few commits. Default zero: a commit begins when the one before has ended.
+    pub fn commit_interval(mut self, interval: Duration) -> Self {
+        self.settings.commit_interval = interval;
+        self
+    }
+
+    /// Bytes of rows on one worker that do not wait for the interval, in memory size. Default 8 MiB: from there on an object is
+    /// as large as storage likes them.
+    pub fn commit_bytes(mut self, bytes: usize) -> Self {
+        self.settings.commit_bytes = bytes as u64;
+        self
+    }
+
+    /// Bytes of rows that a worker collects in memory: when there are half as many, those of one time go into storage, while
+    /// the next are collected. Default: `config.write.run_bytes_max`.
+    pub fn memory_max(mut self, bytes: usize) -> Self {
+        self.settings.memory_max = bytes;
+        self
+    }
+
+    /// Whether rows are spread over the workers before they are collected: where one worker has most of them, as behind a
+    /// source of its own. Default false: what differential's operators give is spread already.
+    pub fn exchange(mut self, exchange: bool) -> Self
+    where
+        K: ExchangeData + Hash,
+        V: ExchangeData,
+        D: ExchangeData,
+    {
+        self.settings.exchange = exchange;
+        self.spread = exchange.then_some(|rows| rows.exchange(|((key, _), _, _)| key.hashed()));
+        self
+    }
+
+    /// Commits nothing before this future is done: what another copy commits is followed, and dropped here.
+    pub fn enable_after(mut self, enable: impl Future<Output = ()> + Send + 'static) -> Self {
+        self.enable = Some(Box::pin(enable));
+        self
+    }
+
+    /// Whether the end of the input says that all its rows are there: then it closes the shard, for ever, or moves it to
+    /// `until`, if that is given. Default false: the shard is left open at the last time that is known to be complete.
+    pub fn close_at_end(mut self, close: bool) -> Self {
+        self.settings.close_at_end = close;
+        self
+    }
+
+    /// Adds the sink to a dataflow.
+    pub fn build<'scope>(self, updates: VecCollection<'scope, T, (K, V), D>) -> Sink<'scope, T> {
+        let Self { shard, mut settings, enable, spread } = self;
+        settings.waits = enable.is_some();
+        let scope = updates.inner.scope();
+        let rows = match spread {
+            Some(spread) => spread(updates.inner),
+            None => updates.inner,
+        };
+        let mut stopping = stopping(scope, &settings.name);
+        let (handle, mail) = scope.feedback(Default::default());
+        let runtime = shard.client().runtime().clone();
+        let leader = |Leading { appends, mailbox }: Leading<T>| {
+            drop(runtime.spawn(write(shard.clone(), settings.clone(), enable, appends, mailbox))); // it ends with its mailbox
+        };
+        let written = sink(&shard, &settings, rows, mail, &mut stopping, Inputs::of(scope), leader);
+        written.mail.connect_loop(handle);
+        Sink { progress: written.progress, errors: written.errors, button: stopping.button }
+    }
+}

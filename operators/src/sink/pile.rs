@@ -1,0 +1,97 @@
+//! What a worker has collected of one time: a few rows as they came, many in the columns of a batch.
+
+use timely::progress::Antichain;
+use timely_persist::{BatchBuilder, Data, Diff, Error, Time, WriteHandle};
+
+use crate::sink::gather::Pile;
+
+/// Rows of at most so many bytes are kept as they came: columns are worth their memory from there on.
+const FEW_BYTES: u64 = 64 << 10;
+
+/// What a row takes beside its key and value: its diff, and what holds it together.
+const ROW_BYTES: u64 = 48;
+
+/// Rows of one time.
+pub(crate) struct Rows<K: Data, V: Data, T: Time, D: Diff> {
+    few: Vec<((K, V), D)>,
+    /// Once there are many: a batch that says of no time that it covers it, so that it can be appended with any interval.
+    many: Option<BatchBuilder<K, V, T, D>>,
+    bytes: u64,
+    rows: u64,
+}
+
+impl<K: Data, V: Data, T: Time, D: Diff> Default for Rows<K, V, T, D> {
+    fn default() -> Self {
+        Self { few: Vec::new(), many: None, bytes: 0, rows: 0 }
+    }
+}
+
+impl<K: Data, V: Data, T: Time, D: Diff> Pile for Rows<K, V, T, D> {
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn rows(&self) -> u64 {
+        self.rows
+    }
+}
+
+impl<K: Data, V: Data, T: Time, D: Diff> Rows<K, V, T, D> {
+    /// Adds a row at the pile's time.
+    pub(crate) fn add(
+        &mut self,
+        row: (K, V),
+        time: &T,
+        diff: D,
+        writer: Option<&WriteHandle<K, V, T, D>>,
+    ) -> Result<(), Error> {
+        let (key, value) = (K::size(row.0.as_ref()).unwrap_or(0), V::size(row.1.as_ref()).unwrap_or(0));
+        self.bytes += (key as u64).saturating_add(value as u64).saturating_add(ROW_BYTES);
+        self.rows += 1;
+        if let Some(many) = &mut self.many {
+            many.push(&row.0, &row.1, time, &diff)?;
+            return Ok(());
+        }
+        self.few.push((row, diff));
+        match writer.filter(|_| self.bytes > FEW_BYTES) {
+            Some(writer) => {
+                let builder = self.many.insert(writer.batch_builder(Antichain::from_elem(T::minimum())));
+                add_all(builder, time, std::mem::take(&mut self.few).into_iter())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// All of them in a batch that can be appended with any interval, once it is finished.
+    pub(crate) fn into_builder(
+        self,
+        time: &T,
+        writer: &WriteHandle<K, V, T, D>,
+    ) -> Result<BatchBuilder<K, V, T, D>, Error> {
+        let mut builder = self.many.unwrap_or_else(|| writer.batch_builder(Antichain::from_elem(T::minimum())));
+        add_all(&mut builder, time, self.few.into_iter())?;
+        Ok(builder)
+    }
+
+    /// Adds the few to a batch; the many are one already.
+    pub(crate) fn split(
+        self,
+        time: &T,
+        few: &mut BatchBuilder<K, V, T, D>,
+    ) -> Result<Option<BatchBuilder<K, V, T, D>>, Error> {
+        add_all(few, time, self.few.into_iter())?;
+        Ok(self.many)
+    }
+}
+
+/// Adds rows of one time.
+fn add_all<K: Data, V: Data, T: Time, D: Diff>(
+    builder: &mut BatchBuilder<K, V, T, D>,
+    time: &T,
+    rows: impl Iterator<Item = ((K, V), D)>,
+) -> Result<(), Error> {
+    for ((key, value), diff) in rows {
+        builder.push(&key, &value, time, &diff)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,90 @@
+//! What a sink was asked to do, read once when it is built.
+
+use std::time::Duration;
+
+use timely::progress::Antichain;
+use timely_persist::{Config, ShardId, Time};
+
+use crate::common::agreement::{Asked, Value};
+use crate::sink::lead::Terms;
+
+/// Bytes of rows that a worker holds in memory, at the least, before it puts them into storage: fewer would make many small
+/// objects.
+const MEMORY_MIN: usize = 1 << 20;
+
+/// Bytes that wait on a worker, beyond which a commit does not wait for its interval. 8 MiB: from there on an object is as
+/// large as storage likes them.
+const COMMIT_BYTES: u64 = 8 << 20;
+
+/// The settings of one sink, the same on all workers.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings<T: Time> {
+    /// The sink's name: operators are named after it.
+    pub(crate) name: String,
+    /// The shard.
+    pub(crate) shard: ShardId,
+    /// The rows are right at times strictly beyond this.
+    pub(crate) as_of: Antichain<T>,
+    /// Where it ends.
+    pub(crate) until: Antichain<T>,
+    /// Between the beginnings of two commits.
+    pub(crate) commit_interval: Duration,
+    /// Bytes that do not wait for it.
+    pub(crate) commit_bytes: u64,
+    /// Bytes of rows in memory, on each worker.
+    pub(crate) memory_max: usize,
+    /// Whether rows are spread over the workers.
+    pub(crate) exchange: bool,
+    /// Whether commits wait for a future.
+    pub(crate) waits: bool,
+    /// Whether the end of the input says that all is there.
+    pub(crate) close_at_end: bool,
+    /// How long a task rests when the library has given up trying, before it asks again.
+    pub(crate) pause: Duration,
+}
+
+impl<T: Time> Settings<T> {
+    /// What a sink does that was asked for nothing special.
+    pub(crate) fn new(shard: ShardId, config: &Config) -> Self {
+        Self {
+            name: format!("persist_sink {shard}"),
+            shard,
+            as_of: Antichain::from_elem(T::minimum()),
+            until: Antichain::new(),
+            commit_interval: Duration::ZERO,
+            commit_bytes: COMMIT_BYTES,
+            memory_max: config.write.run_bytes_max.max(MEMORY_MIN),
+            exchange: false,
+            waits: false,
+            close_at_end: false,
+            pause: config.store.retry_pause_max,
+        }
+    }
+
+    /// What the leader goes by.
+    pub(crate) fn terms(&self) -> Terms<T> {
+        Terms {
+            shard: self.shard,
+            as_of: self.as_of.clone(),
+            until: self.until.clone(),
+            commit_interval: self.commit_interval,
+            commit_bytes: self.commit_bytes,
+            close_at_end: self.close_at_end,
+            waits: self.waits,
+        }
+    }
+
+    /// What must be the same on all workers, as this one says it: whatever decides which rows are written, and when. Not the
+    /// `as_of`: each that is strictly before the shard's upper is right.
+    pub(crate) fn asked(&self, worker: usize) -> Asked {
+        let settings = [
+            ("shard", Value::Text(self.shard.to_string())),
+            ("name", Value::Text(self.name.clone())),
+            ("until", Value::frontier(&self.until)),
+            ("exchange", Value::Is(self.exchange)),
+            ("close_at_end", Value::Is(self.close_at_end)),
+            ("enable_after", Value::Given(self.waits)),
+        ];
+        Asked { worker, settings: settings.map(|(name, value)| (name.to_owned(), value)).to_vec() }
+    }
+}
