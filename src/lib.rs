@@ -10,7 +10,7 @@ mod maintain;
 mod read;
 mod write;
 
-pub use client::{Client, ClientBuilder, Hold, Holder, InflightPermit, InflightShare, Shard, ShardInfo};
+pub use client::{Client, ClientBuilder, Hold, Holder, InflightHold, InflightPermit, InflightShare, Shard, ShardInfo};
 pub use machine::Health;
 pub use maintain::Maintainer;
 pub use read::{

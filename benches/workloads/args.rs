@@ -139,6 +139,8 @@ pub enum Workload {
     Hydrate,
     /// The same until an arrangement by key is complete.
     Arrange,
+    /// A source whose snapshot `persist_sink` keeps in a second shard, in a fresh process, until it is durable.
+    Sink,
     /// `snapshot_and_fetch`.
     Cursor,
     /// Small appends, one after another.
@@ -147,6 +149,8 @@ pub enum Workload {
     Tail,
     /// The same in two processes.
     TailProcess,
+    /// As `tail`, where the dataflow keeps what it reads in a second shard, and follows that.
+    Pipeline,
     /// A history of many distinct times, read as of the middle, of the end, and time by time.
     Times,
     /// Values replaced 10 times, read before and after their history may go.

@@ -1,4 +1,5 @@
-//! `hydrate` and `arrange`: a source in a fresh process and client, until it has given the snapshot.
+//! `hydrate`, `arrange` and `sink`: a source in a fresh process and client, until it has given the snapshot, or a sink has
+//! kept it.
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -10,12 +11,12 @@ use differential_dataflow::AsCollection;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::ProbeHandle;
 use timely::dataflow::channels::pact::Pipeline;
-use timely::dataflow::operators::Probe;
 use timely::dataflow::operators::core::input::Handle as InputHandle;
 use timely::dataflow::operators::generic::Operator;
+use timely::dataflow::operators::{Inspect, Probe};
 use timely::worker::Worker;
 use timely_persist::ShardId;
-use timely_persist_operators::PersistSource;
+use timely_persist_operators::{PersistSink, PersistSource};
 
 use crate::args::{Args, Mode, Place, Workload};
 use crate::data::{BATCHES, Columns, Row, Sums, at};
@@ -65,8 +66,11 @@ pub fn run_here(args: &Args, child: &str) -> Sample {
     let before = counted.counts();
     let shard: Strings = counted.client.shard(id);
     let (workload, mode) = (args.workload, args.mode);
+    let kept: Strings = counted.client.shard(ShardId::new());
+    let output = kept.clone();
     let guards = timely::execute(timely::Config::process(args.workers), move |worker| match workload {
         Workload::Arrange => arrange(worker, &shard),
+        Workload::Sink => keep(worker, &shard, &output),
         _ => hydrate(worker, &shard, mode),
     });
     let mut sums = Sums::default();
@@ -80,7 +84,30 @@ pub fn run_here(args: &Args, child: &str) -> Sample {
         sample.more.extend(rounds(args, &sample, open_s));
     }
     sums.check(Sums::expected(args.rows));
+    if args.workload == Workload::Sink {
+        let info = runtime.block_on(kept.inspect()).unwrap();
+        assert_eq!((info.rows, info.upper), (args.rows, at(BATCHES)), "the sink lost or doubled something");
+        sample.more.insert("parts".to_owned(), info.parts.into());
+    }
     sample
+}
+
+/// Until what the source gives is durable in another shard.
+fn keep(worker: &mut Worker, shard: &Strings, output: &Strings) -> Sums {
+    let sums = Rc::new(RefCell::new(Sums::default()));
+    let (probe, buttons) = worker.dataflow::<u64, _, _>(|scope| {
+        let source = PersistSource::new(shard).as_of(at(BATCHES - 1)).build(scope);
+        let sums = Rc::clone(&sums);
+        let rows = source.updates.inspect(move |((key, _), _, diff)| sums.borrow_mut().add(key, *diff));
+        let sink = PersistSink::new(output).as_of(at(BATCHES - 1)).until(at(BATCHES)).build(rows);
+        sink.errors.inspect(|error| panic!("{error}"));
+        (sink.progress.probe().0, (sink.button, source.button))
+    });
+    while !probe.done() {
+        worker.step_or_park(None);
+    }
+    drop(buttons);
+    *sums.borrow()
 }
 
 /// What a hydration made of the store's delay: how many delays it took, and what was under way during one on average.

@@ -77,7 +77,7 @@ fn measure(mut args: Args) -> Value {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let times = |mut run: Box<dyn FnMut() -> Sample + '_>| (0..args.runs).map(|_| run()).collect::<Vec<Sample>>();
     match args.workload {
-        Workload::Hydrate | Workload::Arrange => return hydrate(&args, &runtime),
+        Workload::Hydrate | Workload::Arrange | Workload::Sink => return hydrate(&args, &runtime),
         Workload::Ingest | Workload::Cursor => {
             let (columns, expected) = (Arc::new(Columns::new(args.rows)), Sums::expected(args.rows));
             let samples = match args.workload {
@@ -97,7 +97,7 @@ fn measure(mut args: Args) -> Value {
             let rows = args.shards * args.seconds * append::ROWS;
             (rows, times(Box::new(|| shards::run(&args))))
         }
-        Workload::Tail | Workload::TailProcess => {
+        Workload::Tail | Workload::TailProcess | Workload::Pipeline => {
             (TAIL_APPENDS * append::ROWS, times(Box::new(|| tail::run(&args, TAIL_APPENDS))))
         }
         _ => (args.rows, vec![Sample { wall_s: 1.0, ..Sample::default() }]),

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use timely::dataflow::operators::Probe;
 use timely_persist::{Appended, ShardId};
-use timely_persist_operators::PersistSource;
+use timely_persist_operators::{PersistSink, PersistSource};
 
 use crate::append::rows;
 use crate::args::{Args, Workload};
@@ -48,7 +48,8 @@ pub fn run(args: &Args, appends: u64) -> Sample {
     // The types and the first row are there before the dataflow looks.
     runtime.block_on(write_one(&shard));
     let stop = Arc::new(AtomicBool::new(false));
-    let follower = follow(args.workers, &shard, appends, &stop);
+    let kept = (args.workload == Workload::Pipeline).then(|| counted.client.shard(ShardId::new()));
+    let follower = follow(args.workers, &shard, kept, appends, &stop);
     let meter = Meter::start();
     let before = counted.counts();
     let times = match args.workload {
@@ -89,14 +90,28 @@ async fn write_one(shard: &Strings) {
 }
 
 /// A dataflow on threads of its own: when the probe passed each time from 1 on.
-fn follow(workers: usize, shard: &Strings, appends: u64, stop: &Arc<AtomicBool>) -> std::thread::JoinHandle<Vec<u64>> {
+///
+/// With a shard `kept`, that of what was kept there and read again.
+fn follow(
+    workers: usize,
+    shard: &Strings,
+    kept: Option<Strings>,
+    appends: u64,
+    stop: &Arc<AtomicBool>,
+) -> std::thread::JoinHandle<Vec<u64>> {
     let (shard, stop) = (shard.clone(), Arc::clone(stop));
     let (ready, is_ready) = std::sync::mpsc::sync_channel(workers);
     let follower = std::thread::spawn(move || {
         let guards = timely::execute(timely::Config::process(workers), move |worker| {
             let (probe, mut button) = worker.dataflow::<u64, _, _>(|scope| {
                 let source = PersistSource::new(&shard).as_of(at(0)).build(scope);
-                (source.updates.inner.probe().0, Some(source.button))
+                let Some(kept) = &kept else {
+                    return (source.updates.inner.probe().0, Some(vec![source.button]));
+                };
+                let sink = PersistSink::new(kept).as_of(at(0)).build(source.updates);
+                let chained = PersistSource::new(kept).as_of(at(0)).build(scope);
+                let buttons = vec![sink.button, source.button, chained.button];
+                (chained.updates.inner.probe().0, Some(buttons))
             });
             let mut passed = Vec::with_capacity(appends as usize);
             let mut next = 1;

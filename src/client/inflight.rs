@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 /// What the pool counts in: a semaphore counts with 32 bits, and parts are megabytes.
 const UNIT_BYTES: u64 = 1 << 10;
@@ -15,18 +15,27 @@ const UNIT_BYTES: u64 = 1 << 10;
 pub(crate) struct InflightPool {
     units: Arc<Semaphore>,
     units_max: u32,
+    /// How many hold it back.
+    held_back: watch::Sender<usize>,
 }
 
 impl InflightPool {
     /// A pool of so many bytes.
     pub(crate) fn new(inflight_bytes_max: usize) -> Self {
         let units_max = units(inflight_bytes_max as u64);
-        Self { units: Arc::new(Semaphore::new(units_max as usize)), units_max }
+        Self { units: Arc::new(Semaphore::new(units_max as usize)), units_max, held_back: watch::Sender::new(0) }
+    }
+
+    /// Gives out nothing while this lives.
+    pub(crate) fn hold_back(&self) -> InflightHold {
+        self.held_back.send_modify(|holds| *holds += 1);
+        InflightHold { held_back: self.held_back.clone() }
     }
 
     /// The right of one more source to take from the pool.
     pub(crate) fn share(&self) -> InflightShare {
-        InflightShare { units: Arc::clone(&self.units), units_max: self.units_max, own: Arc::new(Semaphore::new(1)) }
+        let (units, held_back) = (Arc::clone(&self.units), self.held_back.subscribe());
+        InflightShare { units, units_max: self.units_max, own: Arc::new(Semaphore::new(1)), held_back }
     }
 }
 
@@ -38,6 +47,21 @@ pub struct InflightShare {
     units: Arc<Semaphore>,
     units_max: u32,
     own: Arc<Semaphore>,
+    held_back: watch::Receiver<usize>,
+}
+
+/// Holds back the sources of one client: while one of these lives, they fetch nothing more. For an operator that stores what
+/// sources give, and is behind with it: timely has no way to say so. It must not wait for what they would give next.
+#[derive(Debug)]
+#[must_use = "dropping it lets the sources go on"]
+pub struct InflightHold {
+    held_back: watch::Sender<usize>,
+}
+
+impl Drop for InflightHold {
+    fn drop(&mut self) {
+        self.held_back.send_modify(|holds| *holds = holds.saturating_sub(1));
+    }
 }
 
 /// Bytes taken from the pool, or a share's own one part. Dropping it gives them back.
@@ -47,10 +71,12 @@ pub struct InflightPermit {
 }
 
 impl InflightShare {
-    /// Waits until there is room for a part of so many bytes. A part that is larger than the pool takes all of it.
+    /// Waits until there is room for a part of so many bytes, and nobody holds the sources back. A part that is larger than
+    /// the pool takes all of it.
     ///
     /// Requests are served in the order they came. Cancelling gives up the place.
     pub async fn acquire(&self, bytes: u64) -> InflightPermit {
+        let _ = self.held_back.clone().wait_for(|holds| *holds == 0).await; // the pool is gone: nobody holds back
         let wanted = units(bytes).min(self.units_max);
         let (pool, own) = (Arc::clone(&self.units), Arc::clone(&self.own));
         let permit = tokio::select! {
@@ -89,5 +115,22 @@ mod tests {
         assert!(all.iter().all(Option::is_some));
         let own = two.acquire(1).now_or_never();
         assert!(own.is_some() && two.acquire(1).now_or_never().is_none());
+    }
+
+    #[tokio::test]
+    async fn while_somebody_holds_back_nobody_gets_anything() {
+        let pool = InflightPool::new(10 << 10);
+        let share = pool.share();
+        let (one, other) = (pool.hold_back(), pool.hold_back());
+        let waiting = tokio::spawn({
+            let share = share.clone();
+            async move { share.acquire(1).await }
+        });
+        drop(one);
+        tokio::task::yield_now().await;
+        assert!(share.acquire(1).now_or_never().is_none() && !waiting.is_finished());
+        drop(other);
+        drop(waiting.await.unwrap());
+        assert!(share.acquire(1).now_or_never().is_some());
     }
 }

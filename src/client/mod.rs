@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 
 pub use builder::ClientBuilder;
 use inflight::InflightPool;
-pub use inflight::{InflightPermit, InflightShare};
+pub use inflight::{InflightHold, InflightPermit, InflightShare};
 pub use shard::{Hold, Holder, Shard, ShardInfo};
 
 use crate::machine::{Context, Machine};
@@ -91,6 +91,11 @@ impl Client {
     /// The right of one more source to have fetched parts in memory, within what all sources of this client may have.
     pub fn inflight_share(&self) -> InflightShare {
         self.shared.inflight.share()
+    }
+
+    /// Holds back the sources of this client for as long as it lives.
+    pub fn inflight_hold(&self) -> InflightHold {
+        self.shared.inflight.hold_back()
     }
 
     /// By what it maintains shards.

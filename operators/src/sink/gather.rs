@@ -107,6 +107,15 @@ impl<T: Time, P: Pile, B> Gather<T, P, B> {
         self.bytes
     }
 
+    /// Whether more rows would be too many, as those before are still on their way.
+    pub(crate) fn is_full(&self) -> bool {
+        self.spilling.is_some() && self.is_half_full()
+    }
+
+    fn is_half_full(&self) -> bool {
+        self.bytes.saturating_mul(2) >= self.memory_max
+    }
+
     /// Something happened.
     pub(crate) fn handle(&mut self, event: Event<T, B>, actions: &mut Vec<Action<T, P, B>>) {
         match event {
@@ -134,7 +143,7 @@ impl<T: Time, P: Pile, B> Gather<T, P, B> {
 
     /// Hands rows over for storage, if too many are in memory. To be called when rows were collected.
     pub(crate) fn spill(&mut self, actions: &mut Vec<Action<T, P, B>>) {
-        if self.bytes.saturating_mul(2) < self.memory_max || self.spilling.is_some() {
+        if !self.is_half_full() || self.spilling.is_some() {
             return;
         }
         let largest = self.times.iter_mut().max_by_key(|(_, slot)| slot.pile.bytes());

@@ -5,6 +5,7 @@
 //! frontier back; nor does the input, as what is shown is what is in the shard.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
@@ -14,7 +15,7 @@ use timely::dataflow::operators::generic::{OutputBuilder, OutputBuilderSession};
 use timely::dataflow::operators::{Capability, CapabilitySet};
 use timely::progress::Antichain;
 use timely::scheduling::Activator;
-use timely_persist::{Batch, Data, Diff, Error, ErrorKind, Shard, ShardId, Time, WriteHandle};
+use timely_persist::{Batch, Client, Data, Diff, Error, ErrorKind, InflightHold, Shard, ShardId, Time, WriteHandle};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -99,6 +100,7 @@ pub(crate) fn sink<'scope, K: Data, V: Data, T: Time, D: Diff>(
             shown: CapabilitySet::new(),
             errors: CapabilitySet::new(),
             again,
+            wakes_at: None,
             inputs,
             actions: Vec::new(),
         }
@@ -115,6 +117,8 @@ pub(crate) fn sink<'scope, K: Data, V: Data, T: Time, D: Diff>(
         waiting: Vec::new(),
         right: None,
         outbox: Vec::new(),
+        client: shard.client().clone(),
+        held_back: None,
     };
     let mut asked = (scope.peers() > 1).then(|| settings.asked(scope.index()));
     let mut leading = leading;
@@ -156,6 +160,7 @@ pub(crate) fn sink<'scope, K: Data, V: Data, T: Time, D: Diff>(
             if stop.is_empty() {
                 worker.end();
             }
+            worker.hold_back();
             worker.send(&mut mail_session);
             if mail_frontier.is_empty() {
                 complete.declare();
@@ -193,6 +198,8 @@ struct Worker<K: Data, V: Data, T: Time, D: Diff> {
     /// The right to send mail; `None` when nothing is to be said any more.
     right: Option<Capability<T>>,
     outbox: Vec<Mail<T>>,
+    client: Client,
+    held_back: Option<InflightHold>,
 }
 
 impl<K: Data, V: Data, T: Time, D: Diff> Worker<K, V, T, D> {
@@ -232,6 +239,15 @@ impl<K: Data, V: Data, T: Time, D: Diff> Worker<K, V, T, D> {
         let mut actions = Vec::new();
         self.gather.spill(&mut actions);
         self.act(actions);
+    }
+
+    /// Holds back the sources of this process, while more rows would be too many.
+    fn hold_back(&mut self) {
+        match self.gather.is_full() {
+            true if self.held_back.is_none() => self.held_back = Some(self.client.inflight_hold()),
+            true => {}
+            false => self.held_back = None,
+        }
     }
 
     /// Takes what tasks brought.
@@ -342,6 +358,8 @@ struct Leader<T: Time> {
     shown: CapabilitySet<T>,
     errors: CapabilitySet<T>,
     again: Activator,
+    /// When the operator will be woken, if it will.
+    wakes_at: Option<Duration>,
     /// The sources of this dataflow.
     inputs: Inputs,
     /// What is to be said.
@@ -403,8 +421,8 @@ impl<T: Time> Leader<T> {
 
     /// Something happened.
     fn handle<K: Data, V: Data, D: Diff>(&mut self, event: lead::Event<T>, worker: &mut Worker<K, V, T, D>) {
-        let mut actions = Vec::new();
-        self.protocol.handle(event, self.begun.elapsed(), &mut actions);
+        let (mut actions, now) = (Vec::new(), self.begun.elapsed());
+        self.protocol.handle(event, now, &mut actions);
         for action in actions {
             match action {
                 lead::Action::Tell(order) => worker.tell_all(&order),
@@ -419,11 +437,20 @@ impl<T: Time> Leader<T> {
                     }
                 }
                 lead::Action::Report(error) => self.actions.push(error),
-                lead::Action::Wake(wait) => self.again.activate_after(wait),
+                lead::Action::Wake(wait) => self.wake(now, wait),
             }
         }
         if self.protocol.is_over() {
             self.events = None;
+        }
+    }
+
+    /// Has the operator woken, unless it will be before.
+    fn wake(&mut self, now: Duration, wait: Duration) {
+        let at = now.saturating_add(wait);
+        if self.wakes_at.is_none_or(|known| known <= now || at < known) {
+            self.wakes_at = Some(at);
+            self.again.activate_after(wait);
         }
     }
 

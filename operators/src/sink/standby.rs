@@ -53,3 +53,80 @@ impl Standby {
         due_since.saturating_add(patience).checked_sub(now).filter(|wait| !wait.is_zero())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use timely::progress::Antichain;
+    use timely_persist::ShardId;
+
+    use super::*;
+    use crate::sink::lead::{Action, Event, Lead, Outcome, Terms};
+    use crate::sink::message::{Answer, Order};
+
+    fn at(time: u64) -> Antichain<u64> {
+        Antichain::from_elem(time)
+    }
+
+    /// The copy, and how often it has asked.
+    struct Copy {
+        lead: Lead<u64>,
+        asks: u64,
+    }
+
+    impl Copy {
+        fn new() -> Self {
+            let terms = Terms {
+                shard: ShardId::from_u128(1),
+                as_of: at(0),
+                until: Antichain::new(),
+                commit_interval: Duration::ZERO,
+                commit_bytes: 1,
+                close_at_end: false,
+                waits: false,
+            };
+            let mut copy = Self { lead: Lead::new(terms, 1), asks: 0 };
+            copy.tell(Event::Upper(at(0)), 0);
+            copy
+        }
+
+        fn tell(&mut self, event: Event<u64>, now_ms: u64) -> Option<Duration> {
+            let mut actions = Vec::new();
+            self.lead.handle(event, Duration::from_millis(now_ms), &mut actions);
+            self.asks += actions.iter().filter(|action| matches!(action, Action::Tell(Order::Ask(_)))).count() as u64;
+            actions.into_iter().find_map(|action| if let Action::Wake(wait) = action { Some(wait) } else { None })
+        }
+
+        /// It stages what it is to ask for next, and hears what became of it.
+        fn append(&mut self, outcome: Outcome<u64>, now_ms: u64) {
+            let answer = Answer { seq: self.asks, worker: 0, batches: Vec::new(), rows_later: 0 };
+            self.tell(Event::Answer(answer), now_ms);
+            self.tell(Event::Appended(outcome), now_ms);
+        }
+    }
+
+    /// While another copy commits, one that came second three times asks for nothing, so it stages nothing. When the other
+    /// stops, it goes on after twice the time that the other took, and is not second any more.
+    #[test]
+    fn a_copy_that_comes_second_waits_until_the_other_is_late() {
+        let mut copy = Copy::new();
+        for step in 1..=3 {
+            copy.tell(Event::Frontier(at(step), 0), step * 1_000);
+            assert_eq!(copy.asks, step);
+            copy.append(Outcome::Covered { same: true }, step * 1_000 + 1);
+        }
+        for step in 4..100 {
+            let due = copy.tell(Event::Frontier(at(step), 0), step * 1_000);
+            assert!(due.is_some_and(|due| due >= PATIENCE_MIN), "{due:?}");
+            copy.tell(Event::Upper(at(step)), step * 1_000 + 300); // the other's
+        }
+        assert_eq!(copy.asks, 3);
+        assert_eq!(copy.tell(Event::Frontier(at(100), 0), 100_000), Some(Duration::from_millis(600)));
+        copy.tell(Event::Woken(0), 100_599);
+        assert_eq!(copy.asks, 3);
+        copy.tell(Event::Woken(0), 100_600);
+        assert_eq!(copy.asks, 4);
+        copy.append(Outcome::Committed, 100_601);
+        copy.tell(Event::Frontier(at(101), 0), 101_000);
+        assert_eq!(copy.asks, 5);
+    }
+}
