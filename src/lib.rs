@@ -28,7 +28,7 @@ pub use timely_persist_types::ids::{
 };
 #[doc(inline)]
 pub use timely_persist_types::record::{self, Recorder};
-pub use write::{Appended, Batch, BatchBuilder, WriteHandle};
+pub use write::{AppendOutcome, Appended, Batch, BatchBuilder, WriteHandle};
 
 /// Time and randomness as values, for a program that simulates: see [`ClientBuilder::clock`] and
 /// [`ClientBuilder::entropy`].

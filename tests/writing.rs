@@ -1,6 +1,8 @@
 //! What a writer promises, one test for each promise, named after what went wrong in systems of this kind.
 #![allow(clippy::unwrap_used)]
 
+#[path = "writing/append_batches.rs"]
+mod append_batches;
 #[path = "writing/contention.rs"]
 mod contention;
 #[path = "writing/large.rs"]

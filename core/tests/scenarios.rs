@@ -312,10 +312,12 @@ impl Stage {
             upper: frontier(words[2]),
             runs: option(words, "with").map(|names| run_of(names, words)).into_iter().collect(),
         };
+        let asked = frontier(words[1]);
+        let begun = |from: &Frontier| if *from == asked { String::new() } else { format!(" from {}", show(from)) };
         match self.decide(append) {
-            Ok(AppendReply::Committed) => "committed".to_owned(),
-            Ok(AppendReply::Repeated) => "repeated".to_owned(),
-            Ok(AppendReply::Covered) => "covered".to_owned(),
+            Ok(AppendReply::Committed { from }) => format!("committed{}", begun(&from)),
+            Ok(AppendReply::Repeated { from }) => format!("repeated{}", begun(&from)),
+            Ok(AppendReply::Covered { .. }) => "covered".to_owned(),
             Ok(AppendReply::UpperMismatch(upper)) => format!("mismatch {}", show(&upper)),
             Err(error) => refusal(&error),
         }

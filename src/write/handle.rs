@@ -35,7 +35,9 @@ impl<T> Appended<T> {
     fn of(reply: AppendReply<T>) -> Self {
         match reply {
             // The rows are there, by this try, an earlier one or an identical writer.
-            AppendReply::Committed | AppendReply::Repeated | AppendReply::Covered => Appended::Committed,
+            AppendReply::Committed { .. } | AppendReply::Repeated { .. } | AppendReply::Covered { .. } => {
+                Appended::Committed
+            }
             AppendReply::UpperMismatch(current) => Appended::UpperMismatch { current },
         }
     }
@@ -192,7 +194,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
     pub async fn advance_upper(&mut self, upper: &Antichain<T>) -> Result<(), Error> {
         let lower = Lower::Covering(Antichain::from_elem(T::minimum()));
         match self.commit(&mut [], lower, upper.clone()).await? {
-            AppendReply::Committed | AppendReply::Repeated | AppendReply::Covered => Ok(()),
+            AppendReply::Committed { .. } | AppendReply::Repeated { .. } | AppendReply::Covered { .. } => Ok(()),
             AppendReply::UpperMismatch(current) => {
                 let message =
                     format!("the upper {:?} cannot be compared with {:?}", current.elements(), upper.elements());
@@ -247,7 +249,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
         Ok((current != *expected).then_some(Appended::UpperMismatch { current }))
     }
 
-    fn check_order(&self, lower: &Antichain<T>, upper: &Antichain<T>) -> Result<(), Error> {
+    pub(super) fn check_order(&self, lower: &Antichain<T>, upper: &Antichain<T>) -> Result<(), Error> {
         if PartialOrder::less_equal(lower, upper) {
             return Ok(());
         }
@@ -255,7 +257,12 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
         Err(Error::invalid(message).of_shard(self.machine.shard()))
     }
 
-    fn check_batch(&self, batch: &Batch<T>, expected: &Antichain<T>, new: &Antichain<T>) -> Result<(), Error> {
+    pub(super) fn check_batch(
+        &self,
+        batch: &Batch<T>,
+        expected: &Antichain<T>,
+        new: &Antichain<T>,
+    ) -> Result<(), Error> {
         let at_or_before = PartialOrder::less_equal;
         let within = at_or_before(expected, &batch.lower) && at_or_before(&batch.upper, new);
         let covers = at_or_before(&batch.lower, expected) && at_or_before(new, &batch.upper);
@@ -326,7 +333,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
     }
 
     /// What became of it, in full.
-    async fn commit(
+    pub(super) async fn commit(
         &mut self,
         batches: &mut [&mut Batch<T>],
         lower: Lower<T>,
@@ -347,9 +354,9 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
         self.unsettled = None;
         for (batch, before) in batches.iter_mut().zip(before) {
             match &applied.reply {
-                Ok(AppendReply::Committed) => batch.stand(Standing::Spent),
+                Ok(AppendReply::Committed { .. }) => batch.stand(Standing::Spent),
                 _ if applied.doubtful => {} // its objects may be in use although the reply says no
-                Ok(AppendReply::Repeated | AppendReply::Covered) => {
+                Ok(AppendReply::Repeated { .. } | AppendReply::Covered { .. }) => {
                     batch.stand(before);
                     batch.discard();
                 }
@@ -357,15 +364,15 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
             }
         }
         let reply = applied.reply?;
-        if let (AppendReply::Committed | AppendReply::Repeated, Some(sums)) = (&reply, sums) {
+        if let (AppendReply::Committed { .. } | AppendReply::Repeated { .. }, Some(sums)) = (&reply, sums) {
             let Sums { rows, parts, inline_parts, bytes } = sums;
             let fact = BatchAppended { rows, parts, inline_parts, bytes };
             self.machine.life().tell(|to| to.appended(self.machine.shard(), &fact));
         }
         self.recorded |= !matches!(reply, AppendReply::UpperMismatch(_));
         self.upper = match &reply {
-            AppendReply::Committed => upper,
-            AppendReply::Repeated | AppendReply::Covered => self.machine.state().upper(),
+            AppendReply::Committed { .. } => upper,
+            AppendReply::Repeated { .. } | AppendReply::Covered { .. } => self.machine.state().upper(),
             AppendReply::UpperMismatch(current) => current.clone(),
         };
         Ok(reply)

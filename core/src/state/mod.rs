@@ -174,4 +174,11 @@ impl<T: Time> State<T> {
         }
         low
     }
+
+    /// The first batch whose upper is `frontier` or beyond it.
+    pub fn batch_reaching(&self, frontier: &Antichain<T>) -> Option<&Arc<Batch<T>>> {
+        let beyond = self.batch_beyond(frontier);
+        let before = beyond.checked_sub(1).and_then(|index| self.batches.get(index));
+        before.filter(|batch| batch.desc.upper == *frontier).or_else(|| self.batches.get(beyond))
+    }
 }

@@ -59,7 +59,9 @@ impl<T: Time> Lower<T> {
     fn miss(&self, upper: &Antichain<T>, end: &Antichain<T>) -> Option<AppendReply<T>> {
         let fits = match self {
             Lower::At(lower) => lower == upper,
-            Lower::Covering(_) if PartialOrder::less_equal(end, upper) => return Some(AppendReply::Covered),
+            Lower::Covering(_) if PartialOrder::less_equal(end, upper) => {
+                return Some(AppendReply::Covered { digest: None });
+            }
             Lower::Covering(lower) => PartialOrder::less_equal(lower, upper) && PartialOrder::less_equal(upper, end),
         };
         (!fits).then(|| AppendReply::UpperMismatch(upper.clone()))
@@ -70,11 +72,21 @@ impl<T: Time> Lower<T> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AppendReply<T> {
     /// It is in the shard.
-    Committed,
+    Committed {
+        /// Where its batch begins: rows at times not beyond this are left out.
+        from: Antichain<T>,
+    },
     /// An earlier try of the same append is in the shard; the parts of this one are not used, unless they are the same.
-    Repeated,
+    Repeated {
+        /// Where the batch of that try begins. Merged with others since, it is no longer told apart from those: then this
+        /// is earlier, never later.
+        from: Antichain<T>,
+    },
     /// The shard has these times already, from an identical writer; the parts are not used.
-    Covered,
+    Covered {
+        /// The digest of what the shard has for these times, if it is still known.
+        digest: Option<u64>,
+    },
     /// The shard's upper is elsewhere; the parts are not used.
     UpperMismatch(Antichain<T>),
 }
@@ -93,27 +105,37 @@ impl<T: Time> Append<T> {
         let mut changes = settle_codecs(state, &self.expect.codecs)?;
         let known = state.writers.get(&self.writer);
         if known.is_some_and(|record| record.tokens.contains(&self.token)) {
-            return Ok(Decision::Reply(AppendReply::Repeated));
+            return Ok(Decision::Reply(AppendReply::Repeated { from: self.begun(state) }));
         }
         let upper = state.upper();
         if let Some(missed) = self.expect.lower.miss(&upper, &self.upper) {
             return Ok(Decision::Reply(missed));
         }
         if self.upper == upper {
-            return Ok(Decision::Reply(AppendReply::Committed));
+            return Ok(Decision::Reply(AppendReply::Committed { from: upper }));
         }
         self.check_age(state, moment)?;
         let foldable = state.batches.last().is_some_and(|last| last.is_empty());
         if self.runs.is_empty() && foldable {
             changes.push(Change::EmptyExtended(self.upper.clone()));
         } else {
-            let desc = Description::new(upper, self.upper.clone());
+            let desc = Description::new(upper.clone(), self.upper.clone());
             changes.push(Change::BatchAdded(Arc::new(Batch { desc, runs: self.runs.clone() })));
         }
         let mut record = known.cloned().unwrap_or(WriterRecord { tokens: Vec::new(), last_ms: moment.now_ms });
         record.push(self.token, moment.now_ms);
         changes.push(Change::WriterSet(self.writer, record));
-        Ok(Decision::Commit(changes, AppendReply::Committed))
+        Ok(Decision::Commit(changes, AppendReply::Committed { from: upper }))
+    }
+
+    /// Where the batch of an earlier try begins, in the state that has it.
+    fn begun(&self, state: &State<T>) -> Antichain<T> {
+        let lower = match &self.expect.lower {
+            Lower::At(lower) => return lower.clone(),
+            Lower::Covering(lower) => lower,
+        };
+        let begin = state.batch_reaching(&self.upper).map(|batch| &batch.desc.lower);
+        begin.filter(|begin| PartialOrder::less_equal(lower, begin)).unwrap_or(lower).clone()
     }
 
     /// An error if a leak sweep may take one of the objects for lost.

@@ -1,0 +1,73 @@
+//! Appending staged batches of identical writers, for a sink: what another has written already is no mistake.
+
+use timely::progress::Antichain;
+
+use timely_persist_core::state::command::{AppendReply, Lower};
+use timely_persist_types::codec::{Data, Diff, Time};
+use timely_persist_types::error::Error;
+
+use super::{Batch, WriteHandle};
+
+/// What became of batches that several writers append alike.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "where there is a gap nothing was written"]
+#[non_exhaustive]
+pub enum AppendOutcome<T> {
+    /// The rows at times in `[from, upper)` are in the shard, and its upper was moved to `upper` for them.
+    Committed {
+        /// Where what was appended begins: `lower`, or the shard's upper where another wrote the beginning. Rows before it
+        /// were left out: the shard has that writer's.
+        ///
+        /// Where a repeated call finds that an earlier one committed, it is that one's. If compaction has merged its batch
+        /// with older ones since, or if it had no rows, the shard no longer tells where it began: then `from` is earlier
+        /// than that (`lower` at the earliest), never later.
+        from: Antichain<T>,
+    },
+    /// The shard has all these times already, from another writer. The batches are used up, and their objects are removed.
+    Covered {
+        /// The digest of what the shard has for exactly `[lower, upper)`, if it is still known.
+        digest: Option<u64>,
+    },
+    /// The shard's upper is before `lower`, or cannot be compared with the interval: somebody restored an older shard, or
+    /// times were left out. Nothing was written, and the batches can be used again.
+    Gap {
+        /// The shard's upper.
+        current: Antichain<T>,
+    },
+}
+
+impl<T> AppendOutcome<T> {
+    fn of(reply: AppendReply<T>) -> Self {
+        match reply {
+            AppendReply::Committed { from } | AppendReply::Repeated { from } => AppendOutcome::Committed { from },
+            AppendReply::Covered { digest } => AppendOutcome::Covered { digest },
+            AppendReply::UpperMismatch(current) => AppendOutcome::Gap { current },
+        }
+    }
+}
+
+impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
+    /// Appends staged batches together, in one commit: those of their rows at times in `[lower, upper)` that the shard does
+    /// not have yet. For several writers that append identical rows. With no batches it says that there are no rows at these
+    /// times; other than [`WriteHandle::advance_upper`] it does not pass over times before `lower`.
+    ///
+    /// Each batch's interval must lie within `[lower, upper)`, or cover it: then its rows outside are left out. A batch that
+    /// was committed is used up.
+    ///
+    /// `Invalid` if `upper` is before `lower`, for a batch of other times, of another shard, or that is used up, and for one
+    /// that was staged too long ago: then nothing is in the shard. `Unavailable` and `Closed` say that the rows may be in the
+    /// shard or come to be there, and so does cancelling: calling again with the same arguments settles it, and they are
+    /// there once. Until then the batches' objects may be in the shard, and dropping them leaves those.
+    pub async fn append_batches(
+        &mut self,
+        batches: &mut [&mut Batch<T>],
+        lower: Antichain<T>,
+        upper: Antichain<T>,
+    ) -> Result<AppendOutcome<T>, Error> {
+        self.check_order(&lower, &upper)?;
+        for batch in batches.iter() {
+            self.check_batch(batch, &lower, &upper)?;
+        }
+        Ok(AppendOutcome::of(self.commit(batches, Lower::Covering(lower), upper).await?))
+    }
+}
