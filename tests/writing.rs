@@ -5,6 +5,8 @@
 mod append_batches;
 #[path = "writing/contention.rs"]
 mod contention;
+#[path = "writing/generations.rs"]
+mod generations;
 #[path = "writing/large.rs"]
 mod large;
 #[path = "writing/panics.rs"]

@@ -9,6 +9,7 @@
 //! | `clock MS` | it is so late from now on, by the wall clock of whoever acts |
 //! | `wait MS` | so much time passes, on every clock |
 //! | `append W LOWER UPPER [with PART,…] [token N] [overlap]` | writer W appends, each part in an object of that name |
+//! | … `generation N` | behind `append`: W is of this generation |
 //! | … `made MS` | behind `append`, `merge` or `rollup`: the objects were made at that time, and are `PART-MS` |
 //! | `open R [at TIME] [lease MS]` | leased reader R registers |
 //! | `renew R SINCE HOLD [and R SINCE HOLD]…` | readers of one process renew in one entry |
@@ -26,7 +27,7 @@
 //! | `remember` | somebody reads the state, and stalls |
 //! | `stalled COMMAND` | decides on what was remembered, and writes the entry behind the present head all the same |
 //! | `contains LOWER UPPER SINCE TIME` | whether a batch of this description has a row at this time |
-//! | `state FIELD…` | the state's fields: seqno wall since upper hold batches parts readers critical writers garbage |
+//! | `state FIELD…` | the state's fields: seqno wall since upper hold batches parts readers critical writers garbage generation |
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
@@ -102,6 +103,7 @@ fn run_of(names: &str, words: &[&str]) -> Run<u64> {
 
 fn refusal(error: &Error) -> String {
     match error.kind() {
+        ErrorKind::Fenced { generation } => format!("fenced by {generation}"),
         ErrorKind::Since { earliest } => format!("too early, earliest {earliest}"),
         kind => format!("{kind:?}").to_lowercase(),
     }
@@ -304,11 +306,12 @@ impl Stage {
     fn append(&mut self, words: &[&str]) -> String {
         self.tokens += 1;
         let token = option(words, "token").map_or(self.tokens, |token| u128::from(number(token)));
+        let generation = option(words, "generation").map_or(0, number);
         let lower = if words.contains(&"overlap") { Lower::Covering } else { Lower::At };
         let append = Append {
             writer: WriterId::from_u128(id(words[0])),
             token: Token::from_u128(token),
-            expect: Expect { codecs: self.codecs.clone(), lower: lower(frontier(words[1])) },
+            expect: Expect { codecs: self.codecs.clone(), lower: lower(frontier(words[1])), generation },
             upper: frontier(words[2]),
             runs: option(words, "with").map(|names| run_of(names, words)).into_iter().collect(),
         };
@@ -374,6 +377,7 @@ impl Stage {
             "readers" => state.readers.len().to_string(),
             "critical" => state.critical.len().to_string(),
             "writers" => state.writers.len().to_string(),
+            "generation" => state.generation.to_string(),
             "garbage" => state.totals.garbage.to_string(),
             _ => panic!("there is no field {field:?}"),
         }

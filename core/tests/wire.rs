@@ -228,6 +228,8 @@ fn a_fact_that_breaks_an_invariant_is_refused_by_name() {
                 Change::CriticalSet(CriticalReaderId::from_u128(5), critical(2)),
             ],
         ),
+        ("the generation does not rise", vec![Change::GenerationSet(3), Change::GenerationSet(3)]),
+        ("the generation does not rise", vec![Change::GenerationSet(0)]),
         ("a rollup is of what is to come", vec![Change::RollupSet(rollup)]),
         ("an object is garbage, and is in use", vec![replace("part-3", &["part-2", "part-3"])]),
         ("an object went with its batch, and is no garbage", vec![replace("part-3", &[])]),

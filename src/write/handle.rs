@@ -6,7 +6,7 @@ use timely::PartialOrder;
 use timely::progress::Antichain;
 
 use crate::machine::Machine;
-use timely_persist_core::state::command::{Append, AppendReply, Expect, ExpireWriter, Lower};
+use timely_persist_core::state::command::{Append, AppendReply, Expect, ExpireWriter, Lower, admit_generation};
 use timely_persist_core::state::{CodecNames, Run, Sums, wire};
 use timely_persist_io::life::KeepAlive;
 use timely_persist_types::codec::{Data, Diff, Time};
@@ -51,6 +51,8 @@ pub struct WriteHandle<K: Data, V: Data, T: Time, D: Diff> {
     id: WriterId,
     codecs: Arc<CodecNames>,
     purpose: String,
+    /// Of whoever writes; 0 where there is none.
+    generation: u64,
     upper: Antichain<T>,
     /// Whether this handle has committed, so that the shard keeps a record of it.
     recorded: bool,
@@ -78,6 +80,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
         id: WriterId,
         codecs: Arc<CodecNames>,
         purpose: String,
+        generation: u64,
     ) -> Self {
         let upper = machine.state().upper();
         Self {
@@ -87,6 +90,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
             id,
             codecs,
             purpose,
+            generation,
             upper,
             recorded: false,
             unsettled: None,
@@ -246,6 +250,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
             return Ok(None);
         }
         let current = self.fetch_upper().await?;
+        admit_generation(&self.machine.state(), self.generation)?;
         Ok((current != *expected).then_some(Appended::UpperMismatch { current }))
     }
 
@@ -343,7 +348,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
         let sums = self.machine.life().is_recorded().then(|| Sums::of(runs.iter().flatten()));
         let attempt = self.attempt(&runs, lower.frontier(), &upper);
         let (writer, token) = (self.id, attempt.token);
-        let expect = Expect { codecs: Arc::clone(&self.codecs), lower };
+        let expect = Expect { codecs: Arc::clone(&self.codecs), lower, generation: self.generation };
         let append = Append { writer, token, expect, upper: upper.clone(), runs };
         self.unsettled = Some(attempt);
         let before: Vec<Standing> = batches.iter().map(|batch| batch.standing()).collect();

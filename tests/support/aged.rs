@@ -82,7 +82,7 @@ fn appending(state: &State<u64>, codecs: &Arc<CodecNames>, number: u64) -> Vec<C
     let command = Append {
         writer: WriterId::from_u128(1),
         token: Token::from_u128(1 << 90 | u128::from(number)),
-        expect: Expect { codecs: Arc::clone(codecs), lower: Lower::At(upper) },
+        expect: Expect { codecs: Arc::clone(codecs), lower: Lower::At(upper), generation: 0 },
         upper: Antichain::from_elem(time + 1),
         runs: if number == 1 { vec![run()] } else { Vec::new() },
     };

@@ -63,6 +63,8 @@ pub struct State<T: Time> {
     pub rollup: Option<RollupRef>,
     /// Sums over the batches.
     pub totals: Totals,
+    /// The largest generation of writers that has committed; 0 before any did. An older one writes no more.
+    pub generation: u64,
     /// Whether the shard was finalized.
     pub finalized: bool,
 }
@@ -132,6 +134,7 @@ impl<T: Time> State<T> {
             garbage: OrdMap::new(),
             rollup: None,
             totals: Totals::default(),
+            generation: 0,
             finalized: false,
         }
     }

@@ -11,7 +11,7 @@ use timely_persist_types::codec::Time;
 use timely_persist_types::error::Error;
 use timely_persist_types::ids::{Token, WriterId, blob_made_ms};
 
-use super::admit::settle_codecs;
+use super::admit::{admit_generation, settle_codecs};
 use super::{Command, Decision, Moment};
 
 /// Appends a batch, if the shard is as expected.
@@ -36,6 +36,8 @@ pub struct Expect<T> {
     pub codecs: Arc<CodecNames>,
     /// Where the batch begins.
     pub lower: Lower<T>,
+    /// The generation of whoever appends; 0 where there is none. The shard's is not newer, and becomes this.
+    pub generation: u64,
 }
 
 /// Where a batch begins, against the shard's upper.
@@ -107,6 +109,9 @@ impl<T: Time> Append<T> {
         if known.is_some_and(|record| record.tokens.contains(&self.token)) {
             return Ok(Decision::Reply(AppendReply::Repeated { from: self.begun(state) }));
         }
+        // Behind the token: what committed stays so, whoever came since. Before all else: nobody who is fenced is to take
+        // what it hears of the upper for a reason to go on.
+        admit_generation(state, self.expect.generation)?;
         let upper = state.upper();
         if let Some(missed) = self.expect.lower.miss(&upper, &self.upper) {
             return Ok(Decision::Reply(missed));
@@ -121,6 +126,9 @@ impl<T: Time> Append<T> {
         } else {
             let desc = Description::new(upper.clone(), self.upper.clone());
             changes.push(Change::BatchAdded(Arc::new(Batch { desc, runs: self.runs.clone() })));
+        }
+        if self.expect.generation > state.generation {
+            changes.push(Change::GenerationSet(self.expect.generation));
         }
         let mut record = known.cloned().unwrap_or(WriterRecord { tokens: Vec::new(), last_ms: moment.now_ms });
         record.push(self.token, moment.now_ms);

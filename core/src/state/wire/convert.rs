@@ -59,6 +59,7 @@ pub(super) fn state_to_proto<T: Time>(state: &State<T>) -> proto::State {
         rollup: state.rollup.as_ref().map(rollup_to_proto),
         finalized: state.finalized,
         token: id_bytes(state.token.as_u128()),
+        generation: state.generation,
     }
 }
 
@@ -92,6 +93,7 @@ pub(super) fn state_from_proto<T: Time>(message: proto::State) -> Result<State<T
         state.garbage.insert(SeqNo(garbage.seqno), Arc::new(garbage.names));
     }
     state.rollup = message.rollup.map(rollup_from_proto);
+    state.generation = message.generation;
     state.finalized = message.finalized;
     Ok(state)
 }
@@ -118,6 +120,7 @@ fn change_to_proto<T: Time>(change: &Change<T>) -> proto::Change {
         Change::GarbageDeleted { seqno, count } => {
             Fact::GarbageDeleted(proto::GarbageDeleted { seqno: seqno.0, count: *count })
         }
+        Change::GenerationSet(generation) => Fact::GenerationSet(*generation),
         Change::Finalized { garbage } => Fact::Finalized(garbage_to_proto(SeqNo::ZERO, garbage)),
     };
     proto::Change { fact: Some(fact) }
@@ -152,6 +155,7 @@ fn change_from_proto<T: Time>(change: proto::Change) -> Result<Change<T>, Error>
         Fact::SinceSet(since) => Change::SinceSet(frontier_from_proto(Some(since))?),
         Fact::RollupSet(rollup) => Change::RollupSet(rollup_from_proto(rollup)),
         Fact::GarbageDeleted(deleted) => Change::GarbageDeleted { seqno: SeqNo(deleted.seqno), count: deleted.count },
+        Fact::GenerationSet(generation) => Change::GenerationSet(generation),
         Fact::Finalized(garbage) => Change::Finalized { garbage: Arc::new(garbage.names) },
     })
 }

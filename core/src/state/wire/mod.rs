@@ -17,10 +17,17 @@ use timely_persist_types::ids::ShardId;
 
 use super::{CodecNames, Entry, Part, Run, State};
 
-const ENTRY_MAGIC: [u8; 8] = *b"tpentry1";
-const STATE_MAGIC: [u8; 8] = *b"tpstate1";
+/// Kind and version: who knows a version knows all before it.
+type Magic = [u8; 8];
+
+const ENTRY_MAGIC: Magic = *b"tpentry1";
+const STATE_MAGIC: Magic = *b"tpstate1";
+/// A state with a generation of writers. Who does not know of it would pass over that field, and let a writer go on that is
+/// fenced: so it must not read the rest either. A state without one is written as before, and older programs read it.
+const FENCED_STATE_MAGIC: Magic = *b"tpstate2";
 /// How much of a magic names the kind; the rest is its version.
 const KIND_BYTES: usize = 7;
+const FIRST_VERSION: &[u8] = b"1";
 const HEADER_BYTES: usize = 16;
 
 impl<T: Time> Entry<T> {
@@ -39,12 +46,13 @@ impl<T: Time> Entry<T> {
 impl<T: Time> State<T> {
     /// The bytes of a rollup.
     pub fn encode(&self) -> Bytes {
-        seal(STATE_MAGIC, &convert::state_to_proto(self))
+        let magic = if self.generation == 0 { STATE_MAGIC } else { FENCED_STATE_MAGIC };
+        seal(magic, &convert::state_to_proto(self))
     }
 
     /// The state of a rollup, checked against the invariants and the shard it should be of.
     pub fn decode(bytes: &Bytes, shard: ShardId) -> Result<Self, Error> {
-        let message: proto::State = open(STATE_MAGIC, bytes)?;
+        let message: proto::State = open(FENCED_STATE_MAGIC, bytes)?;
         let state = convert::state_from_proto(message)?;
         if state.shard != shard {
             return Err(Error::corrupt(format!("this is a rollup of {}", state.shard)));
@@ -54,7 +62,7 @@ impl<T: Time> State<T> {
     }
 }
 
-fn seal(magic: [u8; 8], message: &impl Message) -> Bytes {
+fn seal(magic: Magic, message: &impl Message) -> Bytes {
     let mut bytes = BytesMut::with_capacity(HEADER_BYTES + message.encoded_len());
     bytes.put_slice(&magic);
     bytes.put_u64_le(0);
@@ -64,18 +72,18 @@ fn seal(magic: [u8; 8], message: &impl Message) -> Bytes {
     bytes.freeze()
 }
 
-fn open<M: Message + Default>(magic: [u8; 8], bytes: &Bytes) -> Result<M, Error> {
+/// The message in an envelope of this kind, of this version or one before it.
+fn open<M: Message + Default>(newest: Magic, bytes: &Bytes) -> Result<M, Error> {
     let Some((header, message)) = bytes.split_at_checked(HEADER_BYTES) else {
         return Err(Error::corrupt(format!("only {} bytes", bytes.len())));
     };
-    let (found, checksum) = header.split_at(magic.len());
-    if found != magic {
-        let (kind, version) = found.split_at(KIND_BYTES);
-        return Err(if kind == &magic[..KIND_BYTES] && version > &magic[KIND_BYTES..] {
-            convert::newer("its version")
-        } else {
-            Error::corrupt("not written by this library")
-        });
+    let (magic, checksum) = header.split_at(newest.len());
+    let (kind, version) = magic.split_at(KIND_BYTES);
+    if kind != &newest[..KIND_BYTES] || version < FIRST_VERSION {
+        return Err(Error::corrupt("not written by this library"));
+    }
+    if version > &newest[KIND_BYTES..] {
+        return Err(convert::newer("its version"));
     }
     if checksum != xxh3_64(message).to_le_bytes() {
         return Err(Error::corrupt("the checksum does not match"));
@@ -83,8 +91,8 @@ fn open<M: Message + Default>(magic: [u8; 8], bytes: &Bytes) -> Result<M, Error>
     M::decode(bytes.slice(HEADER_BYTES..)).map_err(|error| Error::corrupt("not a valid message").because(error))
 }
 
-const STAGED_MAGIC: [u8; 8] = *b"tpstage1";
-const PART_MAGIC: [u8; 8] = *b"tppart_1";
+const STAGED_MAGIC: Magic = *b"tpstage1";
+const PART_MAGIC: Magic = *b"tppart_1";
 
 /// A staged batch as bytes, for another process to append.
 pub fn encode_staged<T: Time>(
