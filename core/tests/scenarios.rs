@@ -9,6 +9,7 @@
 //! | `clock MS` | it is so late from now on, by the wall clock of whoever acts |
 //! | `wait MS` | so much time passes, on every clock |
 //! | `append W LOWER UPPER [with PART,…] [token N] [overlap]` | writer W appends, each part in an object of that name |
+//! | … `digest N` | behind `append`: that of its rows |
 //! | … `generation N` | behind `append`: W is of this generation |
 //! | … `made MS` | behind `append`, `merge` or `rollup`: the objects were made at that time, and are `PART-MS` |
 //! | `open R [at TIME] [lease MS]` | leased reader R registers |
@@ -18,7 +19,7 @@
 //! | `critical C OPAQUE` | critical reader C is opened |
 //! | `downgrade C EXPECTED NEW SINCE` | and moved |
 //! | `read LOWER UPPER` | a compaction reads the batches of this interval |
-//! | `merge PART [since TIME]` | it offers the part in their place, merged up to that since, else to the shard's |
+//! | `merge PART [since TIME]` | it offers the part (`-`: nothing that is left) in their place, merged up to that since, else to the shard's |
 //! | `rollup NAME AT INTERVAL` | a rollup of position AT is offered |
 //! | `deletable` | the objects that a sweep may delete |
 //! | `delete SEQNO PART,…` | a sweep records what it deleted |
@@ -314,13 +315,15 @@ impl Stage {
             expect: Expect { codecs: self.codecs.clone(), lower: lower(frontier(words[1])), generation },
             upper: frontier(words[2]),
             runs: option(words, "with").map(|names| run_of(names, words)).into_iter().collect(),
+            digest: option(words, "digest").map(number),
         };
         let asked = frontier(words[1]);
         let begun = |from: &Frontier| if *from == asked { String::new() } else { format!(" from {}", show(from)) };
         match self.decide(append) {
             Ok(AppendReply::Committed { from }) => format!("committed{}", begun(&from)),
             Ok(AppendReply::Repeated { from }) => format!("repeated{}", begun(&from)),
-            Ok(AppendReply::Covered { .. }) => "covered".to_owned(),
+            Ok(AppendReply::Covered { digest: Some(digest) }) => format!("covered digest {digest}"),
+            Ok(AppendReply::Covered { digest: None }) => "covered".to_owned(),
             Ok(AppendReply::UpperMismatch(upper)) => format!("mismatch {}", show(&upper)),
             Err(error) => refusal(&error),
         }
@@ -359,7 +362,8 @@ impl Stage {
         let (first, last) = (&self.read[0], &self.read[self.read.len() - 1]);
         let mut desc = Description::new(first.desc.lower.clone(), last.desc.upper.clone());
         desc.since = option(words, "since").map_or(self.state.since.clone(), frontier);
-        let output = Arc::new(Batch { desc, runs: vec![run_of(words[0], words)] });
+        let runs = if words[0] == "-" { Vec::new() } else { vec![run_of(words[0], words)] };
+        let output = Arc::new(Batch { desc, runs, digest: None });
         let used = self.decide(Replace { inputs: self.read.clone(), output });
         if used { "used" } else { "refused" }.to_owned()
     }

@@ -7,7 +7,7 @@ use timely::progress::Antichain;
 
 use crate::machine::Machine;
 use timely_persist_core::state::command::{Append, AppendReply, Expect, ExpireWriter, Lower, admit_generation};
-use timely_persist_core::state::{CodecNames, Run, Sums, wire};
+use timely_persist_core::state::{CodecNames, Run, State, Sums, wire};
 use timely_persist_io::life::KeepAlive;
 use timely_persist_types::codec::{Data, Diff, Time};
 use timely_persist_types::config::WriteConfig;
@@ -98,6 +98,11 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
         }
     }
 
+    /// The newest state this process knows.
+    pub(super) fn state(&self) -> Arc<State<T>> {
+        self.machine.state()
+    }
+
     /// The shard.
     pub fn shard_id(&self) -> ShardId {
         self.machine.shard()
@@ -182,13 +187,13 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
     ///
     /// `Corrupt` if these are no such bytes, `Invalid` if they are of another shard, `CodecMismatch` if of other types.
     pub fn batch_from_bytes(&self, bytes: &bytes::Bytes) -> Result<Batch<T>, Error> {
-        let (shard, codecs, lower, upper, runs) = wire::decode_staged(bytes).map_err(|error| match error.kind() {
+        let (shard, codecs, staged) = wire::decode_staged(bytes).map_err(|error| match error.kind() {
             ErrorKind::Corrupt => {
                 error.advise("these are not the bytes of a staged batch: send them again as they were made")
             }
             _ => error,
         })?;
-        let batch = Batch::new(&self.machine, shard, Arc::new(codecs), lower, upper, runs);
+        let batch = Batch::new(&self.machine, shard, Arc::new(codecs), staged);
         self.check_foreign(batch)
     }
 
@@ -269,7 +274,6 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
         new: &Antichain<T>,
     ) -> Result<(), Error> {
         let at_or_before = PartialOrder::less_equal;
-        let within = at_or_before(expected, &batch.lower) && at_or_before(&batch.upper, new);
         let covers = at_or_before(&batch.lower, expected) && at_or_before(new, &batch.upper);
         if batch.shard != self.machine.shard() {
             let message = format!("the batch is of {}; append it there", batch.shard);
@@ -282,7 +286,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
             let message = "the batch was appended before, or given away as bytes";
             return Err(Error::invalid(message).of_shard(self.machine.shard()));
         }
-        if within || covers {
+        if lies_within(batch, expected, new) || covers {
             return Ok(());
         }
         let [lower, upper, expected, new] = [&batch.lower, &batch.upper, expected, new].map(|f| f.elements());
@@ -349,7 +353,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
         let attempt = self.attempt(&runs, lower.frontier(), &upper);
         let (writer, token) = (self.id, attempt.token);
         let expect = Expect { codecs: Arc::clone(&self.codecs), lower, generation: self.generation };
-        let append = Append { writer, token, expect, upper: upper.clone(), runs };
+        let digest = digest_of(batches, expect.lower.frontier(), &upper);
+        let append = Append { writer, token, expect, upper: upper.clone(), runs, digest };
         self.unsettled = Some(attempt);
         let before: Vec<Standing> = batches.iter().map(|batch| batch.standing()).collect();
         // From here on the commit goes its way, also if this call is cancelled or fails: the objects may come to be
@@ -394,6 +399,20 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
         };
         Attempt { lower, upper, contents, token }
     }
+}
+
+/// Whether all rows of the batch are at times in `[lower, upper)`, as far as its own interval says.
+fn lies_within<T: Time>(batch: &Batch<T>, lower: &Antichain<T>, upper: &Antichain<T>) -> bool {
+    PartialOrder::less_equal(lower, &batch.lower) && PartialOrder::less_equal(&batch.upper, upper)
+}
+
+/// The digest of what these batches append to `[lower, upper)`, if it is known and none of their rows is left out.
+fn digest_of<T: Time>(batches: &[&mut Batch<T>], lower: &Antichain<T>, upper: &Antichain<T>) -> Option<u64> {
+    let mut with_rows = batches.iter().filter(|batch| !batch.runs.is_empty());
+    with_rows.try_fold(0u64, |sum, batch| {
+        let digest = batch.digest.filter(|_| lies_within(batch, lower, upper))?;
+        Some(sum.wrapping_add(digest))
+    })
 }
 
 impl<K: Data, V: Data, T: Time, D: Diff> std::fmt::Debug for WriteHandle<K, V, T, D> {

@@ -8,14 +8,13 @@ mod proto;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
-use timely::progress::Antichain;
 use xxhash_rust::xxh3::xxh3_64;
 
 use timely_persist_types::codec::Time;
 use timely_persist_types::error::Error;
 use timely_persist_types::ids::ShardId;
 
-use super::{CodecNames, Entry, Part, Run, State};
+use super::{Batch, CodecNames, Entry, Part, State};
 
 /// Kind and version: who knows a version knows all before it.
 type Magic = [u8; 8];
@@ -92,25 +91,19 @@ fn open<M: Message + Default>(newest: Magic, bytes: &Bytes) -> Result<M, Error> 
 }
 
 const STAGED_MAGIC: Magic = *b"tpstage1";
+/// A staged batch with a digest, which the process that appends it must not lose.
+const DIGESTED_MAGIC: Magic = *b"tpstage2";
 const PART_MAGIC: Magic = *b"tppart_1";
 
 /// A staged batch as bytes, for another process to append.
-pub fn encode_staged<T: Time>(
-    shard: ShardId,
-    codecs: &CodecNames,
-    lower: &Antichain<T>,
-    upper: &Antichain<T>,
-    runs: &[Run<T>],
-) -> Bytes {
-    seal(STAGED_MAGIC, &convert::staged_to_proto(shard, codecs, lower, upper, runs))
+pub fn encode_staged<T: Time>(shard: ShardId, codecs: &CodecNames, batch: &Batch<T>) -> Bytes {
+    let magic = if batch.digest.is_none() { STAGED_MAGIC } else { DIGESTED_MAGIC };
+    seal(magic, &convert::staged_to_proto(shard, codecs, batch))
 }
 
-/// The staged batch of these bytes: shard, types, lower, upper, runs.
-#[allow(clippy::type_complexity)] // five values that are taken apart at once
-pub fn decode_staged<T: Time>(
-    bytes: &Bytes,
-) -> Result<(ShardId, CodecNames, Antichain<T>, Antichain<T>, Vec<Run<T>>), Error> {
-    convert::staged_from_proto(open(STAGED_MAGIC, bytes)?)
+/// The staged batch of these bytes, with its shard and its types.
+pub fn decode_staged<T: Time>(bytes: &Bytes) -> Result<(ShardId, CodecNames, Batch<T>), Error> {
+    convert::staged_from_proto(open(DIGESTED_MAGIC, bytes)?)
 }
 
 /// A part's description as bytes, for another process to fetch.

@@ -95,6 +95,9 @@ pub(super) struct Batch {
     pub(super) since: Option<Frontier>,
     #[prost(message, repeated, tag = "4")]
     pub(super) runs: Vec<Run>,
+    /// Who does not know it may pass over it.
+    #[prost(fixed64, optional, tag = "5")]
+    pub(super) digest: Option<u64>,
 }
 
 #[derive(Clone, PartialEq, Message)]
