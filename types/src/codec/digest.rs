@@ -21,14 +21,14 @@ pub fn digest<K: Data, V: Data, T: Time, D: Diff>(key: &K, value: &V, time: &T, 
     let mut digest = Digest { sum: Some(0), bytes: BYTES.try_with(Cell::take).unwrap_or_default() };
     digest.add::<K, V, T, D>(key.as_ref(), value.as_ref(), time, diff);
     let Digest { sum, bytes } = digest;
-    if bytes.capacity() <= KEPT_BYTES_MAX {
+    if bytes.capacity() <= DIGEST_BYTES_KEPT_MAX {
         let _ = BYTES.try_with(|kept| kept.set(bytes));
     }
     sum
 }
 
 /// What a row's bytes were written to, if not larger: kept by each thread for the next row.
-const KEPT_BYTES_MAX: usize = 64 << 10;
+const DIGEST_BYTES_KEPT_MAX: usize = 64 << 10;
 
 thread_local! {
     static BYTES: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_row_too_large_to_keep_memory_for_has_the_same_digest_as_in_a_sum() {
-        let key = "x".repeat(2 * KEPT_BYTES_MAX);
+        let key = "x".repeat(2 * DIGEST_BYTES_KEPT_MAX);
         let alone = digest::<_, _, _, i64>(&key, &(), &0u64, &1);
         let mut sum = Digest::new();
         sum.add::<String, (), u64, i64>(&key, (), &0, &1);
