@@ -20,7 +20,7 @@ pub use read::{
 pub use timely_persist_core::part::{Chunk, ColumnStats, PartStats, StatValue};
 pub use timely_persist_core::state::glb;
 pub use timely_persist_io::store::Consensus;
-pub use timely_persist_types::codec::{Codec, Codec64, Data, Diff, Serde, Time};
+pub use timely_persist_types::codec::{Codec, Codec64, Data, Diff, Serde, Time, digest};
 pub use timely_persist_types::config::{Compression, Config, StoreLimits};
 pub use timely_persist_types::error::{EncodedFrontier, Error, ErrorKind};
 pub use timely_persist_types::ids::{
@@ -28,7 +28,7 @@ pub use timely_persist_types::ids::{
 };
 #[doc(inline)]
 pub use timely_persist_types::record::{self, Recorder};
-pub use write::{AppendOutcome, Appended, Batch, BatchBuilder, WriteHandle};
+pub use write::{AppendOutcome, Appended, Batch, BatchBuilder, CommittedInterval, WriteHandle};
 
 /// Time and randomness as values, for a program that simulates: see [`ClientBuilder::clock`] and
 /// [`ClientBuilder::entropy`].

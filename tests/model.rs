@@ -77,6 +77,8 @@ struct World<T: ModelTime> {
     updates: Vec<Row<T>>,
     uppers: Vec<Frontier<T>>,
     since: Frontier<T>,
+    /// Of the writers that may write.
+    generation: u64,
     /// Whether a client ended in the middle of something: then objects may be left to the leak sweep.
     interrupted: bool,
 }
@@ -116,6 +118,7 @@ impl<T: ModelTime> World<T> {
             updates: Vec::new(),
             uppers: vec![Antichain::from_elem(T::minimum())],
             since: Antichain::from_elem(T::minimum()),
+            generation: 0,
             interrupted: false,
             random,
         };
@@ -158,8 +161,9 @@ impl<T: ModelTime> World<T> {
         match self.random.below(100) {
             0..20 => self.append().await,
             20..24 => self.append_stale().await,
-            24..30 => self.append_overlapping().await,
-            30..38 => self.append_staged().await,
+            24..27 => self.append_overlapping().await,
+            27..32 => self.append_alike().await,
+            32..38 => self.append_staged().await,
             38..42 => self.advance().await,
             42..48 => self.open_reader().await,
             48..60 => self.snapshot().await,
@@ -177,7 +181,8 @@ impl<T: ModelTime> World<T> {
                 drop(self.followers.swap_remove(index));
             }
             90..93 => self.critical().await,
-            93..97 => self.settle().await,
+            93..96 => self.settle().await,
+            96..97 => self.promote().await,
             97..99 => self.reopen().await,
             _ => self.staged.clear(),
         }
@@ -188,7 +193,7 @@ impl<T: ModelTime> World<T> {
     async fn check(&mut self) {
         let process = self.process();
         let info = self.processes[process].shard.inspect().await.unwrap();
-        assert_eq!(info.upper, *self.upper());
+        assert_eq!((&info.upper, info.generation), (self.upper(), self.generation));
         assert!(PartialOrder::less_equal(&self.since, &info.since), "the since goes backwards");
         let leased = self.readers.iter().flatten().map(|reader| reader.since());
         let followers = self.followers.iter().map(|follower| follower.listen.since());

@@ -5,6 +5,10 @@
 mod append_batches;
 #[path = "writing/contention.rs"]
 mod contention;
+#[path = "writing/digests.rs"]
+mod digests;
+#[path = "writing/generations.rs"]
+mod generations;
 #[path = "writing/large.rs"]
 mod large;
 #[path = "writing/panics.rs"]

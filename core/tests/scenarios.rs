@@ -9,6 +9,8 @@
 //! | `clock MS` | it is so late from now on, by the wall clock of whoever acts |
 //! | `wait MS` | so much time passes, on every clock |
 //! | `append W LOWER UPPER [with PART,…] [token N] [overlap]` | writer W appends, each part in an object of that name |
+//! | … `digest N` | behind `append`: that of its rows |
+//! | … `generation N` | behind `append`: W is of this generation |
 //! | … `made MS` | behind `append`, `merge` or `rollup`: the objects were made at that time, and are `PART-MS` |
 //! | `open R [at TIME] [lease MS]` | leased reader R registers |
 //! | `renew R SINCE HOLD [and R SINCE HOLD]…` | readers of one process renew in one entry |
@@ -17,7 +19,7 @@
 //! | `critical C OPAQUE` | critical reader C is opened |
 //! | `downgrade C EXPECTED NEW SINCE` | and moved |
 //! | `read LOWER UPPER` | a compaction reads the batches of this interval |
-//! | `merge PART [since TIME]` | it offers the part in their place, merged up to that since, else to the shard's |
+//! | `merge PART [since TIME]` | it offers the part (`-`: nothing that is left) in their place, merged up to that since, else to the shard's |
 //! | `rollup NAME AT INTERVAL` | a rollup of position AT is offered |
 //! | `deletable` | the objects that a sweep may delete |
 //! | `delete SEQNO PART,…` | a sweep records what it deleted |
@@ -26,7 +28,7 @@
 //! | `remember` | somebody reads the state, and stalls |
 //! | `stalled COMMAND` | decides on what was remembered, and writes the entry behind the present head all the same |
 //! | `contains LOWER UPPER SINCE TIME` | whether a batch of this description has a row at this time |
-//! | `state FIELD…` | the state's fields: seqno wall since upper hold batches parts readers critical writers garbage |
+//! | `state FIELD…` | the state's fields: seqno wall since upper hold batches parts readers critical writers garbage generation |
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
@@ -102,6 +104,7 @@ fn run_of(names: &str, words: &[&str]) -> Run<u64> {
 
 fn refusal(error: &Error) -> String {
     match error.kind() {
+        ErrorKind::Fenced { generation } => format!("fenced by {generation}"),
         ErrorKind::Since { earliest } => format!("too early, earliest {earliest}"),
         kind => format!("{kind:?}").to_lowercase(),
     }
@@ -304,20 +307,23 @@ impl Stage {
     fn append(&mut self, words: &[&str]) -> String {
         self.tokens += 1;
         let token = option(words, "token").map_or(self.tokens, |token| u128::from(number(token)));
+        let generation = option(words, "generation").map_or(0, number);
         let lower = if words.contains(&"overlap") { Lower::Covering } else { Lower::At };
         let append = Append {
             writer: WriterId::from_u128(id(words[0])),
             token: Token::from_u128(token),
-            expect: Expect { codecs: self.codecs.clone(), lower: lower(frontier(words[1])) },
+            expect: Expect { codecs: self.codecs.clone(), lower: lower(frontier(words[1])), generation },
             upper: frontier(words[2]),
             runs: option(words, "with").map(|names| run_of(names, words)).into_iter().collect(),
+            digest: option(words, "digest").map(number),
         };
         let asked = frontier(words[1]);
         let begun = |from: &Frontier| if *from == asked { String::new() } else { format!(" from {}", show(from)) };
         match self.decide(append) {
             Ok(AppendReply::Committed { from }) => format!("committed{}", begun(&from)),
             Ok(AppendReply::Repeated { from }) => format!("repeated{}", begun(&from)),
-            Ok(AppendReply::Covered { .. }) => "covered".to_owned(),
+            Ok(AppendReply::Covered { digest: Some(digest) }) => format!("covered digest {digest}"),
+            Ok(AppendReply::Covered { digest: None }) => "covered".to_owned(),
             Ok(AppendReply::UpperMismatch(upper)) => format!("mismatch {}", show(&upper)),
             Err(error) => refusal(&error),
         }
@@ -356,7 +362,8 @@ impl Stage {
         let (first, last) = (&self.read[0], &self.read[self.read.len() - 1]);
         let mut desc = Description::new(first.desc.lower.clone(), last.desc.upper.clone());
         desc.since = option(words, "since").map_or(self.state.since.clone(), frontier);
-        let output = Arc::new(Batch { desc, runs: vec![run_of(words[0], words)] });
+        let runs = if words[0] == "-" { Vec::new() } else { vec![run_of(words[0], words)] };
+        let output = Arc::new(Batch { desc, runs, digest: None });
         let used = self.decide(Replace { inputs: self.read.clone(), output });
         if used { "used" } else { "refused" }.to_owned()
     }
@@ -374,6 +381,7 @@ impl Stage {
             "readers" => state.readers.len().to_string(),
             "critical" => state.critical.len().to_string(),
             "writers" => state.writers.len().to_string(),
+            "generation" => state.generation.to_string(),
             "garbage" => state.totals.garbage.to_string(),
             _ => panic!("there is no field {field:?}"),
         }

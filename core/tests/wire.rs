@@ -10,7 +10,7 @@ use timely::progress::Antichain;
 use timely_persist_core::part::{PartFormat, PartMeta};
 use timely_persist_core::state::{
     Batch, Change, CodecNames, CriticalReader, Description, Entry, LeasedReader, Location, Part, RollupRef, State,
-    WriterRecord,
+    WriterRecord, wire,
 };
 use timely_persist_types::error::ErrorKind;
 use timely_persist_types::ids::{CriticalReaderId, LeasedReaderId, SeqNo, ShardId, Token, WriterId};
@@ -37,7 +37,7 @@ fn part(location: Location) -> Part<u64> {
 
 fn batch(lower: u64, upper: u64, since: u64, parts: &[Location]) -> Arc<Batch<u64>> {
     let desc = Description { lower: at(lower), upper: at(upper), since: at(since) };
-    Arc::new(Batch { desc, runs: parts.iter().map(|location| vec![part(location.clone())]).collect() })
+    Arc::new(Batch { desc, runs: parts.iter().map(|location| vec![part(location.clone())]).collect(), digest: None })
 }
 
 /// One entry with every kind of fact but the last, which ends a shard.
@@ -87,6 +87,24 @@ fn entry() -> Entry<u64> {
     }
 }
 
+/// What writers of a generation say beside that, of rows with a digest.
+fn fenced_entry() -> Entry<u64> {
+    let digested = Batch { digest: Some(0x0123_4567_89ab_cdef), ..Batch::clone(&batch(5, 6, 0, &[])) };
+    let digested = Batch { runs: batch(5, 6, 0, &[Location::Blob("part-3".to_owned())]).runs.clone(), ..digested };
+    Entry {
+        token: Token::from_u128(4),
+        previous: Token::from_u128(3),
+        changes: vec![Change::BatchAdded(Arc::new(digested)), Change::GenerationSet(7)],
+        ..entry()
+    }
+}
+
+fn fenced_state() -> State<u64> {
+    let mut state = state();
+    state.apply(SeqNo(2), &fenced_entry()).unwrap();
+    state
+}
+
 fn state() -> State<u64> {
     let mut state = State::new(ShardId::from_u128(1));
     state.apply(SeqNo(1), &entry()).unwrap();
@@ -120,6 +138,61 @@ fn a_rollup_keeps_its_first_form() {
 }
 
 #[test]
+fn an_entry_with_a_digest_and_a_generation_has_a_form_of_its_own() {
+    let bytes = fenced_entry().encode();
+    check_golden("entry_v1_fenced.bin", &bytes);
+    assert_eq!(Entry::decode(&bytes).unwrap(), fenced_entry());
+    // What has neither costs nothing for them.
+    let mut plain = fenced_entry();
+    plain.changes.pop();
+    let digested = plain.encode().len();
+    if let Change::BatchAdded(batch) = &mut plain.changes[0] {
+        Arc::make_mut(batch).digest = None;
+    }
+    assert_eq!((bytes.len() - digested, digested - plain.encode().len()), (4, 9));
+}
+
+/// A program that does not know of generations would read one of version 1 without it.
+#[test]
+fn a_rollup_with_a_generation_has_a_second_form() {
+    let bytes = fenced_state().encode();
+    check_golden("rollup_v2.bin", &bytes);
+    assert_eq!((&bytes[..8], &state().encode()[..8]), (&b"tpstate2"[..], &b"tpstate1"[..]));
+    let read = State::decode(&bytes, ShardId::from_u128(1)).unwrap();
+    assert_eq!((read.generation, read.batches[1].digest), (7, Some(0x0123_4567_89ab_cdef)));
+    assert_eq!(read, fenced_state());
+    let newer = State::<u64>::decode(&sealed(b"tpstate3", &bytes[16..]), ShardId::from_u128(1)).unwrap_err();
+    assert_eq!(newer.kind(), ErrorKind::Newer);
+    for unknown in [b"tpstate0", b"tpstatus", b"tpentry2"] {
+        let foreign = State::<u64>::decode(&sealed(unknown, &bytes[16..]), ShardId::from_u128(1)).unwrap_err();
+        assert_eq!(foreign.kind(), ErrorKind::Corrupt);
+    }
+}
+
+/// The file that the first version wrote, on its way through today's.
+#[test]
+fn a_rollup_of_the_first_version_opens_and_goes_on() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/rollup_v1.bin");
+    let mut state = State::<u64>::decode(&std::fs::read(path).unwrap().into(), ShardId::from_u128(1)).unwrap();
+    assert_eq!((state.generation, state.upper()), (0, at(5)));
+    state.apply(SeqNo(2), &fenced_entry()).unwrap();
+    assert_eq!(state, fenced_state());
+    let again = State::decode(&state.encode(), ShardId::from_u128(1)).unwrap();
+    assert_eq!(again, state);
+}
+
+#[test]
+fn a_staged_batch_says_by_its_version_whether_it_has_a_digest() {
+    let names = CodecNames::of::<String, u64, u64, i64>();
+    for (digest, magic) in [(None, b"tpstage1"), (Some(0), b"tpstage2")] {
+        let staged = Batch { digest, ..Batch::clone(&batch(0, 2, 0, &[Location::Blob("part-1".to_owned())])) };
+        let bytes = wire::encode_staged(ShardId::from_u128(1), &names, &staged);
+        assert_eq!(&bytes[..8], magic);
+        assert_eq!(wire::decode_staged(&bytes).unwrap(), (ShardId::from_u128(1), names.clone(), staged));
+    }
+}
+
+#[test]
 fn what_a_newer_version_wrote_is_refused_with_the_reason() {
     let mut bytes = entry().encode().to_vec();
     bytes[7] = b'2';
@@ -141,7 +214,7 @@ fn sealed(magic: &[u8; 8], message: &[u8]) -> Bytes {
 
 #[test]
 fn every_truncation_and_every_flipped_bit_is_refused() {
-    for (bytes, is_entry) in [(entry().encode(), true), (state().encode(), false)] {
+    for (bytes, is_entry) in [(entry().encode(), true), (state().encode(), false), (fenced_state().encode(), false)] {
         let refused = |bytes: Bytes| match is_entry {
             true => Entry::<u64>::decode(&bytes).is_err(),
             false => State::<u64>::decode(&bytes, ShardId::from_u128(1)).is_err(),
@@ -167,7 +240,7 @@ proptest! {
 
     #[test]
     fn forged_edits_do_not_panic(edits in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4)) {
-        for (magic, bytes) in [(b"tpentry1", entry().encode()), (b"tpstate1", state().encode())] {
+        for (magic, bytes) in [(b"tpentry1", entry().encode()), (b"tpstate1", state().encode()), (b"tpstate2", fenced_state().encode())] {
             let mut message = bytes[16..].to_vec();
             for (index, byte) in &edits {
                 let index = index.index(message.len());
@@ -228,6 +301,8 @@ fn a_fact_that_breaks_an_invariant_is_refused_by_name() {
                 Change::CriticalSet(CriticalReaderId::from_u128(5), critical(2)),
             ],
         ),
+        ("the generation does not rise", vec![Change::GenerationSet(3), Change::GenerationSet(3)]),
+        ("the generation does not rise", vec![Change::GenerationSet(0)]),
         ("a rollup is of what is to come", vec![Change::RollupSet(rollup)]),
         ("an object is garbage, and is in use", vec![replace("part-3", &["part-2", "part-3"])]),
         ("an object went with its batch, and is no garbage", vec![replace("part-3", &[])]),

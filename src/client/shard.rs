@@ -9,7 +9,9 @@ use crate::machine::{Health, Machine, check_purpose};
 use crate::maintain::Maintainer;
 use crate::read::{PartFetcher, ReadHandle, SinceHandle};
 use crate::write::WriteHandle;
-use timely_persist_core::state::command::{Finalize, FinalizeReply, OpenCritical, admit, settle_codecs};
+use timely_persist_core::state::command::{
+    Finalize, FinalizeReply, OpenCritical, admit, admit_generation, settle_codecs,
+};
 use timely_persist_core::state::{CodecNames, State};
 use timely_persist_types::codec::{Data, Diff, Time};
 use timely_persist_types::error::Error;
@@ -62,6 +64,8 @@ pub struct ShardInfo<T> {
     pub garbage: u64,
     /// The position of the newest rollup; [`SeqNo::ZERO`] before the first.
     pub rollup: SeqNo,
+    /// The largest generation of writers that has committed ([`Shard::open_writer_in`]); 0 before any did.
+    pub generation: u64,
     /// Whether the shard was finalized.
     pub finalized: bool,
     /// Whether this process follows the log, where somebody in it waits for it.
@@ -132,15 +136,50 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
     /// `CodecMismatch` if the shard holds other types, `Finalized` if it was finalized, `Unavailable` if the log did
     /// not answer, `Invalid` for a purpose of more than [`PURPOSE_BYTES_MAX`](timely_persist_types::config::PURPOSE_BYTES_MAX) bytes.
     /// Cancelling leaves nothing.
+    ///
+    /// Where writers have generations ([`Shard::open_writer_in`]), it is of generation 0, and so refused as `Fenced` once a
+    /// writer of another has committed.
     pub async fn open_writer(&self, purpose: &str) -> Result<WriteHandle<K, V, T, D>, Error> {
+        self.open_writer_in(purpose, 0).await
+    }
+
+    /// A writer of this generation: of this version of a program, say, whose predecessor must not go on writing.
+    ///
+    /// The shard remembers the largest generation that has committed, with or without rows. Each append of this writer, and
+    /// each [`WriteHandle::advance_upper`], is refused as `Fenced`, with the shard's generation, if that is larger: in the one
+    /// decision that also compares the upper, so nothing of an older generation is written after the first commit of a newer
+    /// one, wherever their processes are. Opening alone changes nothing: the predecessor writes on until then. Writers of one
+    /// generation do not fence each other. A generation never goes back; programs that know none cannot write any more.
+    ///
+    /// `Fenced` at once if the shard's generation is larger. Other errors, cost and cancelling as in [`Shard::open_writer`].
+    ///
+    /// ```
+    /// # use timely::progress::Antichain;
+    /// # use timely_persist::{Client, ErrorKind, ShardId};
+    /// # tokio::runtime::Runtime::new()?.block_on(async {
+    /// # let client = Client::open("memory:").await?;
+    /// # let at = |time: u64| Antichain::from_elem(time);
+    /// let orders = client.shard::<String, u64, u64, i64>(ShardId::new());
+    /// let mut version_1 = orders.open_writer_in("orders 1.0", 1).await?;
+    /// let mut version_2 = orders.open_writer_in("orders 2.0", 2).await?;
+    /// version_1.advance_upper(&at(3)).await?; // it writes until the other does
+    /// version_2.advance_upper(&at(4)).await?;
+    /// let refused = version_1.advance_upper(&at(5)).await.unwrap_err();
+    /// assert_eq!(refused.kind(), ErrorKind::Fenced { generation: 2 });
+    /// # Ok::<(), timely_persist::Error>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub async fn open_writer_in(&self, purpose: &str, generation: u64) -> Result<WriteHandle<K, V, T, D>, Error> {
         check_purpose(self.id, purpose)?;
         let local = self.local()?;
         let state = local.machine.refresh().await?;
         let codecs = self.codecs();
         admit(&state, &codecs)?;
+        admit_generation(&state, generation)?;
         let id = WriterId::from_u128(local.machine.fresh_bits());
         let (machine, client) = (Arc::clone(&local.machine), self.client.keep_alive());
-        Ok(WriteHandle::new(machine, client, self.client.config().write, id, codecs, purpose.to_owned()))
+        Ok(WriteHandle::new(machine, client, self.client.config().write, id, codecs, purpose.to_owned(), generation))
     }
 
     /// A leased reader at the shard's since. One commit.
@@ -220,6 +259,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
             inline_bytes: state.totals.inline_bytes,
             garbage: state.totals.garbage,
             rollup: state.rollup.as_ref().map_or(SeqNo::ZERO, |rollup| rollup.seqno),
+            generation: state.generation,
             finalized: state.finalized,
             following: local.machine.health().borrow().clone(),
             upkeep: local.machine.upkeep_health(),

@@ -110,7 +110,7 @@ async fn merge_fitting<K: Data, V: Data, T: Time, D: Diff>(
     let desc = Description { lower: first.desc.lower.clone(), upper: last.desc.upper.clone(), since };
     let written = run.clone();
     let runs = Some(run).filter(|run| !run.is_empty()).into_iter().chain(kept).collect();
-    let output = Arc::new(Batch { desc, runs });
+    let output = Arc::new(Batch { desc, runs, digest: None });
     let applied = machine.apply(Replace { inputs, output: Arc::clone(&output) }).await?;
     if !applied.reply && !applied.doubtful {
         remove(machine, &written).await?;

@@ -63,7 +63,7 @@ mod tests {
             let part = |time: &u64| Part { location: Location::Blob(format!("part-{time}")), meta: meta(*time) };
             let upper = Antichain::from_elem(*upper);
             let desc = Description::new(lower, upper.clone());
-            let batch = Batch { desc, runs: vec![times.iter().map(part).collect()] };
+            let batch = Batch { desc, runs: vec![times.iter().map(part).collect()], digest: None };
             state.batches.push_back(Arc::new(batch));
             lower = upper;
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use timely::progress::Antichain;
 
 use crate::machine::Machine;
-use timely_persist_core::state::{Part, Run, wire};
+use timely_persist_core::state::{self, Description, Part, Run, wire};
 use timely_persist_io::blobs::Blobs;
 use timely_persist_io::life::KeepAlive;
 use timely_persist_types::codec::Time;
@@ -18,10 +18,11 @@ use timely_persist_types::ids::ShardId;
 /// behind is found by the leak sweep. A batch may be appended once, by any handle of the same shard and the same types.
 pub struct Batch<T: Time> {
     pub(super) shard: ShardId,
-    pub(super) codecs: Arc<timely_persist_core::state::CodecNames>,
+    pub(super) codecs: Arc<state::CodecNames>,
     pub(super) lower: Antichain<T>,
     pub(super) upper: Antichain<T>,
     pub(super) runs: Vec<Run<T>>,
+    pub(super) digest: Option<u64>,
     standing: Standing,
     blobs: Arc<Blobs>,
     _client: Option<KeepAlive>,
@@ -42,11 +43,10 @@ impl<T: Time> Batch<T> {
     pub(super) fn new(
         machine: &Machine<T>,
         shard: ShardId,
-        codecs: Arc<timely_persist_core::state::CodecNames>,
-        lower: Antichain<T>,
-        upper: Antichain<T>,
-        runs: Vec<Run<T>>,
+        codecs: Arc<state::CodecNames>,
+        staged: state::Batch<T>,
     ) -> Self {
+        let state::Batch { desc: Description { lower, upper, .. }, runs, digest } = staged;
         let _client = machine.life().keep_alive();
         Self {
             shard,
@@ -54,6 +54,7 @@ impl<T: Time> Batch<T> {
             lower,
             upper,
             runs,
+            digest,
             standing: Standing::Staged,
             blobs: Arc::clone(machine.blobs()),
             _client,
@@ -80,10 +81,19 @@ impl<T: Time> Batch<T> {
         self.runs.iter().flatten().map(|part| part.meta.encoded_bytes).sum()
     }
 
+    /// The digest of all its rows: the sum of what [`digest`](fn@crate::digest) says of each, so equal for equal rows in any
+    /// order. `None` unless it was asked for ([`BatchBuilder::digested`](super::BatchBuilder::digested)), or if diffs of
+    /// this type have none.
+    pub fn digest(&self) -> Option<u64> {
+        self.digest
+    }
+
     /// The batch as bytes that another process can turn back with `WriteHandle::batch_from_bytes`. The objects are that
     /// process's to append or remove from then on.
     pub fn into_bytes(mut self) -> bytes::Bytes {
-        let bytes = wire::encode_staged(self.shard, &self.codecs, &self.lower, &self.upper, &self.runs);
+        let desc = Description::new(self.lower.clone(), self.upper.clone());
+        let staged = state::Batch { desc, runs: self.runs.clone(), digest: self.digest };
+        let bytes = wire::encode_staged(self.shard, &self.codecs, &staged);
         self.stand(Standing::Spent);
         bytes
     }

@@ -13,9 +13,9 @@ use tokio::task::JoinHandle;
 
 use crate::machine::Machine;
 use timely_persist_core::part::{EncodeOptions, PartBuilder};
-use timely_persist_core::state::{CodecNames, Location, Part, Run};
+use timely_persist_core::state::{self, CodecNames, Description, Location, Part, Run};
 use timely_persist_io::life::{KeepAlive, guarded, unfinished};
-use timely_persist_types::codec::{Data, Diff, Time};
+use timely_persist_types::codec::{Data, Diff, Digest, Time};
 use timely_persist_types::config::{WriteConfig, piece_bytes};
 use timely_persist_types::error::Error;
 
@@ -42,6 +42,8 @@ pub struct BatchBuilder<K: Data, V: Data, T: Time, D: Diff> {
     /// The least upper that the rows so far allow: their times, to be checked against the real one at the end.
     latest: Vec<T>,
     rows: PartBuilder<K, V, T, D>,
+    /// Of all rows, if it is asked for.
+    digest: Option<Digest>,
     /// The bytes of the runs before these rows.
     sealed_bytes: usize,
     /// The run on its way to storage.
@@ -68,12 +70,21 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
             lower,
             latest,
             rows,
+            digest: None,
             sealed_bytes: 0,
             upload: None,
             done: Vec::new(),
             broken: false,
             _client,
         }
+    }
+
+    /// Has the digest of the rows added up, for [`Batch::digest`]: before the first row is added, or the batch has none. It
+    /// takes about as long as hashing the rows' bytes does, and no I/O.
+    pub fn digested(mut self) -> Self {
+        let no_rows_yet = self.latest.is_empty();
+        self.digest = no_rows_yet.then(Digest::new);
+        self
     }
 
     /// Adds a row. A zero diff is left out.
@@ -130,6 +141,9 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
         }
         let before = self.rows.bytes();
         self.rows.push(key.as_ref(), value.as_ref(), time, diff)?;
+        if let Some(digest) = &mut self.digest {
+            digest.add::<K, V, T, D>(key.as_ref(), value.as_ref(), time, diff);
+        }
         self.note_time(time);
         debug_assert!(self.rows.bytes() >= before);
         Ok(self.rows.bytes() >= piece_bytes(self.config.run_bytes_max, self.sealed_bytes))
@@ -199,7 +213,9 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
         machine.life().within(self.collect()).await?;
         let runs = std::mem::take(&mut self.done);
         let (codecs, lower) = (Arc::clone(&self.codecs), self.lower.clone());
-        Ok(Batch::new(&machine, machine.shard(), codecs, lower, upper, runs))
+        let digest = self.digest.as_ref().and_then(Digest::sum);
+        let staged = state::Batch { desc: Description::new(lower, upper), runs, digest };
+        Ok(Batch::new(&machine, machine.shard(), codecs, staged))
     }
 
     fn check_upper(&self, upper: &Antichain<T>) -> Result<(), Error> {

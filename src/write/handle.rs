@@ -6,8 +6,8 @@ use timely::PartialOrder;
 use timely::progress::Antichain;
 
 use crate::machine::Machine;
-use timely_persist_core::state::command::{Append, AppendReply, Expect, ExpireWriter, Lower};
-use timely_persist_core::state::{CodecNames, Run, Sums, wire};
+use timely_persist_core::state::command::{Append, AppendReply, Expect, ExpireWriter, Lower, admit_generation};
+use timely_persist_core::state::{CodecNames, Run, State, Sums, wire};
 use timely_persist_io::life::KeepAlive;
 use timely_persist_types::codec::{Data, Diff, Time};
 use timely_persist_types::config::WriteConfig;
@@ -51,6 +51,8 @@ pub struct WriteHandle<K: Data, V: Data, T: Time, D: Diff> {
     id: WriterId,
     codecs: Arc<CodecNames>,
     purpose: String,
+    /// Of whoever writes; 0 where there is none.
+    generation: u64,
     upper: Antichain<T>,
     /// Whether this handle has committed, so that the shard keeps a record of it.
     recorded: bool,
@@ -78,6 +80,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
         id: WriterId,
         codecs: Arc<CodecNames>,
         purpose: String,
+        generation: u64,
     ) -> Self {
         let upper = machine.state().upper();
         Self {
@@ -87,11 +90,17 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
             id,
             codecs,
             purpose,
+            generation,
             upper,
             recorded: false,
             unsettled: None,
             marker: std::marker::PhantomData,
         }
+    }
+
+    /// The newest state this process knows.
+    pub(super) fn state(&self) -> Arc<State<T>> {
+        self.machine.state()
     }
 
     /// The shard.
@@ -178,13 +187,13 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
     ///
     /// `Corrupt` if these are no such bytes, `Invalid` if they are of another shard, `CodecMismatch` if of other types.
     pub fn batch_from_bytes(&self, bytes: &bytes::Bytes) -> Result<Batch<T>, Error> {
-        let (shard, codecs, lower, upper, runs) = wire::decode_staged(bytes).map_err(|error| match error.kind() {
+        let (shard, codecs, staged) = wire::decode_staged(bytes).map_err(|error| match error.kind() {
             ErrorKind::Corrupt => {
                 error.advise("these are not the bytes of a staged batch: send them again as they were made")
             }
             _ => error,
         })?;
-        let batch = Batch::new(&self.machine, shard, Arc::new(codecs), lower, upper, runs);
+        let batch = Batch::new(&self.machine, shard, Arc::new(codecs), staged);
         self.check_foreign(batch)
     }
 
@@ -246,6 +255,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
             return Ok(None);
         }
         let current = self.fetch_upper().await?;
+        admit_generation(&self.machine.state(), self.generation)?;
         Ok((current != *expected).then_some(Appended::UpperMismatch { current }))
     }
 
@@ -264,7 +274,6 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
         new: &Antichain<T>,
     ) -> Result<(), Error> {
         let at_or_before = PartialOrder::less_equal;
-        let within = at_or_before(expected, &batch.lower) && at_or_before(&batch.upper, new);
         let covers = at_or_before(&batch.lower, expected) && at_or_before(new, &batch.upper);
         if batch.shard != self.machine.shard() {
             let message = format!("the batch is of {}; append it there", batch.shard);
@@ -277,7 +286,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
             let message = "the batch was appended before, or given away as bytes";
             return Err(Error::invalid(message).of_shard(self.machine.shard()));
         }
-        if within || covers {
+        if lies_within(batch, expected, new) || covers {
             return Ok(());
         }
         let [lower, upper, expected, new] = [&batch.lower, &batch.upper, expected, new].map(|f| f.elements());
@@ -343,8 +352,9 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
         let sums = self.machine.life().is_recorded().then(|| Sums::of(runs.iter().flatten()));
         let attempt = self.attempt(&runs, lower.frontier(), &upper);
         let (writer, token) = (self.id, attempt.token);
-        let expect = Expect { codecs: Arc::clone(&self.codecs), lower };
-        let append = Append { writer, token, expect, upper: upper.clone(), runs };
+        let expect = Expect { codecs: Arc::clone(&self.codecs), lower, generation: self.generation };
+        let digest = digest_of(batches, expect.lower.frontier(), &upper);
+        let append = Append { writer, token, expect, upper: upper.clone(), runs, digest };
         self.unsettled = Some(attempt);
         let before: Vec<Standing> = batches.iter().map(|batch| batch.standing()).collect();
         // From here on the commit goes its way, also if this call is cancelled or fails: the objects may come to be
@@ -389,6 +399,20 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
         };
         Attempt { lower, upper, contents, token }
     }
+}
+
+/// Whether all rows of the batch are at times in `[lower, upper)`, as far as its own interval says.
+fn lies_within<T: Time>(batch: &Batch<T>, lower: &Antichain<T>, upper: &Antichain<T>) -> bool {
+    PartialOrder::less_equal(lower, &batch.lower) && PartialOrder::less_equal(&batch.upper, upper)
+}
+
+/// The digest of what these batches append to `[lower, upper)`, if it is known and none of their rows is left out.
+fn digest_of<T: Time>(batches: &[&mut Batch<T>], lower: &Antichain<T>, upper: &Antichain<T>) -> Option<u64> {
+    let mut with_rows = batches.iter().filter(|batch| !batch.runs.is_empty());
+    with_rows.try_fold(0u64, |sum, batch| {
+        let digest = batch.digest.filter(|_| lies_within(batch, lower, upper))?;
+        Some(sum.wrapping_add(digest))
+    })
 }
 
 impl<K: Data, V: Data, T: Time, D: Diff> std::fmt::Debug for WriteHandle<K, V, T, D> {

@@ -6,9 +6,11 @@
 mod append_batches;
 mod batch;
 mod builder;
+mod commits;
 mod handle;
 
 pub use append_batches::AppendOutcome;
 pub use batch::Batch;
 pub use builder::BatchBuilder;
+pub use commits::CommittedInterval;
 pub use handle::{Appended, WriteHandle};

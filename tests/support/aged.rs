@@ -52,7 +52,7 @@ pub async fn aged(store: &Arc<InMemory>, age: &Age) {
         let lower = age.commits * index / age.batches;
         let run = (0..age.parts_each).map(|number| part(format!("part-{index:012}-{number:012}.arrow"), lower));
         let desc = Description::new(bound(index), bound(index + 1));
-        let batch = Batch { desc, runs: vec![run.collect()] };
+        let batch = Batch { desc, runs: vec![run.collect()], digest: None };
         state.apply_change(&Change::BatchAdded(Arc::new(batch))).unwrap();
     }
     (state.seqno, state.token) = (SeqNo(age.commits), Token::from_u128(1 << 100));
@@ -82,9 +82,10 @@ fn appending(state: &State<u64>, codecs: &Arc<CodecNames>, number: u64) -> Vec<C
     let command = Append {
         writer: WriterId::from_u128(1),
         token: Token::from_u128(1 << 90 | u128::from(number)),
-        expect: Expect { codecs: Arc::clone(codecs), lower: Lower::At(upper) },
+        expect: Expect { codecs: Arc::clone(codecs), lower: Lower::At(upper), generation: 0 },
         upper: Antichain::from_elem(time + 1),
         runs: if number == 1 { vec![run()] } else { Vec::new() },
+        digest: None,
     };
     let limits = Limits { blob_age_max_ms: u64::MAX, rollup_interval: u64::MAX, finalize_objects_max: usize::MAX };
     match command.decide(state, &Moment { now_ms: 1, limits }) {

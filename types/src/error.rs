@@ -83,6 +83,12 @@ pub enum ErrorKind {
     UnsafeStore,
     /// The library contradicts itself. Nothing was written. Report it.
     Bug,
+    /// A newer generation of writers has taken the shard over. Nothing was written. Stop, or open a writer of that
+    /// generation or a newer one if it is this program that is to write.
+    Fenced {
+        /// The shard's.
+        generation: u64,
+    },
 }
 
 /// A frontier without its type: errors are not generic over time, so it travels in encoded form.
@@ -297,6 +303,9 @@ impl fmt::Display for Error {
             ErrorKind::CodecMismatch => f.write_str("; open the shard with the types it was written with"),
             ErrorKind::Finalized => f.write_str("; the shard was finalized and is empty for ever"),
             ErrorKind::UnsafeStore => f.write_str("; this store cannot keep a shard safely, use another"),
+            ErrorKind::Fenced { generation } => {
+                write!(f, "; nothing was written: stop this writer, or open it with generation {generation} or a newer one")
+            }
             ErrorKind::Bug => f.write_str(
                 "; nothing was written; this is a mistake of the library: please report it with this text",
             ),

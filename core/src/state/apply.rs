@@ -87,6 +87,12 @@ impl<T: Time> State<T> {
                 }
             }
             Change::GarbageDeleted { seqno, count } => self.delete_garbage(*seqno, *count)?,
+            Change::GenerationSet(generation) => {
+                if *generation <= self.generation {
+                    return Err("the generation does not rise");
+                }
+                self.generation = *generation;
+            }
             Change::Finalized { garbage } => {
                 let gone = std::mem::take(&mut self.batches);
                 self.batches.push_back(Arc::new(Batch::finalized()));

@@ -91,6 +91,9 @@ pub struct Batch<T: Time> {
     pub desc: Description<T>,
     /// The runs, none of them empty.
     pub runs: Vec<Run<T>>,
+    /// The digest of its updates as they were appended, if whoever did so gave it. What merges it with others, or moves
+    /// its times, loses it.
+    pub digest: Option<u64>,
 }
 
 impl<T: Time> Batch<T> {
@@ -170,7 +173,15 @@ impl Sums {
 impl<T: Time> Batch<T> {
     /// A batch without updates.
     pub fn empty(desc: Description<T>) -> Self {
-        Self { desc, runs: Vec::new() }
+        Self { desc, runs: Vec::new(), digest: None }
+    }
+
+    /// The digest of all updates that were appended at its times, if it is known.
+    ///
+    /// Without updates that is 0, unless times were moved: what has cancelled out since was there.
+    pub fn known_digest(&self) -> Option<u64> {
+        let nothing_was_there = self.is_empty() && self.desc.since.less_equal(&T::minimum());
+        if nothing_was_there { Some(0) } else { self.digest }
     }
 
     /// The one batch of a finalized shard: all times, no updates.

@@ -76,6 +76,8 @@ pub enum Change<T: Time> {
         /// How many.
         count: u64,
     },
+    /// A newer generation of writers has begun: an older one writes no more.
+    GenerationSet(u64),
     /// The shard is finalized: its batches are gone, these objects are garbage.
     Finalized {
         /// The objects.

@@ -239,7 +239,7 @@ mod tests {
         for (time, told) in (0..).zip(batches) {
             let desc = Description::new(Antichain::from_elem(time), Antichain::from_elem(time + 1));
             let runs = if told.rows == 0 { Vec::new() } else { vec![vec![part(*told, time)]] };
-            state.apply_change(&Change::BatchAdded(Arc::new(Batch { desc, runs }))).unwrap();
+            state.apply_change(&Change::BatchAdded(Arc::new(Batch { desc, runs, digest: None }))).unwrap();
         }
         state.apply_change(&Change::SinceSet(Antichain::from_elem(since))).unwrap();
         state

@@ -63,6 +63,8 @@ pub struct State<T: Time> {
     pub rollup: Option<RollupRef>,
     /// Sums over the batches.
     pub totals: Totals,
+    /// The largest generation of writers that has committed; 0 before any did. An older one writes no more.
+    pub generation: u64,
     /// Whether the shard was finalized.
     pub finalized: bool,
 }
@@ -132,6 +134,7 @@ impl<T: Time> State<T> {
             garbage: OrdMap::new(),
             rollup: None,
             totals: Totals::default(),
+            generation: 0,
             finalized: false,
         }
     }
@@ -173,6 +176,21 @@ impl<T: Time> State<T> {
             }
         }
         low
+    }
+
+    /// The digest of all updates at times in `[lower, upper)`, which is not beyond the state's upper, if it is known: where
+    /// batches with digests cover exactly that. O(batches in the interval).
+    pub fn digest_of(&self, lower: &Antichain<T>, upper: &Antichain<T>) -> Option<u64> {
+        let before = timely::PartialOrder::less_equal;
+        if lower == upper {
+            return Some(0);
+        }
+        let batches = self.batches.iter().skip(self.batch_beyond(lower));
+        batches.take_while(|batch| !before(upper, &batch.desc.lower)).try_fold(0u64, |sum, batch| {
+            let (desc, digest) = (&batch.desc, batch.known_digest()?);
+            let within = before(lower, &desc.lower) && before(&desc.upper, upper);
+            (within || batch.is_empty()).then(|| sum.wrapping_add(digest))
+        })
     }
 
     /// The first batch whose upper is `frontier` or beyond it.

@@ -93,4 +93,8 @@ impl Codec for bool {
     fn prefix(value: bool) -> u64 {
         u64::from(value) << 63
     }
+
+    fn digest_bytes(value: bool, bytes: &mut Vec<u8>) {
+        bytes.push(u8::from(value));
+    }
 }

@@ -170,6 +170,10 @@ macro_rules! fixed {
             fn prefix(value: $type) -> u64 {
                 (u128::from_be_bytes(value.to_bytes()) >> 64) as u64
             }
+
+            fn digest_bytes(value: $type, bytes: &mut Vec<u8>) {
+                bytes.extend_from_slice(&value.to_bytes());
+            }
         }
     )*};
 }

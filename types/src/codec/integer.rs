@@ -135,6 +135,11 @@ macro_rules! integer {
             fn prefix(value: $type) -> u64 {
                 u64::from(value as $unsigned ^ $flip) << (64 - $type::BITS)
             }
+
+            #[inline]
+            fn digest_bytes(value: $type, bytes: &mut Vec<u8>) {
+                bytes.extend_from_slice(&value.to_le_bytes());
+            }
         }
     )*};
 }

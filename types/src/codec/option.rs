@@ -148,4 +148,11 @@ impl<C: Codec> Codec for Option<C> {
     fn prefix(value: Option<C::Ref<'_>>) -> u64 {
         value.map_or(0, |value| 1 << 63 | C::prefix(value) >> 1)
     }
+
+    fn digest_bytes(value: Option<C::Ref<'_>>, bytes: &mut Vec<u8>) {
+        bytes.push(u8::from(value.is_some()));
+        if let Some(value) = value {
+            C::digest_bytes(value, bytes);
+        }
+    }
 }

@@ -217,6 +217,13 @@ macro_rules! text {
             fn prefix(value: &$target) -> u64 {
                 prefix(value.as_ref())
             }
+
+            #[inline]
+            fn digest_bytes(value: &$target, bytes: &mut Vec<u8>) {
+                let value: &[u8] = value.as_ref();
+                bytes.extend_from_slice(&(value.len() as u64).to_le_bytes());
+                bytes.extend_from_slice(value);
+            }
         }
     )*};
 }

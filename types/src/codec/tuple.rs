@@ -133,6 +133,11 @@ macro_rules! tuple {
             fn prefix(value: Self::Ref<'_>) -> u64 {
                 $first::prefix(value.0)
             }
+
+            #[inline]
+            fn digest_bytes(($($value,)+): Self::Ref<'_>, bytes: &mut Vec<u8>) {
+                $($name::digest_bytes($value, bytes);)+
+            }
         }
     };
 }

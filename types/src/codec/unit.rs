@@ -73,4 +73,6 @@ impl Codec for () {
     fn size((): ()) -> Result<usize, EncodeError> {
         Ok(0)
     }
+
+    fn digest_bytes((): (), _: &mut Vec<u8>) {}
 }

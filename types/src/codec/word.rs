@@ -48,6 +48,13 @@ pub trait Codec64: Clone + fmt::Debug + Send + Sync + 'static {
         self.plus_equals(diff);
     }
 
+    /// The digest of a row with this diff and this hash, such that those of a row's diffs add up (wrapping) to that of
+    /// their sum: the hash times the diff. By default `None`: diffs of the type have no digest.
+    fn digest(&self, hash: u64) -> Option<u64> {
+        let _ = hash;
+        None
+    }
+
     /// The Arrow type of a column of words: eight bytes wide. Other tools see it.
     fn data_type() -> DataType {
         DataType::FixedSizeBinary(8)
@@ -77,6 +84,10 @@ macro_rules! integers {
 
             fn plus_wrapping(&mut self, diff: &Self) {
                 *self = self.wrapping_add(*diff);
+            }
+
+            fn digest(&self, hash: u64) -> Option<u64> {
+                Some(hash.wrapping_mul(*self as u64))
             }
 
             fn encode(&self) -> [u8; 8] {

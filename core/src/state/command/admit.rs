@@ -16,6 +16,16 @@ pub fn admit<T: Time>(state: &State<T>, names: &Arc<CodecNames>) -> Result<Vec<C
     }
 }
 
+/// Whether a writer of this generation may still write: an error if a newer one has begun.
+pub fn admit_generation<T: Time>(state: &State<T>, generation: u64) -> Result<(), Error> {
+    if generation >= state.generation {
+        return Ok(());
+    }
+    let theirs = state.generation;
+    let message = format!("its writers are of generation {theirs} by now, and this one is of generation {generation}");
+    Err(Error::new(ErrorKind::Fenced { generation: theirs }, message).of_shard(state.shard))
+}
+
 /// The change that makes a fresh shard remember its types; an error if it holds others.
 pub fn settle_codecs<T: Time>(state: &State<T>, names: &Arc<CodecNames>) -> Result<Vec<Change<T>>, Error> {
     let refuse = |kind, message: String| Err(Error::new(kind, message).of_shard(state.shard));

@@ -11,7 +11,7 @@ use timely_persist_types::codec::Time;
 use timely_persist_types::error::Error;
 use timely_persist_types::ids::{Token, WriterId, blob_made_ms};
 
-use super::admit::settle_codecs;
+use super::admit::{admit_generation, settle_codecs};
 use super::{Command, Decision, Moment};
 
 /// Appends a batch, if the shard is as expected.
@@ -27,6 +27,8 @@ pub struct Append<T: Time> {
     pub upper: Antichain<T>,
     /// Its rows.
     pub runs: Vec<Run<T>>,
+    /// Their digest, if it is known and none of them lies outside the interval that is asked for.
+    pub digest: Option<u64>,
 }
 
 /// What an append takes for granted of the shard. All of it is checked in the one decision that appends.
@@ -36,6 +38,8 @@ pub struct Expect<T> {
     pub codecs: Arc<CodecNames>,
     /// Where the batch begins.
     pub lower: Lower<T>,
+    /// The generation of whoever appends; 0 where there is none. The shard's is not newer, and becomes this.
+    pub generation: u64,
 }
 
 /// Where a batch begins, against the shard's upper.
@@ -56,15 +60,16 @@ impl<T: Time> Lower<T> {
     }
 
     /// What becomes of a batch that ends at `end` and cannot be appended where the shard's upper is; `None` if it can.
-    fn miss(&self, upper: &Antichain<T>, end: &Antichain<T>) -> Option<AppendReply<T>> {
+    fn miss(&self, state: &State<T>, end: &Antichain<T>) -> Option<AppendReply<T>> {
+        let upper = state.upper();
         let fits = match self {
-            Lower::At(lower) => lower == upper,
-            Lower::Covering(_) if PartialOrder::less_equal(end, upper) => {
-                return Some(AppendReply::Covered { digest: None });
+            Lower::At(lower) => *lower == upper,
+            Lower::Covering(lower) if PartialOrder::less_equal(end, &upper) => {
+                return Some(AppendReply::Covered { digest: state.digest_of(lower, end) });
             }
-            Lower::Covering(lower) => PartialOrder::less_equal(lower, upper) && PartialOrder::less_equal(upper, end),
+            Lower::Covering(lower) => PartialOrder::less_equal(lower, &upper) && PartialOrder::less_equal(&upper, end),
         };
-        (!fits).then(|| AppendReply::UpperMismatch(upper.clone()))
+        (!fits).then_some(AppendReply::UpperMismatch(upper))
     }
 }
 
@@ -107,10 +112,13 @@ impl<T: Time> Append<T> {
         if known.is_some_and(|record| record.tokens.contains(&self.token)) {
             return Ok(Decision::Reply(AppendReply::Repeated { from: self.begun(state) }));
         }
-        let upper = state.upper();
-        if let Some(missed) = self.expect.lower.miss(&upper, &self.upper) {
+        // Behind the token: what committed stays so, whoever came since. Before all else: nobody who is fenced is to take
+        // what it hears of the upper for a reason to go on.
+        admit_generation(state, self.expect.generation)?;
+        if let Some(missed) = self.expect.lower.miss(state, &self.upper) {
             return Ok(Decision::Reply(missed));
         }
+        let upper = state.upper();
         if self.upper == upper {
             return Ok(Decision::Reply(AppendReply::Committed { from: upper }));
         }
@@ -120,7 +128,13 @@ impl<T: Time> Append<T> {
             changes.push(Change::EmptyExtended(self.upper.clone()));
         } else {
             let desc = Description::new(upper.clone(), self.upper.clone());
-            changes.push(Change::BatchAdded(Arc::new(Batch { desc, runs: self.runs.clone() })));
+            // Where the beginning is another's, the digest is of rows that the batch does not have.
+            let whole = !self.runs.is_empty() && upper == *self.expect.lower.frontier();
+            let digest = self.digest.filter(|_| whole);
+            changes.push(Change::BatchAdded(Arc::new(Batch { desc, runs: self.runs.clone(), digest })));
+        }
+        if self.expect.generation > state.generation {
+            changes.push(Change::GenerationSet(self.expect.generation));
         }
         let mut record = known.cloned().unwrap_or(WriterRecord { tokens: Vec::new(), last_ms: moment.now_ms });
         record.push(self.token, moment.now_ms);

@@ -13,7 +13,7 @@ mod leased;
 mod replace;
 mod upkeep;
 
-pub use admit::{admit, settle_codecs};
+pub use admit::{admit, admit_generation, settle_codecs};
 pub use append::{Append, AppendReply, Expect, Lower};
 pub use critical::{CriticalReply, DowngradeCritical, OpenCritical};
 pub use expire::{ExpireCritical, ExpireReader, ExpireWriter, RemoveLapsed};

@@ -6,7 +6,7 @@ use timely::progress::Antichain;
 
 use crate::part::{PartFormat, PartMeta};
 use crate::state::{
-    Batch, Change, CodecNames, CriticalReader, Description, Entry, LeasedReader, Location, Part, RollupRef, Run, State,
+    Batch, Change, CodecNames, CriticalReader, Description, Entry, LeasedReader, Location, Part, RollupRef, State,
     WriterRecord,
 };
 use timely_persist_types::codec::{Codec64, Time};
@@ -59,6 +59,7 @@ pub(super) fn state_to_proto<T: Time>(state: &State<T>) -> proto::State {
         rollup: state.rollup.as_ref().map(rollup_to_proto),
         finalized: state.finalized,
         token: id_bytes(state.token.as_u128()),
+        generation: state.generation,
     }
 }
 
@@ -92,6 +93,7 @@ pub(super) fn state_from_proto<T: Time>(message: proto::State) -> Result<State<T
         state.garbage.insert(SeqNo(garbage.seqno), Arc::new(garbage.names));
     }
     state.rollup = message.rollup.map(rollup_from_proto);
+    state.generation = message.generation;
     state.finalized = message.finalized;
     Ok(state)
 }
@@ -118,6 +120,7 @@ fn change_to_proto<T: Time>(change: &Change<T>) -> proto::Change {
         Change::GarbageDeleted { seqno, count } => {
             Fact::GarbageDeleted(proto::GarbageDeleted { seqno: seqno.0, count: *count })
         }
+        Change::GenerationSet(generation) => Fact::GenerationSet(*generation),
         Change::Finalized { garbage } => Fact::Finalized(garbage_to_proto(SeqNo::ZERO, garbage)),
     };
     proto::Change { fact: Some(fact) }
@@ -152,34 +155,24 @@ fn change_from_proto<T: Time>(change: proto::Change) -> Result<Change<T>, Error>
         Fact::SinceSet(since) => Change::SinceSet(frontier_from_proto(Some(since))?),
         Fact::RollupSet(rollup) => Change::RollupSet(rollup_from_proto(rollup)),
         Fact::GarbageDeleted(deleted) => Change::GarbageDeleted { seqno: SeqNo(deleted.seqno), count: deleted.count },
+        Fact::GenerationSet(generation) => Change::GenerationSet(generation),
         Fact::Finalized(garbage) => Change::Finalized { garbage: Arc::new(garbage.names) },
     })
 }
 
-pub(super) fn staged_to_proto<T: Time>(
-    shard: ShardId,
-    codecs: &CodecNames,
-    lower: &Antichain<T>,
-    upper: &Antichain<T>,
-    runs: &[Run<T>],
-) -> proto::Staged {
-    let desc = Description::new(lower.clone(), upper.clone());
-    let batch = Batch { desc, runs: runs.to_vec() };
+pub(super) fn staged_to_proto<T: Time>(shard: ShardId, codecs: &CodecNames, batch: &Batch<T>) -> proto::Staged {
     proto::Staged {
         shard: id_bytes(shard.as_u128()),
         codecs: Some(codecs_to_proto(codecs)),
-        batch: Some(batch_to_proto(&batch)),
+        batch: Some(batch_to_proto(batch)),
     }
 }
 
-#[allow(clippy::type_complexity)] // five values that are taken apart at once
-pub(super) fn staged_from_proto<T: Time>(
-    staged: proto::Staged,
-) -> Result<(ShardId, CodecNames, Antichain<T>, Antichain<T>, Vec<Run<T>>), Error> {
+pub(super) fn staged_from_proto<T: Time>(staged: proto::Staged) -> Result<(ShardId, CodecNames, Batch<T>), Error> {
     let batch = batch_from_proto(staged.batch.ok_or_else(missing)?)?;
     let codecs = codecs_from_proto(staged.codecs.ok_or_else(missing)?);
     let shard = ShardId::from_u128(id_bits(&staged.shard)?);
-    Ok((shard, codecs, batch.desc.lower, batch.desc.upper, batch.runs))
+    Ok((shard, codecs, batch))
 }
 
 fn batch_to_proto<T: Time>(batch: &Batch<T>) -> proto::Batch {
@@ -189,6 +182,7 @@ fn batch_to_proto<T: Time>(batch: &Batch<T>) -> proto::Batch {
         upper: Some(frontier_to_proto(&batch.desc.upper)),
         since: Some(frontier_to_proto(&batch.desc.since)),
         runs: batch.runs.iter().map(run).collect(),
+        digest: batch.digest,
     }
 }
 
@@ -201,6 +195,7 @@ fn batch_from_proto<T: Time>(batch: proto::Batch) -> Result<Batch<T>, Error> {
             since: frontier_from_proto(batch.since)?,
         },
         runs: batch.runs.into_iter().map(run).collect::<Result<_, _>>()?,
+        digest: batch.digest,
     })
 }
 

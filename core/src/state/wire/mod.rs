@@ -8,19 +8,25 @@ mod proto;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
-use timely::progress::Antichain;
 use xxhash_rust::xxh3::xxh3_64;
 
 use timely_persist_types::codec::Time;
 use timely_persist_types::error::Error;
 use timely_persist_types::ids::ShardId;
 
-use super::{CodecNames, Entry, Part, Run, State};
+use super::{Batch, CodecNames, Entry, Part, State};
 
-const ENTRY_MAGIC: [u8; 8] = *b"tpentry1";
-const STATE_MAGIC: [u8; 8] = *b"tpstate1";
+/// Kind and version: who knows a version knows all before it.
+type Magic = [u8; 8];
+
+const ENTRY_MAGIC: Magic = *b"tpentry1";
+const STATE_MAGIC: Magic = *b"tpstate1";
+/// A state with a generation of writers. Who does not know of it would pass over that field, and let a writer go on that is
+/// fenced: so it must not read the rest either. A state without one is written as before, and older programs read it.
+const FENCED_STATE_MAGIC: Magic = *b"tpstate2";
 /// How much of a magic names the kind; the rest is its version.
 const KIND_BYTES: usize = 7;
+const FIRST_VERSION: &[u8] = b"1";
 const HEADER_BYTES: usize = 16;
 
 impl<T: Time> Entry<T> {
@@ -39,12 +45,13 @@ impl<T: Time> Entry<T> {
 impl<T: Time> State<T> {
     /// The bytes of a rollup.
     pub fn encode(&self) -> Bytes {
-        seal(STATE_MAGIC, &convert::state_to_proto(self))
+        let magic = if self.generation == 0 { STATE_MAGIC } else { FENCED_STATE_MAGIC };
+        seal(magic, &convert::state_to_proto(self))
     }
 
     /// The state of a rollup, checked against the invariants and the shard it should be of.
     pub fn decode(bytes: &Bytes, shard: ShardId) -> Result<Self, Error> {
-        let message: proto::State = open(STATE_MAGIC, bytes)?;
+        let message: proto::State = open(FENCED_STATE_MAGIC, bytes)?;
         let state = convert::state_from_proto(message)?;
         if state.shard != shard {
             return Err(Error::corrupt(format!("this is a rollup of {}", state.shard)));
@@ -54,7 +61,7 @@ impl<T: Time> State<T> {
     }
 }
 
-fn seal(magic: [u8; 8], message: &impl Message) -> Bytes {
+fn seal(magic: Magic, message: &impl Message) -> Bytes {
     let mut bytes = BytesMut::with_capacity(HEADER_BYTES + message.encoded_len());
     bytes.put_slice(&magic);
     bytes.put_u64_le(0);
@@ -64,18 +71,18 @@ fn seal(magic: [u8; 8], message: &impl Message) -> Bytes {
     bytes.freeze()
 }
 
-fn open<M: Message + Default>(magic: [u8; 8], bytes: &Bytes) -> Result<M, Error> {
+/// The message in an envelope of this kind, of this version or one before it.
+fn open<M: Message + Default>(newest: Magic, bytes: &Bytes) -> Result<M, Error> {
     let Some((header, message)) = bytes.split_at_checked(HEADER_BYTES) else {
         return Err(Error::corrupt(format!("only {} bytes", bytes.len())));
     };
-    let (found, checksum) = header.split_at(magic.len());
-    if found != magic {
-        let (kind, version) = found.split_at(KIND_BYTES);
-        return Err(if kind == &magic[..KIND_BYTES] && version > &magic[KIND_BYTES..] {
-            convert::newer("its version")
-        } else {
-            Error::corrupt("not written by this library")
-        });
+    let (magic, checksum) = header.split_at(newest.len());
+    let (kind, version) = magic.split_at(KIND_BYTES);
+    if kind != &newest[..KIND_BYTES] || version < FIRST_VERSION {
+        return Err(Error::corrupt("not written by this library"));
+    }
+    if version > &newest[KIND_BYTES..] {
+        return Err(convert::newer("its version"));
     }
     if checksum != xxh3_64(message).to_le_bytes() {
         return Err(Error::corrupt("the checksum does not match"));
@@ -83,26 +90,20 @@ fn open<M: Message + Default>(magic: [u8; 8], bytes: &Bytes) -> Result<M, Error>
     M::decode(bytes.slice(HEADER_BYTES..)).map_err(|error| Error::corrupt("not a valid message").because(error))
 }
 
-const STAGED_MAGIC: [u8; 8] = *b"tpstage1";
-const PART_MAGIC: [u8; 8] = *b"tppart_1";
+const STAGED_MAGIC: Magic = *b"tpstage1";
+/// A staged batch with a digest, which the process that appends it must not lose.
+const DIGESTED_MAGIC: Magic = *b"tpstage2";
+const PART_MAGIC: Magic = *b"tppart_1";
 
 /// A staged batch as bytes, for another process to append.
-pub fn encode_staged<T: Time>(
-    shard: ShardId,
-    codecs: &CodecNames,
-    lower: &Antichain<T>,
-    upper: &Antichain<T>,
-    runs: &[Run<T>],
-) -> Bytes {
-    seal(STAGED_MAGIC, &convert::staged_to_proto(shard, codecs, lower, upper, runs))
+pub fn encode_staged<T: Time>(shard: ShardId, codecs: &CodecNames, batch: &Batch<T>) -> Bytes {
+    let magic = if batch.digest.is_none() { STAGED_MAGIC } else { DIGESTED_MAGIC };
+    seal(magic, &convert::staged_to_proto(shard, codecs, batch))
 }
 
-/// The staged batch of these bytes: shard, types, lower, upper, runs.
-#[allow(clippy::type_complexity)] // five values that are taken apart at once
-pub fn decode_staged<T: Time>(
-    bytes: &Bytes,
-) -> Result<(ShardId, CodecNames, Antichain<T>, Antichain<T>, Vec<Run<T>>), Error> {
-    convert::staged_from_proto(open(STAGED_MAGIC, bytes)?)
+/// The staged batch of these bytes, with its shard and its types.
+pub fn decode_staged<T: Time>(bytes: &Bytes) -> Result<(ShardId, CodecNames, Batch<T>), Error> {
+    convert::staged_from_proto(open(DIGESTED_MAGIC, bytes)?)
 }
 
 /// A part's description as bytes, for another process to fetch.

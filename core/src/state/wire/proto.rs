@@ -35,7 +35,7 @@ pub(super) struct Rollup {
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Change {
-    #[prost(oneof = "Fact", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14")]
+    #[prost(oneof = "Fact", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15")]
     pub(super) fact: Option<Fact>,
 }
 
@@ -69,6 +69,8 @@ pub(super) enum Fact {
     GarbageDeleted(GarbageDeleted),
     #[prost(message, tag = "14")]
     Finalized(Garbage),
+    #[prost(uint64, tag = "15")]
+    GenerationSet(u64),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -93,6 +95,9 @@ pub(super) struct Batch {
     pub(super) since: Option<Frontier>,
     #[prost(message, repeated, tag = "4")]
     pub(super) runs: Vec<Run>,
+    /// Who does not know it may pass over it.
+    #[prost(fixed64, optional, tag = "5")]
+    pub(super) digest: Option<u64>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -224,6 +229,9 @@ pub(super) struct State {
     pub(super) finalized: bool,
     #[prost(bytes = "vec", tag = "13")]
     pub(super) token: Vec<u8>,
+    /// Who does not know it must not take the state for the whole: with it the version is 2.
+    #[prost(uint64, tag = "14")]
+    pub(super) generation: u64,
 }
 
 /// A batch that is in storage, but not yet in the shard.
