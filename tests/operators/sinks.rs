@@ -7,7 +7,7 @@ use differential_dataflow::input::Input;
 use timely::dataflow::operators::{Inspect, Probe};
 use timely::progress::Antichain;
 use timely::worker::Worker;
-use timely_persist::{ErrorKind, ListenEvent, ShardId};
+use timely_persist::{Appended, ErrorKind, ListenEvent, ShardId};
 use timely_persist_operators::{Button, PersistSink, PersistSource, SinkError};
 
 use crate::support::*;
@@ -313,4 +313,87 @@ fn settings_that_differ_between_workers_are_refused() {
     );
     assert!(said.iter().all(|error| error.error().is_none_or(|error| error.kind() == ErrorKind::Invalid)));
     assert_eq!(written(&output), (vec![], at(0)));
+}
+
+/// A map that is not deterministic: copies that differ in what they make of the same rows.
+#[test]
+fn copies_that_differ_are_found() {
+    let client = memory(config());
+    let (input, output) = (filled(&client, 1, 3), client.shard::<String, u64, u64, i64>(ShardId::new()));
+    let said = Said::default();
+    let running: Vec<_> = (0..2u64)
+        .map(|copy| {
+            let (input, output, said) = (input.clone(), output.clone(), said.clone());
+            std::thread::spawn(move || {
+                timely::execute_directly(move |worker| {
+                    let saying = said.clone();
+                    let (probe, _buttons) = worker.dataflow::<u64, _, _>(|scope| {
+                        let source = PersistSource::new(&input).as_of(at(0)).build(scope);
+                        let differing = source.updates.map(move |(key, value)| (key, value + copy));
+                        let sink = PersistSink::new(&output).as_of(at(0)).build(differing);
+                        sink.errors.inspect(move |error| saying.0.lock().unwrap().push(error.clone()));
+                        (sink.progress.probe().0, (sink.button, source.button))
+                    });
+                    while said.all().is_empty() && probe.less_than(&1_000) {
+                        worker.step_or_park(Some(Duration::from_millis(5)));
+                    }
+                });
+            })
+        })
+        .collect();
+    let mut next = 1;
+    while said.all().is_empty() && next < 1_000 {
+        fill(&input, next..next + 1, 3);
+        next += 1;
+    }
+    running.into_iter().for_each(|copy| copy.join().unwrap());
+    let said = said.all();
+    assert!(matches!(said.as_slice(), [SinkError::Diverged { .. }, ..]), "{said:?}");
+    assert_eq!(said[0].shard(), Some(output.id()));
+}
+
+/// A program of an older generation commits nothing after the first commit of a newer one, whatever it still has.
+#[test]
+fn a_newer_generation_fences_the_older() {
+    let client = memory(config());
+    let (input, output) = (filled(&client, 4, 20), client.shard::<String, u64, u64, i64>(ShardId::new()));
+    let sink = |generation: u64| {
+        let output = output.clone();
+        move || PersistSink::new(&output).generation(generation)
+    };
+    let (reading, old, said) = (input.clone(), sink(1), Said::default());
+    let (go, going) = std::sync::mpsc::channel();
+    let running = std::thread::spawn({
+        let said = said.clone();
+        move || {
+            timely::execute_directly(move |worker| {
+                let kept = keep(worker, &reading, 0, old(), &said);
+                while kept.probe.less_than(&4) {
+                    worker.step_or_park(Some(Duration::from_millis(5)));
+                }
+                go.send(()).unwrap();
+                while said.all().is_empty() {
+                    worker.step_or_park(Some(Duration::from_millis(5)));
+                }
+            });
+        }
+    });
+    going.recv().unwrap();
+    wait(async {
+        let mut writer = output.open_writer_in("new", 2).await.unwrap();
+        let rows = doubled(expected(4..5, 20, 0));
+        assert_eq!(writer.compare_and_append(rows, at(4), at(5)).await.unwrap(), Appended::Committed);
+    });
+    fill(&input, 4..6, 20);
+    running.join().unwrap();
+    assert_eq!(kept_by(2, &input, 3, 6, sink(2)), []);
+    let fenced = ErrorKind::Fenced { generation: 2 };
+    let said: Vec<_> = said.all().iter().map(|error| error.error().unwrap().kind()).collect();
+    assert_eq!(said, [fenced.clone()]);
+    assert_eq!(written(&output), (doubled(expected(0..6, 20, 0)), at(6)));
+    // It cannot even begin.
+    fill(&input, 6..7, 20);
+    let late = kept_by(1, &input, 4, 7, sink(1));
+    assert!(late.iter().all(|error| error.error().unwrap().kind() == fenced) && !late.is_empty(), "{late:?}");
+    assert_eq!(written(&output).1, at(6));
 }

@@ -142,6 +142,14 @@ impl<K: Data, V: Data, T: Time, D: Diff> PersistSink<K, V, T, D> {
         self
     }
 
+    /// The generation of the program that writes: once a newer one has committed, the commits of an older one are refused
+    /// ([`ErrorKind::Fenced`](timely_persist::ErrorKind::Fenced)), whatever it still has under way. Default: none, which is
+    /// older than every other.
+    pub fn generation(mut self, generation: u64) -> Self {
+        self.settings.generation = generation;
+        self
+    }
+
     /// Whether the end of the input says that all its rows are there: then it closes the shard, for ever, or moves it to
     /// `until`, if that is given. Default false: the shard is left open at the last time that is known to be complete.
     pub fn close_at_end(mut self, close: bool) -> Self {

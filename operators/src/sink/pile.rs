@@ -55,7 +55,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Rows<K, V, T, D> {
         self.few.push((row, diff));
         match writer.filter(|_| self.bytes > FEW_BYTES) {
             Some(writer) => {
-                let builder = self.many.insert(writer.batch_builder(Antichain::from_elem(T::minimum())));
+                let builder = self.many.insert(any_interval(writer));
                 add_all(builder, time, std::mem::take(&mut self.few).into_iter())
             }
             None => Ok(()),
@@ -68,7 +68,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Rows<K, V, T, D> {
         time: &T,
         writer: &WriteHandle<K, V, T, D>,
     ) -> Result<BatchBuilder<K, V, T, D>, Error> {
-        let mut builder = self.many.unwrap_or_else(|| writer.batch_builder(Antichain::from_elem(T::minimum())));
+        let mut builder = self.many.unwrap_or_else(|| any_interval(writer));
         add_all(&mut builder, time, self.few.into_iter())?;
         Ok(builder)
     }
@@ -82,6 +82,11 @@ impl<K: Data, V: Data, T: Time, D: Diff> Rows<K, V, T, D> {
         add_all(few, time, self.few.into_iter())?;
         Ok(self.many)
     }
+}
+
+/// A batch that can be appended with any interval, once it is finished at the end of all times.
+fn any_interval<K: Data, V: Data, T: Time, D: Diff>(writer: &WriteHandle<K, V, T, D>) -> BatchBuilder<K, V, T, D> {
+    writer.batch_builder(Antichain::from_elem(T::minimum())).digested()
 }
 
 /// Adds rows of one time.

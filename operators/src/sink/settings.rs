@@ -33,6 +33,8 @@ pub(crate) struct Settings<T: Time> {
     pub(crate) commit_bytes: u64,
     /// Bytes of rows in memory, on each worker.
     pub(crate) memory_max: usize,
+    /// The generation of the program; zero: none.
+    pub(crate) generation: u64,
     /// Whether rows are spread over the workers.
     pub(crate) exchange: bool,
     /// Whether commits wait for a future.
@@ -54,6 +56,7 @@ impl<T: Time> Settings<T> {
             commit_interval: Duration::ZERO,
             commit_bytes: COMMIT_BYTES,
             memory_max: config.write.run_bytes_max.max(MEMORY_MIN),
+            generation: 0,
             exchange: false,
             waits: false,
             close_at_end: false,
@@ -81,6 +84,7 @@ impl<T: Time> Settings<T> {
             ("shard", Value::Text(self.shard.to_string())),
             ("name", Value::Text(self.name.clone())),
             ("until", Value::frontier(&self.until)),
+            ("generation", Value::Text(self.generation.to_string())),
             ("exchange", Value::Is(self.exchange)),
             ("close_at_end", Value::Is(self.close_at_end)),
             ("enable_after", Value::Given(self.waits)),

@@ -70,7 +70,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Staging<K, V, T, D> {
         let (shard, settings) = (shard.clone(), settings.clone());
         let opened = async move {
             loop {
-                match shard.open_writer(&settings.name).await {
+                match shard.open_writer_in(&settings.name, settings.generation).await {
                     Err(error) if error.kind() == ErrorKind::Unavailable => tokio::time::sleep(settings.pause).await,
                     opened => return opened.map(Delivery::Opened), // the leader's task says why it takes so long
                 }
@@ -101,7 +101,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Staging<K, V, T, D> {
         writer: &WriteHandle<K, V, T, D>,
     ) -> Result<Work<Delivery<K, V, T, D>>, Error> {
         let (seq, worker) = (ask.seq, self.worker);
-        let mut few = writer.batch_builder(frontier(ask.lower));
+        let mut few = writer.batch_builder(frontier(ask.lower)).digested();
         let mut many = Vec::new();
         for (time, rows) in piles {
             many.extend(rows.split(&time, &mut few)?);

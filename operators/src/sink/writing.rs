@@ -124,7 +124,7 @@ impl<T: Time> Writing<T> {
         shard: &Shard<K, V, T, D>,
     ) -> Result<WriteHandle<K, V, T, D>, End> {
         loop {
-            match shard.open_writer(&self.settings.name).await {
+            match shard.open_writer_in(&self.settings.name, self.settings.generation).await {
                 Ok(writer) => {
                     self.recover().await?;
                     self.mailbox.send(Event::Upper(writer.upper().clone())).await?;
@@ -143,6 +143,7 @@ impl<T: Time> Writing<T> {
     ) -> Result<(), End> {
         let batches = batches.into_iter().map(|batch| writer.batch_from_bytes(&batch.into()));
         let mut batches = batches.collect::<Result<Vec<Batch<T>>, Error>>()?;
+        let ours = batches.iter().try_fold(0u64, |sum, batch| batch.digest().map(|digest| sum.wrapping_add(digest)));
         let outcome = loop {
             let mut all: Vec<&mut Batch<T>> = batches.iter_mut().collect();
             match writer.append_batches(&mut all, lower.clone(), upper.clone()).await {
@@ -157,7 +158,9 @@ impl<T: Time> Writing<T> {
                 Outcome::Apart { upper: current, batches }
             }
             AppendOutcome::Gap { current } => Outcome::Gap(current),
-            AppendOutcome::Covered { .. } => Outcome::Covered { same: true },
+            AppendOutcome::Covered { digest } => {
+                Outcome::Covered { same: digest.zip(ours).is_none_or(|(theirs, ours)| theirs == ours) }
+            }
             _ => Outcome::Committed,
         };
         Ok(self.mailbox.send(Event::Appended(outcome)).await?)
