@@ -8,7 +8,7 @@
 //! ([`PartFormat::ArrowMessage`]); it is its own tail.
 //!
 //! Always: rows are sorted by (key, value, time) and no two are equal in all three, unless their diffs add up beyond what
-//! the type holds, so that they stand as several; no diff is zero; no part is empty;
+//! the type or one word holds, so that they stand as several; no diff is zero; no part is empty;
 //! bytes from storage give [`Corrupt`](timely_persist_types::error::ErrorKind::Corrupt), never a panic and never an allocation beyond what
 //! the bytes or the metadata account for.
 //!
