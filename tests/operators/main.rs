@@ -12,3 +12,4 @@ mod names;
 mod panics;
 mod partial;
 mod support;
+mod types;
