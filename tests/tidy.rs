@@ -47,6 +47,7 @@ clock
 
 /// Each top-level module of `operators/src/`, and those it may import: what operators share knows none of them.
 const OPERATOR_LAYERS: &str = "\
+bridge    common
 source    common
 common
 ";

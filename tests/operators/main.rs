@@ -3,6 +3,7 @@
 
 mod agreement;
 mod bounds;
+mod bridge;
 mod button;
 mod contents;
 mod errors;
