@@ -3,11 +3,12 @@
 use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use timely::dataflow::operators::Probe;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely_persist_operators::bridge::{Closed, Found, mailbox};
+use tokio::time::Instant;
 
 fn poll<F: Future>(future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
@@ -56,7 +57,7 @@ fn the_end_of_the_last_task_wakes_the_operator() {
     const LONG: Duration = Duration::from_secs(60);
     let started = Instant::now();
     let heard = timely::execute_directly(|worker| {
-        let (tell, told) = std::sync::mpsc::channel();
+        let (tell, told) = std::sync::mpsc::sync_channel(100);
         let (probe, sender) = worker.dataflow::<u64, _, _>(|scope| {
             let mut builder = OperatorBuilder::new("listens".to_owned(), scope);
             let (sender, mut letters) =

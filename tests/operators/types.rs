@@ -29,7 +29,7 @@ fn shows<S: Timestamp + Refines<()>, T: Time + Refines<S>, D: Diff>(first: (T, D
     expected.sort();
     for workers in [1, 2] {
         let (shard, as_of) = (shard.clone(), as_of.clone());
-        let (tell, told) = mpsc::channel();
+        let (tell, told) = mpsc::sync_channel(100);
         let guards = timely::execute(timely::Config::process(workers), move |worker| {
             let tell = tell.clone();
             let (probe, _button) = worker.dataflow::<S, _, _>(|scope| {
@@ -68,7 +68,7 @@ fn a_source_of_every_type_shows_what_is_there() {
 fn what_differential_counts_has_diffs_of_isize() {
     use differential_dataflow::input::InputSession;
     let counted = timely::execute_directly(|worker| {
-        let (tell, told) = mpsc::channel();
+        let (tell, told) = mpsc::sync_channel(100);
         let mut input = InputSession::<u64, (u8, u64), isize>::new();
         worker.dataflow(|scope| {
             let counts = input.to_collection(scope).map(|(key, _)| key).count();
@@ -105,7 +105,7 @@ fn a_source_with_a_time_that_cannot_be_stored_says_so() {
     for options in options {
         let shard = shard.clone();
         timely::execute_directly(move |worker| {
-            let (tell, told) = mpsc::channel();
+            let (tell, told) = mpsc::sync_channel(100);
             let (probe, _button) = worker.dataflow::<Duration, _, _>(|scope| {
                 let source = options(PersistSource::new(&shard)).build(scope);
                 source.errors.inspect(move |error| tell.send(failure(error)).unwrap());

@@ -11,7 +11,8 @@ use timely_persist_types::error::Error;
 
 use super::meta::EncodedPart;
 use super::sum::too_large;
-use super::writer::{EncodeOptions, SortedPartWriter, check_words, row_size};
+use super::words::{check_apart, check_time};
+use super::writer::{EncodeOptions, SortedPartWriter, row_size};
 
 /// The bytes that a value is taken to have before it is seen.
 const VALUE_BYTES: usize = 16;
@@ -54,7 +55,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> PartBuilder<K, V, T, D> {
     #[inline]
     pub fn push(&mut self, key: K::Ref<'_>, value: V::Ref<'_>, time: &T, diff: &D) -> Result<(), Error> {
         let size = row_size::<K, V>(key, value)?;
-        check_words(time, diff)?;
+        check_time(time)?;
+        check_apart(diff)?;
         let Ok(row) = u32::try_from(self.order.len()) else {
             return Err(Error::invalid(format!("more than {} updates in one part", u32::MAX)));
         };
@@ -117,11 +119,14 @@ impl<K: Data, V: Data, T: Time, D: Diff> PartBuilder<K, V, T, D> {
         let mut rows = Vec::with_capacity(order.len());
         for group in order.chunk_by(same) {
             let row = group[0].1;
-            let mut all = group.iter().map(|(_, row)| &diffs[*row as usize]);
+            let all = group.iter().map(|(_, row)| &diffs[*row as usize]);
             match D::total(&diffs[row as usize], all.clone().skip(1)) {
                 Some(sum) if sum.is_zero() => {}
                 Some(sum) if sum.check().is_ok() => rows.push((row, sum)),
-                Some(_) => rows.extend(D::apart(all.by_ref()).into_iter().map(|diff| (row, diff))),
+                Some(_) => {
+                    let apart = D::apart(all).into_iter().filter(|diff| !diff.is_zero());
+                    rows.extend(apart.map(|diff| (row, diff)));
+                }
                 None => {
                     let (key, value, time) = (key(row), value(row), time(row));
                     return Err(too_large::<D>(

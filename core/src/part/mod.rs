@@ -27,6 +27,7 @@ mod sum;
 mod tail;
 mod tournament;
 mod value;
+mod words;
 mod writer;
 
 use bytes::Bytes;
@@ -43,6 +44,7 @@ pub use meta::{EncodedPart, PartMeta};
 pub use stats::{ColumnStats, PartStats, STATS_BYTES_MAX};
 pub use tail::PartTail;
 pub use value::StatValue;
+pub(crate) use words::check_time;
 pub use writer::{EncodeOptions, ROW_BYTES_MAX, SortedPartWriter};
 
 /// Decodes a whole object, verifying all of it against `meta`.

@@ -18,7 +18,8 @@ use super::format::{PartEncoder, PartFormat, Written, check_types};
 use super::meta::{EncodedPart, PartMeta};
 use super::schema::schema;
 use super::stats::StatsCollector;
-use timely_persist_types::codec::{Builder, Codec64, Data, Diff, EncodeError, Time, bounded, check_time};
+use super::words::{check_diff, check_time};
+use timely_persist_types::codec::{Builder, Codec64, Data, Diff, EncodeError, Time};
 use timely_persist_types::config::{Compression, WriteConfig};
 use timely_persist_types::error::Error;
 
@@ -67,21 +68,6 @@ pub(super) fn row_size<K: Data, V: Data>(key: K::Ref<'_>, value: V::Ref<'_>) -> 
     V::check(value).map_err(|error| not_readable("value", error))?;
     // The two words.
     Ok(size + 16)
-}
-
-/// Checks that a time has a word, and that a diff has one, or is apart several that have.
-#[inline]
-pub(super) fn check_words<T: Time, D: Diff>(time: &T, diff: &D) -> Result<(), Error> {
-    check_time(time).map_err(|error| Error::invalid(error.0))?;
-    match diff.check() {
-        Ok(()) => Ok(()),
-        Err(error) => D::apart(std::iter::once(diff)).iter().try_for_each(D::check).map_err(|_| no_diff(diff, error)),
-    }
-}
-
-#[cold]
-fn no_diff<D: Diff>(diff: &D, error: EncodeError) -> Error {
-    Error::invalid(format!("a row with the diff {} that cannot be stored: {error}", bounded(format_args!("{diff:?}"))))
 }
 
 #[cold]
@@ -162,8 +148,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> SortedPartWriter<K, V, T, D> {
     #[inline]
     pub fn push(&mut self, key: K::Ref<'_>, value: V::Ref<'_>, time: &T, diff: &D) -> Result<(), Error> {
         let size = row_size::<K, V>(key, value)?;
-        check_time(time).map_err(|error| Error::invalid(error.0))?;
-        diff.check().map_err(|error| no_diff(diff, error))?;
+        check_time(time)?;
+        check_diff(diff)?;
         if !self.has_room(self.times.len(), self.chunk_bytes + size) {
             self.write_chunk()?;
         }
@@ -241,7 +227,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> SortedPartWriter<K, V, T, D> {
         let row = (K::from_ref(key), V::from_ref(value), time.clone());
         let follows = self.last.as_ref().is_none_or(|(last, before)| {
             *last < row
-                || *last == row && !D::total(before, std::iter::once(diff)).is_some_and(|sum| sum.check().is_ok())
+                || *last == row && D::total(before, std::iter::once(diff)).is_none_or(|sum| sum.check().is_err())
         });
         assert!(follows, "rows out of order: {:?}, {row:?}", self.last);
         self.last = Some((row, diff.clone()));

@@ -40,7 +40,7 @@ pub use option::{OptionBuilder, OptionColumn};
 pub use text::{BytesBuilder, BytesColumn, TextBuilder, TextColumn};
 pub use tuple::{TupleBuilder, TupleColumn};
 pub use unit::{UnitBuilder, UnitColumn};
-pub use word::{Codec64, check_time};
+pub use word::Codec64;
 
 pub use bounded::bounded;
 

@@ -7,7 +7,7 @@ use arrow_schema::DataType;
 use differential_dataflow::difference::Semigroup;
 use timely::order::Product;
 
-use super::{DecodeError, EncodeError, bounded};
+use super::{DecodeError, EncodeError};
 
 /// A time or a diff in eight bytes.
 ///
@@ -63,14 +63,6 @@ pub trait Codec64: Clone + fmt::Debug + Send + Sync + 'static {
     fn data_type() -> DataType {
         DataType::FixedSizeBinary(8)
     }
-}
-
-/// Whether a time has a word: an error names it and says why not.
-#[inline]
-pub fn check_time<T: Codec64>(time: &T) -> Result<(), EncodeError> {
-    let named =
-        |error| EncodeError(format!("the time {} cannot be stored: {error}", bounded(format_args!("{time:?}"))));
-    time.check().map_err(named)
 }
 
 /// Integers of at most eight bytes, each in a word of the eight bytes wide one. Their sums are exact: no diffs that fit in
