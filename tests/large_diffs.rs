@@ -2,6 +2,9 @@
 //! that wrapped. Whether overflow is checked (as in tests) or not makes no difference: nothing here relies on it.
 #![allow(clippy::unwrap_used)] // A test that cannot go on fails.
 
+#[path = "large_diffs/types.rs"]
+mod types;
+
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::ops::ControlFlow;

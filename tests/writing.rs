@@ -15,6 +15,8 @@ mod large;
 mod panics;
 #[path = "support/stage.rs"]
 mod stage;
+#[path = "writing/times.rs"]
+mod times;
 #[path = "writing/upkeep.rs"]
 mod upkeep;
 

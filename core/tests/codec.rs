@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on fails.
 
+#[path = "codec/words.rs"]
+mod words;
+
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;

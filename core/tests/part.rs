@@ -197,7 +197,7 @@ fn other_types_are_corrupt() {
 
 #[test]
 fn time_bounds_are_antichains_and_stay_small() {
-    let at = |outer, inner| (("k".to_owned(), ()), Product::new(outer, inner), 1);
+    let at = |outer: u32, inner: u32| (("k".to_owned(), ()), Product::new(outer, inner), 1);
     let part = encode(&[at(1, 5), at(5, 1), at(2, 6), at(6, 6)], &EncodeOptions::default()).unwrap();
     assert_eq!(part.meta.time_lower, Antichain::from_iter([Product::new(1, 5), Product::new(5, 1)]));
     assert_eq!(part.meta.time_upper, vec![Product::new(6, 6)]);

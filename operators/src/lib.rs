@@ -38,6 +38,7 @@
 
 #![warn(unreachable_pub)]
 
+pub mod bridge;
 mod common;
 mod sink;
 mod source;

@@ -12,7 +12,7 @@ use crate::write::WriteHandle;
 use timely_persist_core::state::command::{
     Finalize, FinalizeReply, OpenCritical, admit, admit_generation, settle_codecs,
 };
-use timely_persist_core::state::{CodecNames, State};
+use timely_persist_core::state::{CodecNames, State, storable};
 use timely_persist_types::codec::{Data, Diff, Time};
 use timely_persist_types::error::Error;
 use timely_persist_types::ids::{CriticalReaderId, LeasedReaderId, SeqNo, ShardId, WriterId};
@@ -190,8 +190,10 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
     }
 
     /// A leased reader at `as_of`: checked and registered in one commit. `Since` if the shard does not keep `as_of` any
-    /// more, with the smallest that it keeps. Other errors as in [`Shard::open_reader`].
+    /// more, with the smallest that it keeps; `Invalid` if it has a time that cannot be stored. Other errors as in
+    /// [`Shard::open_reader`].
     pub async fn open_reader_at(&self, purpose: &str, as_of: Antichain<T>) -> Result<ReadHandle<K, V, T, D>, Error> {
+        storable(&as_of, self.id)?;
         self.reader(purpose, Some(as_of)).await
     }
 

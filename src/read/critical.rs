@@ -5,8 +5,8 @@ use std::sync::Arc;
 use timely::progress::Antichain;
 
 use crate::machine::Machine;
-use timely_persist_core::state::CriticalReader;
 use timely_persist_core::state::command::{CriticalReply, DowngradeCritical, ExpireCritical};
+use timely_persist_core::state::{CriticalReader, storable};
 use timely_persist_io::life::KeepAlive;
 use timely_persist_types::codec::Time;
 use timely_persist_types::error::Error;
@@ -71,13 +71,14 @@ impl<T: Time> SinceHandle<T> {
     /// Moves the since forward and sets the fencing token, if the token is the expected one. A since that is not beyond
     /// the present one leaves it.
     ///
-    /// `Unavailable` if storage did not answer: it may have happened, and calling again with the same arguments settles
+    /// `Invalid` for a time that cannot be stored, before anything is written. `Unavailable` if storage did not answer: it may have happened, and calling again with the same arguments settles
     /// it, if no other owner uses the same token. Cancelling leaves it so, too.
     pub async fn compare_and_downgrade_since(
         &mut self,
         expected: u64,
         new: (u64, &Antichain<T>),
     ) -> Result<SinceDowngrade<T>, Error> {
+        storable(new.1, self.machine.shard())?;
         let (opaque, since) = (new.0, new.1.clone());
         match self.machine.apply(DowngradeCritical { id: self.id, expected, opaque, since }).await?.reply {
             CriticalReply::Downgraded(since) => {

@@ -10,7 +10,7 @@ use timely::progress::Antichain;
 use crate::fetch::Window;
 use timely_persist_core::part::PartStats;
 use timely_persist_core::state::command::too_early;
-use timely_persist_core::state::{CodecNames, State, passed};
+use timely_persist_core::state::{CodecNames, State, passed, storable};
 use timely_persist_io::life::{KeepAlive, guarded};
 use timely_persist_types::codec::{Data, Diff, Time};
 use timely_persist_types::error::Error;
@@ -100,9 +100,11 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
     /// Moves the since forward and tells the shard, with what the reader still holds: also a heartbeat. A since that is
     /// not beyond the present one leaves it. The empty frontier says that this handle will never read again.
     ///
-    /// `LeaseExpired` if the reader was lost. `Unavailable` if the log did not answer; the handle stands at the new
-    /// since all the same, and the next heartbeat tells the shard. Cancelling leaves it so, too.
+    /// `LeaseExpired` if the reader was lost. `Invalid` for a time that cannot be stored; nothing moves then. `Unavailable`
+    /// if the log did not answer; the handle stands at the new since all the same, and the next heartbeat tells the shard.
+    /// Cancelling leaves it so, too.
     pub async fn downgrade_since(&mut self, since: &Antichain<T>) -> Result<(), Error> {
+        storable(since, self.shard_id())?;
         self.set_since(since);
         self.roster.renew(&[Arc::clone(&self.ledger)]).await?;
         self.ledger.check()
@@ -110,6 +112,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
 
     /// The same, but tells the shard only if a quarter of the lease has passed since it heard of the reader.
     pub async fn maybe_downgrade_since(&mut self, since: &Antichain<T>) -> Result<(), Error> {
+        storable(since, self.shard_id())?;
         self.set_since(since);
         let quarter = self.roster.lease().duration / 4;
         if self.ledger.last_renewed().elapsed() >= quarter {
@@ -128,8 +131,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
 
     /// The parts that add up to the shard's contents at `as_of`, leased. Waits until the upper has passed `as_of`.
     ///
-    /// `Since` if `as_of` is not beyond this reader's since, with the smallest that is. `LeaseExpired` if the reader
-    /// was lost. No I/O where the state in this process knows that the upper has passed. Cancelling leaves nothing.
+    /// `Since` if `as_of` is not beyond this reader's since, with the smallest that is. `Invalid` if it has a time that
+    /// cannot be stored. `LeaseExpired` if the reader was lost. No I/O where the state in this process knows that the upper has passed. Cancelling leaves nothing.
     pub async fn snapshot(&self, as_of: Antichain<T>) -> Result<Vec<LeasedPart<T>>, Error> {
         self.check_as_of(&as_of)?;
         if as_of.is_empty() {
@@ -274,6 +277,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
     /// An error if this reader may not read at `as_of`.
     pub(super) fn check_as_of(&self, as_of: &Antichain<T>) -> Result<(), Error> {
         self.ledger.check()?;
+        storable(as_of, self.shard_id())?;
         if PartialOrder::less_equal(&self.since, as_of) {
             return Ok(());
         }

@@ -15,7 +15,7 @@ use timely::progress::Antichain;
 
 use crate::fetch::Window;
 use crate::machine::Health;
-use timely_persist_core::state::{State, advance_frontier, passed};
+use timely_persist_core::state::{State, advance_frontier, passed, storable};
 use timely_persist_io::life::{Supervised, guarded};
 use timely_persist_types::codec::{Data, Diff, Time};
 use timely_persist_types::error::Error;
@@ -118,7 +118,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Listen<K, V, T, D> {
     /// The next events: leased parts, and the progress behind them. Waits until there is something. Empty at the end:
     /// when the frontier is empty, or has reached `until`.
     ///
-    /// `LeaseExpired` if the reader was lost. No I/O of its own: it waits for the state in this process, which follows
+    /// `LeaseExpired` if the reader was lost, `Invalid` if `until` has a time that cannot be stored. No I/O of its own: it waits for the state in this process, which follows
     /// the log. Cancelling loses nothing.
     pub async fn next(&mut self) -> Result<Vec<ListenEvent<T, LeasedPart<T>>>, Error> {
         std::future::poll_fn(|task| self.poll_next(task)).await
@@ -130,6 +130,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Listen<K, V, T, D> {
         &mut self,
         task: &mut task::Context<'_>,
     ) -> Poll<Result<Vec<ListenEvent<T, LeasedPart<T>>>, Error>> {
+        storable(&self.until, self.handle.shard_id())?;
         loop {
             if self.is_done() {
                 return Poll::Ready(Ok(Vec::new()));

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use crate::machine::Machine;
 use timely_persist_core::part::{EncodeOptions, PartBuilder};
-use timely_persist_core::state::{self, CodecNames, Description, Location, Part, Run};
+use timely_persist_core::state::{self, CodecNames, Description, Location, Part, Run, storable};
 use timely_persist_io::life::{KeepAlive, guarded, unfinished};
 use timely_persist_types::codec::{Data, Diff, Digest, Time};
 use timely_persist_types::config::{WriteConfig, piece_bytes};
@@ -219,6 +219,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
     }
 
     fn check_upper(&self, upper: &Antichain<T>) -> Result<(), Error> {
+        [&self.lower, upper].into_iter().try_for_each(|frontier| storable(frontier, self.machine.shard()))?;
         if !PartialOrder::less_equal(&self.lower, upper) {
             let (lower, upper) = (self.lower.elements(), upper.elements());
             let message = format!("the upper {upper:?} of a batch is not beyond its lower {lower:?}");

@@ -7,7 +7,7 @@ use timely::progress::Antichain;
 
 use crate::machine::Machine;
 use timely_persist_core::state::command::{Append, AppendReply, Expect, ExpireWriter, Lower, admit_generation};
-use timely_persist_core::state::{CodecNames, Run, State, Sums, wire};
+use timely_persist_core::state::{CodecNames, Run, State, Sums, storable, wire};
 use timely_persist_io::life::KeepAlive;
 use timely_persist_types::codec::{Data, Diff, Time};
 use timely_persist_types::config::WriteConfig;
@@ -124,7 +124,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
     /// `expected` it only compares.
     ///
     /// `Invalid` if a row's time is outside `[expected, new)`, if `new` is before `expected`, if a row is too large or does
-    /// not read back, if its diffs add up beyond what their type holds, or if code of its types panics: then nothing is in
+    /// not read back, if a time is one that cannot be stored, if the diffs of a row add up beyond what their type holds, or if code of its types panics: then nothing is in
     /// the shard. `Unavailable` if storage did not answer within `config.log.commit_deadline`:
     /// then the rows may be in the shard or come to be there. Calling again with the same arguments settles it: they
     /// are there once, and it says `Committed`. The same holds for `Closed`. Cancelling leaves it as `Unavailable` does.
@@ -201,6 +201,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
     ///
     /// Errors and cancelling as in [`WriteHandle::compare_and_append`].
     pub async fn advance_upper(&mut self, upper: &Antichain<T>) -> Result<(), Error> {
+        storable(upper, self.machine.shard())?;
         let lower = Lower::Covering(Antichain::from_elem(T::minimum()));
         match self.commit(&mut [], lower, upper.clone()).await? {
             AppendReply::Committed { .. } | AppendReply::Repeated { .. } | AppendReply::Covered { .. } => Ok(()),
@@ -224,8 +225,9 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
     }
 
     /// Waits until the upper is beyond `frontier`, or empty: nothing is beyond an empty `frontier`, which waits for the
-    /// end. Cancelling leaves nothing.
+    /// end. `Invalid` for a time that cannot be stored, which no upper passes. Cancelling leaves nothing.
     pub async fn wait_for_upper_past(&mut self, frontier: &Antichain<T>) -> Result<(), Error> {
+        storable(frontier, self.machine.shard())?;
         let find = |state: &timely_persist_core::state::State<T>| {
             let upper = state.upper();
             (upper.is_empty() || PartialOrder::less_than(frontier, &upper)).then_some(upper)
@@ -260,6 +262,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
     }
 
     pub(super) fn check_order(&self, lower: &Antichain<T>, upper: &Antichain<T>) -> Result<(), Error> {
+        [lower, upper].into_iter().try_for_each(|frontier| storable(frontier, self.machine.shard()))?;
         if PartialOrder::less_equal(lower, upper) {
             return Ok(());
         }

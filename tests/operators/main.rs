@@ -3,6 +3,7 @@
 
 mod agreement;
 mod bounds;
+mod bridge;
 mod button;
 mod contents;
 mod errors;
@@ -13,3 +14,4 @@ mod panics;
 mod partial;
 mod sinks;
 mod support;
+mod types;

@@ -11,6 +11,7 @@ use timely_persist_types::error::Error;
 
 use super::meta::EncodedPart;
 use super::sum::too_large;
+use super::words::{check_apart, check_time};
 use super::writer::{EncodeOptions, SortedPartWriter, row_size};
 
 /// The bytes that a value is taken to have before it is seen.
@@ -49,11 +50,13 @@ impl<K: Data, V: Data, T: Time, D: Diff> PartBuilder<K, V, T, D> {
         }
     }
 
-    /// Adds an update. `Invalid` if the row is too large, its serde implementation fails, or there are more than four
-    /// billion; it was not added then, and the builder can be used on.
+    /// Adds an update. `Invalid` if the row is too large, its serde implementation fails, its time or diff cannot be
+    /// stored, or there are more than four billion; it was not added then, and the builder can be used on.
     #[inline]
     pub fn push(&mut self, key: K::Ref<'_>, value: V::Ref<'_>, time: &T, diff: &D) -> Result<(), Error> {
         let size = row_size::<K, V>(key, value)?;
+        check_time(time)?;
+        check_apart(diff)?;
         let Ok(row) = u32::try_from(self.order.len()) else {
             return Err(Error::invalid(format!("more than {} updates in one part", u32::MAX)));
         };
@@ -116,10 +119,14 @@ impl<K: Data, V: Data, T: Time, D: Diff> PartBuilder<K, V, T, D> {
         let mut rows = Vec::with_capacity(order.len());
         for group in order.chunk_by(same) {
             let row = group[0].1;
-            let more = group[1..].iter().map(|(_, row)| &diffs[*row as usize]);
-            match D::total(&diffs[row as usize], more) {
+            let all = group.iter().map(|(_, row)| &diffs[*row as usize]);
+            match D::total(&diffs[row as usize], all.clone().skip(1)) {
                 Some(sum) if sum.is_zero() => {}
-                Some(sum) => rows.push((row, sum)),
+                Some(sum) if sum.check().is_ok() => rows.push((row, sum)),
+                Some(_) => {
+                    let apart = D::apart(all).into_iter().filter(|diff| !diff.is_zero());
+                    rows.extend(apart.map(|diff| (row, diff)));
+                }
                 None => {
                     let (key, value, time) = (key(row), value(row), time(row));
                     return Err(too_large::<D>(
@@ -138,7 +145,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> PartBuilder<K, V, T, D> {
 pub struct SortedRows<K: Data, V: Data, T: Time, D: Diff> {
     /// The updates as they came. Their sizes are of use: computing them again would wait for memory twice.
     columns: PartBuilder<K, V, T, D>,
-    /// Where each row lies, and its sum of diffs.
+    /// Where each row lies, and its sum of diffs; of one that has no word, several.
     rows: Vec<(u32, D)>,
 }
 

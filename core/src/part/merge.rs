@@ -12,7 +12,7 @@ use std::cmp::Ordering;
 use std::ops::ControlFlow;
 
 use super::chunk::Chunk;
-use super::sum::{consolidate, too_large};
+use super::sum::{Sums, consolidate, too_large};
 use super::tournament::Tournament;
 use timely_persist_types::codec::{Column, Data, Diff, Time};
 use timely_persist_types::error::{Error, ErrorKind};
@@ -50,8 +50,8 @@ pub struct Merge<K: Data, V: Data, T: Time, D: Diff> {
     updates_max: usize,
     /// Once the group is complete: how many of `updates`, now consolidated, were emitted.
     emitted: Option<usize>,
-    /// Whether a row whose diffs come to too much for one is left as several, and not refused.
-    splits: bool,
+    /// Of rows whose diffs come to too much for one. Those that are to be written are left as several, and not refused.
+    sums: Sums,
 }
 
 #[derive(Debug)]
@@ -155,13 +155,14 @@ impl<K: Data, V: Data, T: Time, D: Diff> Merge<K, V, T, D> {
             updates: Vec::new(),
             updates_max: UPDATES_MAX_MIN,
             emitted: None,
-            splits: false,
+            sums: Sums::Whole,
         }
     }
 
-    /// The same merge, but of a row whose diffs add up beyond what their type holds it gives several.
+    /// The same merge, but of a row whose diffs add up beyond what their type holds, or to what has no word, it gives
+    /// several.
     pub fn splitting(self) -> Self {
-        Self { splits: true, ..self }
+        Self { sums: Sums::Words, ..self }
     }
 
     /// The next chunk of an input that [`Merge::step`] asked for. `Bug` if it still has rows, is finished or does
@@ -245,9 +246,9 @@ impl<K: Data, V: Data, T: Time, D: Diff> Merge<K, V, T, D> {
     /// Sums the group's updates: no more come.
     #[inline]
     fn complete(&mut self) -> Result<(), Error> {
-        let too_large_at = consolidate(&mut self.updates);
+        let too_large_at = consolidate(&mut self.updates, self.sums);
         self.emitted = Some(0);
-        match too_large_at.filter(|_| !self.splits) {
+        match too_large_at.filter(|_| self.sums == Sums::Whole) {
             None => Ok(()),
             Some(time) => Err(self.refuse(&time)),
         }
@@ -333,7 +334,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Merge<K, V, T, D> {
         self.stale = true;
         if self.updates.len() >= self.updates_max {
             // What is too large now may be brought back by what comes.
-            let _ = consolidate(&mut self.updates);
+            let _ = consolidate(&mut self.updates, self.sums);
             // Twice what is left: so summing costs no more than a second sort of all.
             self.updates_max = (2 * self.updates.len()).max(UPDATES_MAX_MIN);
         }

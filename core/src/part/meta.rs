@@ -29,7 +29,7 @@ pub struct PartMeta<T> {
     pub time_lower: Antichain<T>,
     /// Every row's time is at or before one of these. They are the maximal times, unless there were too many of those.
     pub time_upper: Vec<T>,
-    /// The sum of all diffs, as its [`Codec64`](timely_persist_types::codec::Codec64) word. A hint: that of integers is right modulo 2⁶⁴.
+    /// The sum of the words of all diffs, modulo 2⁶⁴, little-endian. A hint: of integers it is the word of their sum.
     pub diff_sum: [u8; 8],
     /// [`PartStats`](super::PartStats), encoded. Empty means unknown.
     pub stats: Bytes,

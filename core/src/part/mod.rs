@@ -8,7 +8,7 @@
 //! ([`PartFormat::ArrowMessage`]); it is its own tail.
 //!
 //! Always: rows are sorted by (key, value, time) and no two are equal in all three, unless their diffs add up beyond what
-//! the type holds, so that they stand as several; no diff is zero; no part is empty;
+//! the type or one word holds, so that they stand as several; no diff is zero; no part is empty;
 //! bytes from storage give [`Corrupt`](timely_persist_types::error::ErrorKind::Corrupt), never a panic and never an allocation beyond what
 //! the bytes or the metadata account for.
 //!
@@ -27,6 +27,7 @@ mod sum;
 mod tail;
 mod tournament;
 mod value;
+mod words;
 mod writer;
 
 use bytes::Bytes;
@@ -43,6 +44,7 @@ pub use meta::{EncodedPart, PartMeta};
 pub use stats::{ColumnStats, PartStats, STATS_BYTES_MAX};
 pub use tail::PartTail;
 pub use value::StatValue;
+pub(crate) use words::check_time;
 pub use writer::{EncodeOptions, ROW_BYTES_MAX, SortedPartWriter};
 
 /// Decodes a whole object, verifying all of it against `meta`.

@@ -8,9 +8,18 @@ use timely_persist_types::error::Error;
 
 use std::fmt;
 
+/// What is made of updates whose sum has no word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sums {
+    /// The sum, which is a value all the same: for whoever reads.
+    Whole,
+    /// Several that have: for whoever writes.
+    Words,
+}
+
 /// Puts updates in the order of their times, those of one time summed, without those that come to nothing. A time whose
-/// sum is too large to be one diff, if there is one: it has several updates.
-pub(super) fn consolidate<T: Time, D: Diff>(updates: &mut Vec<(T, D)>) -> Option<T> {
+/// sum is too large for the type, if there is one: it has several updates.
+pub(super) fn consolidate<T: Time, D: Diff>(updates: &mut Vec<(T, D)>, sums: Sums) -> Option<T> {
     updates.sort_unstable_by(|a, b| a.0.cmp(&b.0));
     let mut too_large = None;
     let mut apart = Vec::new();
@@ -19,7 +28,11 @@ pub(super) fn consolidate<T: Time, D: Diff>(updates: &mut Vec<(T, D)>) -> Option
         let time = &updates[start].0;
         let end = start + updates[start..].iter().take_while(|(other, _)| other == time).count();
         let diffs = || updates[start + 1..end].iter().map(|(_, diff)| diff);
-        match D::total(&updates[start].1, diffs()) {
+        let total = D::total(&updates[start].1, diffs());
+        if total.is_none() {
+            too_large.get_or_insert_with(|| time.clone());
+        }
+        match total.filter(|sum| sums == Sums::Whole || sum.check().is_ok()) {
             Some(sum) => {
                 updates[start].1 = sum;
                 if !updates[start].1.is_zero() {
@@ -30,7 +43,6 @@ pub(super) fn consolidate<T: Time, D: Diff>(updates: &mut Vec<(T, D)>) -> Option
             None => {
                 let diffs = D::apart(updates[start..end].iter().map(|(_, diff)| diff));
                 apart.extend(diffs.into_iter().map(|diff| (time.clone(), diff)));
-                too_large.get_or_insert_with(|| time.clone());
             }
         }
         start = end;

@@ -18,6 +18,7 @@ use super::format::{PartEncoder, PartFormat, Written, check_types};
 use super::meta::{EncodedPart, PartMeta};
 use super::schema::schema;
 use super::stats::StatsCollector;
+use super::words::{check_diff, check_time};
 use timely_persist_types::codec::{Builder, Codec64, Data, Diff, EncodeError, Time};
 use timely_persist_types::config::{Compression, WriteConfig};
 use timely_persist_types::error::Error;
@@ -93,7 +94,8 @@ pub struct SortedPartWriter<K: Data, V: Data, T: Time, D: Diff> {
     rows: u64,
     decoded_bytes: u64,
     bounds: TimeBounds<T>,
-    diff_sum: Option<D>,
+    /// Of the rows' words, modulo 2⁶⁴.
+    diff_sum: u64,
     stats: StatsCollector,
     /// Only where the order is asserted: the last row.
     last: Option<((K, V, T), D)>,
@@ -134,17 +136,20 @@ impl<K: Data, V: Data, T: Time, D: Diff> SortedPartWriter<K, V, T, D> {
             rows: 0,
             decoded_bytes: 0,
             bounds: TimeBounds::new(),
-            diff_sum: None,
+            diff_sum: 0,
             last: None,
             marker: PhantomData,
         })
     }
 
     /// Adds a row. The caller pushes rows in the order of (key, value, time), each of these at most once unless its diffs
-    /// add up beyond what one holds, with a diff that is not zero. `Invalid` if the row is too large or its serde implementation fails; it was not added then.
+    /// add up beyond what one holds, with a diff that is not zero. `Invalid` if the row is too large, its serde
+    /// implementation fails, or its time or diff has no word; it was not added then.
     #[inline]
     pub fn push(&mut self, key: K::Ref<'_>, value: V::Ref<'_>, time: &T, diff: &D) -> Result<(), Error> {
         let size = row_size::<K, V>(key, value)?;
+        check_time(time)?;
+        check_diff(diff)?;
         if !self.has_room(self.times.len(), self.chunk_bytes + size) {
             self.write_chunk()?;
         }
@@ -209,21 +214,20 @@ impl<K: Data, V: Data, T: Time, D: Diff> SortedPartWriter<K, V, T, D> {
 
     #[inline]
     fn push_words(&mut self, time: &T, diff: &D) {
+        let word = diff.encode();
         self.times.push(u64::from_ne_bytes(time.encode()));
-        self.diffs.push(u64::from_ne_bytes(diff.encode()));
+        self.diffs.push(u64::from_ne_bytes(word));
         self.rows += 1;
         self.bounds.insert(time);
-        match &mut self.diff_sum {
-            Some(sum) => sum.plus_wrapping(diff),
-            None => self.diff_sum = Some(diff.clone()),
-        }
+        self.diff_sum = self.diff_sum.wrapping_add(u64::from_le_bytes(word));
     }
 
     fn assert_order(&mut self, key: K::Ref<'_>, value: V::Ref<'_>, time: &T, diff: &D) {
         assert!(!diff.is_zero(), "a row with a diff of zero is not consolidated");
         let row = (K::from_ref(key), V::from_ref(value), time.clone());
         let follows = self.last.as_ref().is_none_or(|(last, before)| {
-            *last < row || *last == row && D::total(before, std::iter::once(diff)).is_none()
+            *last < row
+                || *last == row && D::total(before, std::iter::once(diff)).is_none_or(|sum| sum.check().is_err())
         });
         assert!(follows, "rows out of order: {:?}, {row:?}", self.last);
         self.last = Some((row, diff.clone()));
@@ -263,9 +267,9 @@ impl<K: Data, V: Data, T: Time, D: Diff> SortedPartWriter<K, V, T, D> {
 
     /// The object and what to remember of it; `None` if no row was pushed.
     pub fn finish(mut self) -> Result<Option<EncodedPart<T>>, Error> {
-        let Some(diff_sum) = self.diff_sum.take() else {
+        if self.rows == 0 {
             return Ok(None);
-        };
+        }
         self.write_chunk()?;
         let Written { mut bytes, tail_start } = self.encoder.finish().map_err(not_encodable)?;
         // Room that was not needed: an inline part stays in memory.
@@ -281,7 +285,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> SortedPartWriter<K, V, T, D> {
             checksum: xxh3_64(&bytes[tail_start..]),
             time_lower: self.bounds.lower,
             time_upper: self.bounds.upper,
-            diff_sum: diff_sum.encode(),
+            diff_sum: self.diff_sum.to_le_bytes(),
             stats: self.stats.finish(self.rows, bytes.len() as u64).encode(),
         };
         Ok(Some(EncodedPart { bytes: Bytes::from(bytes), meta }))

@@ -73,7 +73,7 @@ impl<T: Time> State<T> {
     /// Whether the diffs are integers. Then, unless something is in the shard less often than not at all, their sum is
     /// as large as the number of rows that are there at one time, or larger.
     fn counts_rows(&self) -> bool {
-        let integers = [<i64 as Codec64>::NAME, <u64 as Codec64>::NAME];
+        let integers = [<i64 as Codec64>::NAME, <u64 as Codec64>::NAME, <i32 as Codec64>::NAME, <u32 as Codec64>::NAME];
         self.codecs.as_deref().is_some_and(|names| integers.contains(&names.diff.as_str()))
     }
 }

@@ -2,7 +2,16 @@
 
 use timely::progress::Antichain;
 
+use crate::part::check_time;
 use timely_persist_types::codec::Time;
+use timely_persist_types::error::Error;
+use timely_persist_types::ids::ShardId;
+
+/// `Invalid` if a time of a frontier that a caller names cannot be stored. To be asked before anything is done with it:
+/// what meets and joins make of such as can be stored, can be stored.
+pub fn storable<T: Time>(frontier: &Antichain<T>, shard: ShardId) -> Result<(), Error> {
+    frontier.elements().iter().try_for_each(check_time).map_err(|error| error.of_shard(shard))
+}
 
 /// Whether `upper` has passed `as_of`: no update at a time at or below an element of `as_of` can still appear.
 ///

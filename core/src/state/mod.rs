@@ -27,7 +27,7 @@ use timely::progress::Antichain;
 pub use batch::{Batch, Description, Location, Part, Run, Sums, is_stale};
 pub use change::{Change, CodecNames, Entry, RollupRef};
 pub use compaction::{Plan, next_merge};
-pub use frontier::{advance_frontier, below, glb, join_time, passed};
+pub use frontier::{advance_frontier, below, glb, join_time, passed, storable};
 pub use holders::{CriticalReader, LeasedReader, WriterRecord};
 pub use lapses::Sightings;
 

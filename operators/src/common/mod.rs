@@ -3,6 +3,7 @@
 
 pub(crate) mod agreement;
 pub(crate) mod button;
+pub(crate) mod credit;
 pub(crate) mod error;
 pub(crate) mod foreign;
 pub(crate) mod frontier;

@@ -6,7 +6,7 @@
 //!   same. If they were not, each is told, once.
 //! * H2 A part goes out once, under the frontier before its step; the frontier that is held moves on only when all parts of
 //!   the step are out.
-//! * H3 What is out stays within the credit (`credit.rs`), and is kept until its worker sends it home.
+//! * H3 What is out stays within the credit (`common/credit.rs`), and is kept until its worker sends it home.
 //! * H4 After a stop, an error, or a part that comes home without having been emitted, nothing more goes out, and the
 //!   frontier is held; only where the collection begins may still be shown. When all have stopped, nothing is held.
 
@@ -16,9 +16,9 @@ use timely::progress::Antichain;
 use timely_persist::{Error, LeaseId, LeasedPart, ShardId, Time};
 
 use crate::common::agreement::{Agreement, Asked};
+use crate::common::credit::Credit;
 use crate::common::error::SourceError;
 use crate::common::frontier::{beginning, shown};
-use crate::source::credit::Credit;
 use crate::source::message::{Home, Order, Returned, Sent};
 use crate::source::settings::Settings;
 
@@ -125,7 +125,7 @@ pub(crate) struct Handout<T: Time, L = LeasedPart<T>> {
     frontier: Antichain<T>,
     /// Where it stands before the queue.
     held: Antichain<T>,
-    credit: Credit<L>,
+    credit: Credit<LeaseId, L>,
 }
 
 /// Parts that wait for credit, and where the collection stands before them.
@@ -241,7 +241,7 @@ impl<T: Time, L: Lend> Handout<T, L> {
 
     /// A part came home. One that was not emitted never will be, so nothing more is handed out.
     fn take_back(&mut self, returned: Returned, actions: &mut Actions<T, L>) {
-        if self.credit.take_back(returned.lease).is_none() {
+        if self.credit.take_back(&returned.lease).is_none() {
             actions.push(Action::Fault(Fault::NotOut(returned.lease)));
         }
         if !returned.emitted {

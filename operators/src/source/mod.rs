@@ -2,7 +2,6 @@
 
 mod capabilities;
 mod closures;
-mod credit;
 mod emit;
 mod fetch;
 mod fetch_operator;

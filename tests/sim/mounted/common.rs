@@ -2,6 +2,8 @@
 
 #[path = "../../../operators/src/common/agreement.rs"]
 pub(crate) mod agreement;
+#[path = "../../../operators/src/common/credit.rs"]
+pub(crate) mod credit;
 #[path = "../../../operators/src/common/error.rs"]
 pub(crate) mod error;
 #[path = "../../../operators/src/common/foreign.rs"]

@@ -2,8 +2,6 @@
 
 #[path = "../../../operators/src/source/closures.rs"]
 pub(crate) mod closures;
-#[path = "../../../operators/src/source/credit.rs"]
-pub(crate) mod credit;
 #[path = "../../../operators/src/source/fetch.rs"]
 pub(crate) mod fetch;
 #[path = "../../../operators/src/source/handout.rs"]

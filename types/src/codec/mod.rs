@@ -16,6 +16,7 @@ mod lengths;
 mod misfit;
 mod names;
 mod option;
+mod pair;
 mod serde;
 mod text;
 mod tuple;
