@@ -48,6 +48,7 @@ clock
 /// Each top-level module of `operators/src/`, and those it may import: what operators share knows none of them.
 const OPERATOR_LAYERS: &str = "\
 source    common
+sink      common
 common
 ";
 

@@ -1,4 +1,4 @@
-//! `persist_source`: contents, frontiers, bounds, errors and ends, on several workers.
+//! `persist_source`: contents, frontiers, bounds, errors and ends, on several workers. `Resume`: where a restart begins.
 #![allow(clippy::unwrap_used)]
 
 mod agreement;
@@ -11,4 +11,9 @@ mod idle;
 mod names;
 mod panics;
 mod partial;
+#[path = "../support/random.rs"]
+mod random;
+mod resume;
+#[path = "../support/stage.rs"]
+mod stage;
 mod support;
