@@ -17,6 +17,7 @@ use timely::progress::Antichain;
 use timely_persist::codec::Column;
 use timely_persist::{Appended, Client, Config, CriticalReaderId, ErrorKind, Listen, ListenEvent, SinceDowngrade};
 use timely_persist_testing::{Fault, Gate, Operation, Rule};
+use timely_persist_types::config::PURPOSE_BYTES_MAX;
 
 type Listener = Listen<String, u64, u64, i64>;
 
@@ -471,6 +472,31 @@ async fn a_critical_reader_keeps_history_and_is_fenced() {
     assert_eq!(back, SinceDowngrade::Downgraded { since: at(2) }, "never backwards");
     theirs.expire().await.unwrap();
     assert_eq!(mine.compare_and_downgrade_since(3, (4, &at(4))).await.unwrap_err().kind(), ErrorKind::Invalid);
+}
+
+/// The program that made it may be gone for years: who it was for stands beside what it keeps.
+#[tokio::test(start_paused = true)]
+async fn a_critical_reader_says_what_it_is_for() {
+    let stage = Stage::new();
+    let id = CriticalReaderId::from_u128(9);
+    {
+        let process = stage.process(quiet()).await;
+        let long = "x".repeat(PURPOSE_BYTES_MAX + 1);
+        let refused = process.shard.open_critical_since_as(id, 1, &long).await.unwrap_err();
+        assert_eq!((refused.kind(), refused.shard()), (ErrorKind::Invalid, Some(stage.shard)));
+        assert_eq!(process.shard.inspect().await.unwrap().critical_readers, 0, "nothing was written");
+        let mut made = process.shard.open_critical_since_as(id, 1, "the nightly report").await.unwrap();
+        let _ = made.compare_and_downgrade_since(1, (2, &at(0))).await.unwrap();
+    }
+    let process = stage.process(quiet()).await;
+    let mut found = process.shard.open_critical_since_as(id, 7, "somebody else").await.unwrap();
+    assert_eq!(found.opaque(), 2);
+    let _ = found.clone().compare_and_downgrade_since(2, (3, &at(0))).await.unwrap();
+    let stale = found.compare_and_downgrade_since(2, (4, &at(0))).await.unwrap();
+    assert_eq!(stale, SinceDowngrade::OpaqueMismatch { current: 3 }, "a clone is the same reader");
+    process.shard.open_critical_since(CriticalReaderId::from_u128(10), 0).await.unwrap();
+    let holds = process.shard.holds().await.unwrap();
+    assert_eq!(holds.iter().map(|hold| hold.purpose.as_str()).collect::<Vec<_>>(), ["the nightly report", ""]);
 }
 
 /// The log answers only after the downgrade took effect, and forgets where: its owner must not be told that another took

@@ -50,6 +50,7 @@ const OPERATOR_LAYERS: &str = "\
 sink      common
 bridge    common
 source    common
+sink      common
 common
 ";
 

@@ -1,7 +1,8 @@
 //! Timely dataflow operators that read `timely-persist` shards.
 //!
 //! [`persist_source`] reads a shard into a dataflow on all workers of a cluster: the contents as of a time, then every
-//! change at its time. [`PersistSource`] is the same with options.
+//! change at its time. [`PersistSource`] is the same with options. [`Resume`] is where a dataflow that writes what it computes
+//! into a shard begins when it starts again.
 //!
 //! ```
 //! use timely::dataflow::operators::{Inspect, Probe};
@@ -45,5 +46,5 @@ mod source;
 
 pub use common::button::Button;
 pub use common::error::SourceError;
-pub use sink::{PersistSink, Sink, SinkError, persist_sink};
+pub use sink::{Input, PersistSink, Resume, ResumeBuilder, Retention, Sink, SinkError, persist_sink};
 pub use source::{MapSource, MappedSource, PersistSource, Source, persist_source};

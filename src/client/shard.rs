@@ -211,8 +211,20 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
         id: CriticalReaderId,
         initial_opaque: u64,
     ) -> Result<SinceHandle<T>, Error> {
+        self.open_critical_since_as(id, initial_opaque, "").await
+    }
+
+    /// The same, and says what a new one is for: [`Shard::holds`] shows it to whoever asks why the history is kept, also
+    /// when the owner's program is long gone. One that is there keeps the purpose that it was made with.
+    pub async fn open_critical_since_as(
+        &self,
+        id: CriticalReaderId,
+        initial_opaque: u64,
+        purpose: &str,
+    ) -> Result<SinceHandle<T>, Error> {
+        check_purpose(self.id, purpose)?;
         let local = self.local()?;
-        let open = OpenCritical { id, codecs: self.codecs(), opaque: initial_opaque, purpose: String::new() };
+        let open = OpenCritical { id, codecs: self.codecs(), opaque: initial_opaque, purpose: purpose.to_owned() };
         let reader = local.machine.apply(open).await?.reply?;
         Ok(SinceHandle::new(Arc::clone(&local.machine), self.client.keep_alive(), id, reader))
     }

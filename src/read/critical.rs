@@ -29,7 +29,8 @@ pub enum SinceDowngrade<T> {
 }
 
 /// Keeps a shard readable from its since on until it says otherwise. There is no expiry: whoever loses the id keeps the
-/// history for ever.
+/// history for ever. A clone is another handle on the same reader.
+#[derive(Clone)]
 pub struct SinceHandle<T: Time> {
     machine: Arc<Machine<T>>,
     _client: KeepAlive,

@@ -12,6 +12,11 @@ mod idle;
 mod names;
 mod panics;
 mod partial;
+#[path = "../support/random.rs"]
+mod random;
+mod resume;
 mod sinks;
+#[path = "../support/stage.rs"]
+mod stage;
 mod support;
 mod types;

@@ -10,6 +10,7 @@ mod pile;
 mod protocol_model;
 #[cfg(test)]
 mod protocol_test;
+mod resume;
 mod settings;
 mod staging;
 mod standby;
@@ -29,6 +30,10 @@ use timely_persist::{Data, Diff, Shard, Time};
 
 pub use self::error::SinkError;
 use self::operator::{Leading, Updates, sink};
+pub use self::resume::Resume;
+pub use self::resume::held::Input;
+pub use self::resume::open::ResumeBuilder;
+pub use self::resume::retention::Retention;
 use self::settings::Settings;
 use self::writing::{Enable, write};
 use crate::common::button::{Button, stopping};
