@@ -8,7 +8,7 @@ use timely::dataflow::operators::{Inspect, Probe};
 use timely::progress::Antichain;
 use timely::worker::Worker;
 use timely_persist::{Appended, ErrorKind, ListenEvent, ShardId};
-use timely_persist_operators::{Button, PersistSink, PersistSource, SinkError};
+use timely_persist_operators::{Button, PersistSink, PersistSource, Resume, Retention, SinkError};
 
 use crate::support::*;
 
@@ -396,4 +396,32 @@ fn a_newer_generation_fences_the_older() {
     let late = kept_by(1, &input, 4, 7, sink(1));
     assert!(late.iter().all(|error| error.error().unwrap().kind() == fenced) && !late.is_empty(), "{late:?}");
     assert_eq!(written(&output).1, at(6));
+}
+
+/// A pipeline that goes on where it was, and lets its inputs go as far as it needs them no more.
+#[test]
+fn a_pipeline_resumes_and_its_inputs_may_forget_what_it_has() {
+    let client = memory(config());
+    let (input, output) = (filled(&client, 4, 20), client.shard::<String, u64, u64, i64>(ShardId::new()));
+    for round in 0..4u64 {
+        let to = 4 * (round + 1);
+        let resume = wait(Resume::of("doubled", &output).input(&input).keep(Retention::All).open()).unwrap();
+        let as_of = *resume.as_of().first().unwrap();
+        assert_eq!(resume.first_run(), round == 0);
+        assert!(round == 0 || as_of < 4 * round, "{as_of} in round {round}");
+        let sink = {
+            let output = output.clone();
+            move || PersistSink::new(&output).resume(&resume)
+        };
+        assert_eq!(kept_by(1 + round as usize % 3, &input, as_of, to, sink), []);
+        assert_eq!(written(&output), (doubled(expected(0..to, 20, 0)), at(to)));
+        fill(&input, to..to + 4, 20);
+    }
+    let since = wait(input.inspect()).unwrap().since;
+    assert!(since.less_than(&16) && !since.less_than(&3), "what is kept of the input begins at {since:?}");
+    assert_eq!(wait(Resume::of("doubled", &output).input(&input).retire()).unwrap(), 2);
+    assert_eq!(wait(input.holds()).unwrap(), []);
+    let other = wait(Resume::of("other", &input).input(&output).open()).unwrap();
+    let said = kept_by(1, &input, 3, 20, move || PersistSink::new(&output).resume(&other));
+    assert!(matches!(said.as_slice(), [SinkError::Failed(error)] if error.kind() == ErrorKind::Invalid), "{said:?}");
 }

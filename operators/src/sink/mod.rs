@@ -35,7 +35,7 @@ pub use self::resume::held::Input;
 pub use self::resume::open::ResumeBuilder;
 pub use self::resume::retention::Retention;
 use self::settings::Settings;
-use self::writing::{Enable, write};
+use self::writing::{Beside, Enable, write};
 use crate::common::button::{Button, stopping};
 use crate::common::inputs::Inputs;
 
@@ -73,6 +73,7 @@ pub struct PersistSink<K: Data, V: Data, T: Time, D: Diff> {
     shard: Shard<K, V, T, D>,
     settings: Settings<T>,
     enable: Option<Enable>,
+    resume: Option<Resume<T>>,
     spread: Option<Spread<K, V, T, D>>,
 }
 
@@ -83,7 +84,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> PersistSink<K, V, T, D> {
     /// A sink into this shard.
     pub fn new(shard: &Shard<K, V, T, D>) -> Self {
         let settings = Settings::new(shard.id(), shard.client().config());
-        Self { shard: shard.clone(), settings, enable: None, spread: None }
+        Self { shard: shard.clone(), settings, enable: None, resume: None, spread: None }
     }
 
     /// Its name, for logs and for the writer's purpose. Default: made of the shard's.
@@ -97,6 +98,15 @@ impl<K: Data, V: Data, T: Time, D: Diff> PersistSink<K, V, T, D> {
     /// ends strictly beyond it. Default: the least time, for a collection that is made of all its history.
     pub fn as_of(mut self, as_of: Antichain<T>) -> Self {
         self.settings.as_of = as_of;
+        self
+    }
+
+    /// Begins where this says, and moves what it holds with the commits: its [`as_of`](Resume::as_of) is the sink's, and is to
+    /// be that of the sources. `errors` says [`Failed`](SinkError::Failed) if it is of another shard, or if another start of
+    /// the pipeline has taken it over.
+    pub fn resume(mut self, resume: &Resume<T>) -> Self {
+        self.settings.as_of = resume.as_of();
+        self.resume = Some(resume.clone());
         self
     }
 
@@ -164,7 +174,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> PersistSink<K, V, T, D> {
 
     /// Adds the sink to a dataflow.
     pub fn build<'scope>(self, updates: VecCollection<'scope, T, (K, V), D>) -> Sink<'scope, T> {
-        let Self { shard, mut settings, enable, spread } = self;
+        let Self { shard, mut settings, enable, resume, spread } = self;
         settings.waits = enable.is_some();
         let scope = updates.inner.scope();
         let rows = match spread {
@@ -175,7 +185,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> PersistSink<K, V, T, D> {
         let (handle, mail) = scope.feedback(Default::default());
         let runtime = shard.client().runtime().clone();
         let leader = |Leading { appends, mailbox }: Leading<T>| {
-            drop(runtime.spawn(write(shard.clone(), settings.clone(), enable, appends, mailbox))); // it ends with its mailbox
+            let task = write(shard.clone(), settings.clone(), Beside { enable, resume }, appends, mailbox);
+            drop(runtime.spawn(task)); // it ends with its mailbox
         };
         let written = sink(&shard, &settings, rows, mail, &mut stopping, Inputs::of(scope), leader);
         written.mail.connect_loop(handle);

@@ -11,6 +11,7 @@ use crate::common::foreign::{Code, TYPES, finish};
 use crate::common::mailbox::{Closed, Sender};
 use crate::sink::error::SinkError;
 use crate::sink::lead::{Event, Outcome};
+use crate::sink::resume::Resume;
 use crate::sink::settings::Settings;
 
 const ENABLE_AFTER: Code = Code("the future that the sink was to `enable_after`");
@@ -18,8 +19,16 @@ const ENABLE_AFTER: Code = Code("the future that the sink was to `enable_after`"
 /// What waits at once for the leader's operator to hear it. More would only wait there.
 pub(crate) const EVENTS_MAX: usize = 4;
 
-/// What to wait for before anything is committed.
+/// A future to wait for.
 pub(crate) type Enable = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// What the leader's task has to do beside appending.
+pub(crate) struct Beside<T: Time> {
+    /// What to wait for before anything is committed.
+    pub(crate) enable: Option<Enable>,
+    /// What is told of each commit.
+    pub(crate) resume: Option<Resume<T>>,
+}
 
 /// What is to be appended, over `[lower, upper)` in one commit.
 #[derive(Debug)]
@@ -33,11 +42,11 @@ pub(crate) struct Append<T> {
 pub(crate) async fn write<K: Data, V: Data, T: Time, D: Diff>(
     shard: Shard<K, V, T, D>,
     settings: Settings<T>,
-    enable: Option<Enable>,
+    Beside { enable, resume }: Beside<T>,
     appends: mpsc::Receiver<Append<T>>,
     mailbox: Sender<Event<T>>,
 ) {
-    let task = Writing { settings, mailbox, stalled: false };
+    let task = Writing { settings, mailbox, resume, stalled: false };
     let mailbox = task.mailbox.clone();
     let id = shard.id();
     let written = finish(TYPES, task.run(shard, enable, appends));
@@ -74,6 +83,7 @@ impl From<Error> for End {
 struct Writing<T: Time> {
     settings: Settings<T>,
     mailbox: Sender<Event<T>>,
+    resume: Option<Resume<T>>,
     /// Whether it was said last that storage does not answer.
     stalled: bool,
 }
@@ -85,6 +95,7 @@ impl<T: Time> Writing<T> {
         enable: Option<Enable>,
         mut appends: mpsc::Receiver<Append<T>>,
     ) -> Result<(), End> {
+        self.check_resume()?;
         let mut writer = self.open(&shard).await?;
         let enabled = async {
             match enable {
@@ -161,9 +172,35 @@ impl<T: Time> Writing<T> {
             AppendOutcome::Covered { digest } => {
                 Outcome::Covered { same: digest.zip(ours).is_none_or(|(theirs, ours)| theirs == ours) }
             }
+            AppendOutcome::Committed { from } => {
+                self.mailbox.send(Event::Appended(Outcome::Committed)).await?;
+                return self.committed(&from, &upper).await;
+            }
             _ => Outcome::Committed,
         };
         Ok(self.mailbox.send(Event::Appended(outcome)).await?)
+    }
+
+    fn check_resume(&self) -> Result<(), Error> {
+        match &self.resume {
+            Some(resume) if resume.output() != self.settings.shard => {
+                let message = format!("the sink is to resume `{}`, whose output is {}", resume.name(), resume.output());
+                Err(Error::invalid(message).advise("open the resume with the shard that the sink writes"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets the inputs move on to where this commit began. Where storage does not answer they lag, which is right, too.
+    async fn committed(&mut self, from: &Antichain<T>, upper: &Antichain<T>) -> Result<(), End> {
+        let Some(resume) = &mut self.resume else { return Ok(()) };
+        match resume.committed(from, upper).await {
+            Err(error) if error.kind() == ErrorKind::Unavailable => {
+                tracing::warn!(shard = %self.settings.shard, %error, "what the inputs keep for a sink was not moved");
+                Ok(())
+            }
+            done => Ok(done?),
+        }
     }
 
     /// Storage did not answer: says so once, and rests for a moment. Any other error is the end.
