@@ -56,7 +56,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
     /// before `lower`, which are in the shard. A batch that was committed is used up.
     ///
     /// `Invalid` if `upper` is before `lower`, for a batch of other times, of another shard, or that is used up, and for one
-    /// that was staged too long ago: then nothing is in the shard. `Unavailable` and `Closed` say that the rows may be in the
+    /// that was staged too long ago; `Fenced` if writers of a newer generation have begun to write: then nothing is in the
+    /// shard, and the batches can be used again. `Unavailable` and `Closed` say that the rows may be in the
     /// shard or come to be there, and so does cancelling: calling again with the same arguments settles it, and they are
     /// there once. Until then the batches' objects may be in the shard, and dropping them leaves those.
     pub async fn append_batches(

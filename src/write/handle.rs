@@ -128,6 +128,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
     /// the shard. `Unavailable` if storage did not answer within `config.log.commit_deadline`:
     /// then the rows may be in the shard or come to be there. Calling again with the same arguments settles it: they
     /// are there once, and it says `Committed`. The same holds for `Closed`. Cancelling leaves it as `Unavailable` does.
+    /// `Fenced` if writers of a newer generation have begun to write ([`Shard::open_writer_in`](crate::Shard::open_writer_in)),
+    /// whatever the upper is; then nothing is in the shard.
     pub async fn compare_and_append<I>(
         &mut self,
         rows: I,
