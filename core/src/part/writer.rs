@@ -224,6 +224,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> SortedPartWriter<K, V, T, D> {
 
     fn assert_order(&mut self, key: K::Ref<'_>, value: V::Ref<'_>, time: &T, diff: &D) {
         assert!(!diff.is_zero(), "a row with a diff of zero is not consolidated");
+        assert!(time.check().is_ok() && diff.check().is_ok(), "a row at {time:?} with {diff:?} has no words");
         let row = (K::from_ref(key), V::from_ref(value), time.clone());
         let follows = self.last.as_ref().is_none_or(|(last, before)| {
             *last < row
