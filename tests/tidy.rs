@@ -461,5 +461,7 @@ fn what_operators_share_knows_no_source() {
     assert!(said("source/leader.rs", "use crate::common::error::SourceError;\nuse super::steps;").is_empty());
     let refused = said("common/button.rs", "use crate::source::settings::Settings;");
     assert!(refused[0].starts_with("common/button.rs:1: `common` may not import `source`"), "{refused:?}");
+    let beside = said("sink/resume.rs", "use crate::source::settings::Settings;");
+    assert!(beside[0].starts_with("sink/resume.rs:1: `sink` may not import `source`"), "{beside:?}");
     assert_eq!(said("arrange/mod.rs", "").len(), 1, "a new module comes with its row");
 }

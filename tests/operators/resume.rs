@@ -248,6 +248,19 @@ async fn an_output_that_was_emptied_before_its_holds_heard_of_a_commit_is_a_new_
     assert_eq!((resume.as_of(), resume.first_run()), (at(3), true));
 }
 
+/// The holds have heard of no commit, but a start has seen one.
+#[tokio::test(start_paused = true)]
+async fn an_output_that_was_emptied_after_a_start_saw_commits_is_not_taken_for_a_new_one() {
+    let mut apart = Apart { inputs: Stage::new(), output: Stage::new() };
+    let shards = apart.shards().await;
+    shards.pipeline().open().await.unwrap();
+    let mut writer = shards.revenue.open_writer("sink").await.unwrap();
+    assert_eq!(writer.append([], at(0), at(4)).await.unwrap(), Appended::Committed);
+    assert!(!shards.pipeline().open().await.unwrap().first_run());
+    apart.output = Stage::new();
+    assert_eq!(apart.shards().await.pipeline().open().await.unwrap_err().kind(), ErrorKind::Missing);
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_older_output_with_some_commits_is_refused_and_nothing_is_written() {
     let mut apart = Apart { inputs: Stage::new(), output: Stage::new() };
@@ -391,6 +404,30 @@ async fn processes_of_one_incarnation_share_the_holds() {
     let before = one.orders.inspect().await.unwrap();
     assert_fenced(&one.pipeline().incarnation(7).open().await.unwrap_err());
     assert_eq!(one.orders.inspect().await.unwrap(), before);
+}
+
+/// A copy that is up already moves the holds of its incarnation while another one joins: what that one is told can be read.
+#[tokio::test(start_paused = true)]
+async fn who_joins_late_begins_where_the_holds_are() {
+    let stage = Stage::new();
+    let process = stage.process(quiet()).await;
+    let (one, two) = (Shards::of(&process), Shards::of(&stage.process(quiet()).await));
+    let mut resume = two.pipeline().open().await.unwrap();
+    commit(&two, &mut resume, &[5, 6]).await;
+    let gate = Gate::closed();
+    let taking = Rule::next(Operation::LogCompareAndSet, Fault::HoldBefore(gate.clone()));
+    process.log_faults.add(taking.named(one.items.id().to_string()));
+    let meanwhile = async {
+        gate.arrived(1).await;
+        let mut resume = two.pipeline().incarnation(8).open().await.unwrap();
+        commit(&two, &mut resume, &[8, 9]).await;
+        gate.open();
+    };
+    let (joined, ()) = within(async { tokio::join!(one.pipeline().incarnation(8).open(), meanwhile) }).await;
+    let as_of = joined.unwrap().as_of();
+    assert_eq!(as_of, at(8));
+    one.items.open_reader_at("items", as_of.clone()).await.unwrap();
+    one.orders.open_reader_at("orders", as_of).await.unwrap();
 }
 
 /// Processes that do not say that they belong together: only the last of them moves holds.
