@@ -3,6 +3,8 @@
 
 #[path = "writing/contention.rs"]
 mod contention;
+#[path = "writing/ingest.rs"]
+mod ingest;
 #[path = "writing/large.rs"]
 mod large;
 #[path = "writing/panics.rs"]
