@@ -5,10 +5,15 @@
 mod contention;
 #[path = "writing/ingest.rs"]
 mod ingest;
+#[path = "writing/ingest_partitions.rs"]
+mod ingest_partitions;
 #[path = "writing/large.rs"]
 mod large;
 #[path = "writing/panics.rs"]
 mod panics;
+#[allow(dead_code)]
+#[path = "support/random.rs"]
+mod random;
 #[path = "support/stage.rs"]
 mod stage;
 #[path = "writing/upkeep.rs"]
