@@ -5,6 +5,7 @@
 
 mod client;
 mod fetch;
+pub mod ingest;
 mod machine;
 mod maintain;
 mod read;

@@ -26,6 +26,7 @@ const LIBRARY: [&str; 4] = ["types/src", "core/src", "io/src", "src"];
 ///
 /// A new arrow comes with its reason in the commit message, and stands in `ARCHITECTURE.md` too, line for line.
 const LAYERS: &str = "\
+ingest    client write read                                    life        error        codec ids
 client    write read maintain fetch machine state blobs store part life config error record codec ids clock
 write                             machine state blobs       part life config error record codec ids clock
 read                        fetch machine state             part life config error record codec ids clock

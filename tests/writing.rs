@@ -9,10 +9,17 @@ mod contention;
 mod digests;
 #[path = "writing/generations.rs"]
 mod generations;
+#[path = "writing/ingest.rs"]
+mod ingest;
+#[path = "writing/ingest_partitions.rs"]
+mod ingest_partitions;
 #[path = "writing/large.rs"]
 mod large;
 #[path = "writing/panics.rs"]
 mod panics;
+#[allow(dead_code)]
+#[path = "support/random.rs"]
+mod random;
 #[path = "support/stage.rs"]
 mod stage;
 #[path = "writing/times.rs"]

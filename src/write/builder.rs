@@ -100,6 +100,12 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
         Ok(())
     }
 
+    /// The bytes that the rows so far take in memory, with those that are on their way to storage or there. For whoever
+    /// begins another batch when this one is large.
+    pub fn bytes(&self) -> usize {
+        self.sealed_bytes.saturating_add(self.rows.bytes())
+    }
+
     /// Makes room for so many rows, or some of them: more are more than anyone counts on.
     pub(super) fn reserve(&mut self, rows: usize) {
         if rows >= SPARE_ROWS_MIN

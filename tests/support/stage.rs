@@ -47,6 +47,10 @@ pub async fn fill(shard: &Strings, times: Range<u64>, rows: u64) {
 pub struct ManualClock(AtomicU64);
 
 impl ManualClock {
+    pub fn set(&self, wall_ms: u64) {
+        self.0.store(wall_ms, Ordering::Relaxed);
+    }
+
     pub fn advance(&self, by: Duration) {
         self.0.fetch_add(by.as_millis() as u64, Ordering::Relaxed);
     }
