@@ -1,6 +1,8 @@
 //! What a writer promises, one test for each promise, named after what went wrong in systems of this kind.
 #![allow(clippy::unwrap_used)]
 
+#[path = "writing/carried.rs"]
+mod carried;
 #[path = "writing/contention.rs"]
 mod contention;
 #[path = "writing/large.rs"]

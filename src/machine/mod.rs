@@ -116,6 +116,11 @@ impl<T: Time> Machine<T> {
         self.context.clock.wall_ms()
     }
 
+    /// The bytes that the parts of one entry may take.
+    pub(crate) fn entry_bytes_max(&self) -> usize {
+        self.context.log.config.entry_bytes_max
+    }
+
     /// What the rows of a batch were collected in, for the next.
     pub(crate) fn spare_rows(&self) -> &Spare {
         &self.context.spare_rows

@@ -60,6 +60,14 @@ impl<T: Time> Batch<T> {
         }
     }
 
+    /// Adds a part to the only run of the batch, behind those that are there.
+    pub(super) fn push(&mut self, part: Part<T>) {
+        match self.runs.first_mut() {
+            Some(run) => run.push(part),
+            None => self.runs.push(vec![part]),
+        }
+    }
+
     /// Every row is at a time beyond this.
     pub fn lower(&self) -> &Antichain<T> {
         &self.lower

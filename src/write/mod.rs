@@ -5,6 +5,7 @@
 
 mod batch;
 mod builder;
+mod carried;
 mod handle;
 
 pub use batch::Batch;

@@ -38,6 +38,11 @@ pub trait Command<T: Time>: Send + 'static {
     /// What whoever asks is told.
     type Reply: Send + 'static;
 
+    /// What it adds to a log entry, in bytes, as far as that can be much.
+    fn entry_bytes(&self) -> usize {
+        0
+    }
+
     /// What becomes of it in this state, at this moment. Nothing else may sway it.
     fn decide(&self, state: &State<T>, moment: &Moment) -> Decision<T, Self::Reply>;
 }
