@@ -1,6 +1,8 @@
 //! What a writer promises, one test for each promise, named after what went wrong in systems of this kind.
 #![allow(clippy::unwrap_used)]
 
+#[path = "writing/building.rs"]
+mod building;
 #[path = "writing/carried.rs"]
 mod carried;
 #[path = "writing/contention.rs"]
@@ -9,6 +11,8 @@ mod contention;
 mod large;
 #[path = "writing/panics.rs"]
 mod panics;
+#[path = "writing/renewal.rs"]
+mod renewal;
 #[path = "support/stage.rs"]
 mod stage;
 #[path = "writing/upkeep.rs"]

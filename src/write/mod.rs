@@ -7,6 +7,8 @@ mod batch;
 mod builder;
 mod carried;
 mod handle;
+mod renewal;
+mod upload;
 
 pub use batch::Batch;
 pub use builder::BatchBuilder;

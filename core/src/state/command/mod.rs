@@ -99,7 +99,7 @@ impl Limits {
     /// Those of a client, on a store with these.
     pub fn of(store: &StoreLimits, upkeep: &UpkeepConfig) -> Self {
         Self {
-            blob_age_max_ms: millis(store.orphan_age_min / 2),
+            blob_age_max_ms: millis(store.commit_age_max()),
             rollup_interval: rollup_interval(upkeep),
             finalize_objects_max: upkeep.sweep_step_objects_max,
         }
