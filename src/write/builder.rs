@@ -322,8 +322,9 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
             return self.begin_upload();
         }
         self.check_life()?;
+        let here = self.rows.bytes() <= SORTED_HERE_BYTES_MAX;
         let rows = Unsent::All(self.take_collected());
-        if self.config.inline_part_bytes_max > SORTED_HERE_BYTES_MAX {
+        if !here {
             self.send(rows);
             return Ok(());
         }

@@ -142,7 +142,8 @@ mod tests {
         }
         let bytes = Bytes::from(vec![0; 1 << 20]);
         let inline = vec![Part { location: Location::Inline(bytes), ..run(1, false).remove(0) }];
-        assert!(encoded(&[inline.clone()]) <= entry_bytes(&[inline]));
+        let inline = [inline];
+        assert!(encoded(&inline) <= entry_bytes(&inline));
     }
 
     #[test]

@@ -61,7 +61,7 @@ impl PartStats {
 
     /// The same in so many bytes, with those columns that fit: first of all the key's, by which parts are sorted, so that
     /// its bounds tell parts of one run apart. Empty, that is unknown, if none fits.
-    pub fn encode_within(&self, bytes_max: usize) -> Bytes {
+    pub(crate) fn encode_within(&self, bytes_max: usize) -> Bytes {
         let columns = self.columns.iter().map(|column| ProtoColumn {
             path: column.path.clone(),
             null_count: column.null_count,
