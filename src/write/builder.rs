@@ -48,7 +48,8 @@ enum Broken {
 /// [`try_add`](Self::try_add), and where that has no room moves the builder into a task, which waits for
 /// [`ready`](Self::ready) and gives it back. Whoever builds for hours lets [`renew`](Self::renew) come to its turn now and then.
 ///
-/// Memory: the rows collected, `config.write.run_bytes_max` at most, and as many that are sorted and stored meanwhile. Sorting
+/// Memory: the rows collected, `config.write.run_bytes_max` at most, as many that are sorted meanwhile, and those once more as
+/// they are encoded; with what columns have in reserve that is three to five times that limit. Sorting
 /// and encoding take a thread of the client's, never the one that adds or waits, but for at most 64 KiB of rows.
 ///
 /// `Unavailable` leaves the builder as good as it was: what was not stored is kept, and the same call goes on. After any other
