@@ -3,6 +3,10 @@
 
 #[path = "writing/append_batches.rs"]
 mod append_batches;
+#[path = "writing/building.rs"]
+mod building;
+#[path = "writing/carried.rs"]
+mod carried;
 #[path = "writing/contention.rs"]
 mod contention;
 #[path = "writing/digests.rs"]
@@ -20,6 +24,8 @@ mod panics;
 #[allow(dead_code)]
 #[path = "support/random.rs"]
 mod random;
+#[path = "writing/renewal.rs"]
+mod renewal;
 #[path = "support/stage.rs"]
 mod stage;
 #[path = "writing/times.rs"]

@@ -9,8 +9,10 @@ use differential_dataflow::consolidation::consolidate_updates;
 use differential_dataflow::lattice::Lattice;
 use proptest::prelude::*;
 use timely::order::Product;
-use timely_persist_core::part::{Chunk, EncodeOptions, Merge, MergeStep, PartBuilder, decode_part};
-use timely_persist_types::codec::{Data, Time};
+use timely_persist_core::part::{
+    Chunk, EncodeOptions, EncodedPart, Merge, MergeStep, PartBuilder, PartFormat, combine, decode_part,
+};
+use timely_persist_types::codec::{Column, Data, Time};
 use timely_persist_types::error::{Error, ErrorKind};
 
 type Row<K, V, T> = ((K, V), T, i64);
@@ -99,6 +101,75 @@ proptest! {
             time.advance_by(timely::progress::frontier::AntichainRef::new(&since));
             Some(time)
         });
+    }
+}
+
+/// What becomes of runs that are combined, and what of the same in another order.
+fn check_combined(runs: &[Vec<Row<String, u8, u64>>], small_bytes_max: usize, part_bytes_max: usize) {
+    let options = EncodeOptions { chunk_rows_max: 40, ..EncodeOptions::default() };
+    let encode = |rows: &Vec<Row<String, u8, u64>>| {
+        let mut builder = PartBuilder::<String, u8, u64, i64>::new();
+        rows.iter().for_each(|((key, value), time, diff)| builder.push(key, *value, time, diff).unwrap());
+        builder.sort().unwrap().encode_small(&options).unwrap()
+    };
+    let mut parts: Vec<EncodedPart<u64>> = runs.iter().filter_map(encode).collect();
+    let combined = combine::<String, u8, u64, i64>(&parts, &options, small_bytes_max, part_bytes_max).unwrap();
+    let mut found = Vec::new();
+    for part in &combined {
+        let one = combined.len() == 1 && part.bytes.len() <= small_bytes_max;
+        assert!(one || part.meta.format == PartFormat::ArrowIpc, "what is to be an object is a file");
+        for chunk in decode_part::<String, u8, u64, i64>(part.bytes.clone(), &part.meta).unwrap() {
+            let row = |row| {
+                let (key, value) = (chunk.keys().get(row).to_owned(), chunk.values().get(row));
+                ((key, value), chunk.time(row), chunk.diff(row))
+            };
+            found.extend((0..chunk.len()).map(row));
+        }
+    }
+    let mut expected: Vec<_> = runs.iter().flatten().cloned().collect();
+    consolidate_updates(&mut expected);
+    assert_eq!(found, expected, "in this order, over all parts");
+    parts.reverse();
+    assert_eq!(combine::<String, u8, u64, i64>(&parts, &options, small_bytes_max, part_bytes_max).unwrap(), combined);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn combined_parts_have_the_rows_of_all(
+        runs in runs("[ab]{0,2}", 0u8..3, 0u64..4),
+        small in prop::sample::select(vec![0usize, 700, 1 << 20]),
+        large in prop::sample::select(vec![1usize, 300, 1 << 20]),
+    ) {
+        check_combined(&runs, small, large);
+    }
+}
+
+#[test]
+fn diffs_of_two_parts_that_are_too_much_for_one_row_stay_two_rows() {
+    let part = |diff: i64| {
+        let mut builder = PartBuilder::<u64, (), u64, i64>::new();
+        builder.push(1, (), &0, &diff).unwrap();
+        builder.sort().unwrap().encode_small(&EncodeOptions::default()).unwrap().unwrap()
+    };
+    let parts = [part(i64::MAX), part(1)];
+    let combined = combine::<u64, (), u64, i64>(&parts, &EncodeOptions::default(), 1 << 20, 1 << 20).unwrap();
+    assert_eq!(combined.iter().map(|part| part.meta.rows).collect::<Vec<_>>(), [2]);
+}
+
+#[test]
+fn a_part_of_other_bytes_is_not_combined() {
+    let part = |key: u64| {
+        let mut builder = PartBuilder::<u64, (), u64, i64>::new();
+        builder.push(key, (), &0, &1).unwrap();
+        builder.sort().unwrap().encode_small(&EncodeOptions::default()).unwrap().unwrap()
+    };
+    let forged = EncodedPart { bytes: part(2).bytes, ..part(1) };
+    for small_bytes_max in [0, 1 << 20] {
+        let parts = [part(3), forged.clone()];
+        let error = combine::<u64, (), u64, i64>(&parts, &EncodeOptions::default(), small_bytes_max, 1).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
     }
 }
 

@@ -14,6 +14,7 @@ use timely_persist_core::state::command::{Command, Limits, Moment, RemoveLapsed}
 use timely_persist_core::state::{Change, Entry, Sightings, State};
 use timely_persist_io::life::{Retry, Stopwatch, lock};
 use timely_persist_types::codec::Time;
+use timely_persist_types::config::LogConfig;
 use timely_persist_types::error::{Error, ErrorKind};
 use timely_persist_types::ids::{SeqNo, Token};
 use timely_persist_types::record::{Committed, Uncommitted};
@@ -68,7 +69,7 @@ impl<T: Time> Machine<T> {
     async fn lead(&self) {
         let mut group: Group<T> = {
             let mut queue = lock(&self.queue);
-            let count = queue.len().min(self.context.log.config.group_commits_max.max(1));
+            let count = self.group_size(queue.iter());
             queue.drain(..count).collect()
         };
         let mut effort = Effort { begun: self.context.life.stopwatch(), tries: 0 };
@@ -78,6 +79,17 @@ impl<T: Time> Machine<T> {
             Ok(Settled { doubtful, .. }) => group.into_iter().for_each(|pending| pending.answer(doubtful)),
             Err(error) => group.into_iter().for_each(|pending| pending.fail(error.clone())),
         }
+    }
+
+    /// How many of these go into one entry: as many as its limits let, at least one.
+    fn group_size<'a>(&self, queue: impl Iterator<Item = &'a Box<dyn Pending<T>>>) -> usize {
+        let LogConfig { group_commits_max, entry_bytes_max, .. } = self.context.log.config;
+        let mut bytes = 0usize;
+        let fits = |pending: &&Box<dyn Pending<T>>| {
+            bytes = bytes.saturating_add(pending.entry_bytes());
+            bytes <= entry_bytes_max
+        };
+        queue.take(group_commits_max).take_while(fits).count().max(1)
     }
 
     /// Tells how the group ended.

@@ -36,9 +36,10 @@ pub(crate) use request::Applied;
 pub(crate) use spare::Spare;
 
 use timely_persist_core::state::command::Command;
-use timely_persist_core::state::{Sightings, State};
+use timely_persist_core::state::{Part, Sightings, State};
 use timely_persist_io::blobs::Blobs;
 use timely_persist_io::life::{Life, Supervised, lock};
+use timely_persist_types::clock::millis;
 use timely_persist_types::codec::Time;
 use timely_persist_types::error::Error;
 use timely_persist_types::ids::{PART_KIND, ROLLUP_KIND, ShardId, blob_name};
@@ -116,6 +117,11 @@ impl<T: Time> Machine<T> {
         self.context.clock.wall_ms()
     }
 
+    /// The bytes that the parts of one entry may take.
+    pub(crate) fn entry_bytes_max(&self) -> usize {
+        self.context.log.config.entry_bytes_max
+    }
+
     /// What the rows of a batch were collected in, for the next.
     pub(crate) fn spare_rows(&self) -> &Spare {
         &self.context.spare_rows
@@ -171,8 +177,17 @@ impl<T: Time> Machine<T> {
 
     /// Its age counts in the shard's time: a process whose clock is behind must not make what looks old already.
     fn blob_name(&self, kind: &str) -> String {
-        let made_ms = self.context.clock.wall_ms().max(self.state.borrow().wall_ms);
-        blob_name(kind, made_ms, self.context.entropy.bits())
+        blob_name(kind, self.now_ms(), self.context.entropy.bits())
+    }
+
+    /// The shard's time, as a commit of this process would have it now.
+    fn now_ms(&self) -> u64 {
+        self.context.clock.wall_ms().max(self.state.borrow().wall_ms)
+    }
+
+    /// Whether a part that no commit refers to yet is so old that its object needs another name. No I/O.
+    pub(crate) fn renewal_due(&self, part: &Part<T>) -> bool {
+        part.is_stale(self.now_ms(), millis(self.context.limits.renewal_age()))
     }
 
     /// How long nobody has moved the shard's time, as far as this process has seen. No I/O.

@@ -23,6 +23,8 @@ pub(super) type Answer<R> = oneshot::Sender<Result<Applied<R>, Error>>;
 pub(super) trait Pending<T: Time>: Send {
     /// What it is called.
     fn name(&self) -> &'static str;
+    /// What it adds to an entry, in bytes, as far as that can be much.
+    fn entry_bytes(&self) -> usize;
     /// Decides on `state` and remembers the reply; the facts to commit, if any.
     fn decide(&mut self, state: &State<T>, moment: &Moment) -> Vec<Change<T>>;
     /// Gives the remembered reply.
@@ -46,6 +48,10 @@ impl<C, R> Request<C, R> {
 impl<T: Time, C: Command<T>> Pending<T> for Request<C, C::Reply> {
     fn name(&self) -> &'static str {
         C::NAME
+    }
+
+    fn entry_bytes(&self) -> usize {
+        self.command.entry_bytes()
     }
 
     fn decide(&mut self, state: &State<T>, moment: &Moment) -> Vec<Change<T>> {

@@ -14,7 +14,9 @@ use crate::fetch::{MergeRuns, RunReader};
 use crate::machine::Machine;
 use timely_persist_core::part::{EncodeOptions, EncodedPart, MergeStep, SortedPartWriter};
 use timely_persist_core::state::command::Replace;
-use timely_persist_core::state::{Batch, CodecNames, Description, Location, Part, Run, State, Sums, glb, next_merge};
+use timely_persist_core::state::{
+    Batch, CodecNames, Description, Location, Part, Run, State, Sums, glb, next_merge, shorten_stats,
+};
 use timely_persist_io::life::{Task, guarded_async};
 use timely_persist_types::codec::{Data, Diff, Time};
 use timely_persist_types::config::piece_bytes;
@@ -109,7 +111,8 @@ async fn merge_fitting<K: Data, V: Data, T: Time, D: Diff>(
     };
     let desc = Description { lower: first.desc.lower.clone(), upper: last.desc.upper.clone(), since };
     let written = run.clone();
-    let runs = Some(run).filter(|run| !run.is_empty()).into_iter().chain(kept).collect();
+    let mut runs: Vec<_> = Some(run).filter(|run| !run.is_empty()).into_iter().chain(kept).collect();
+    shorten_stats(&mut runs, policy.write.entry_stats_bytes_max);
     let output = Arc::new(Batch { desc, runs, digest: None });
     let applied = machine.apply(Replace { inputs, output: Arc::clone(&output) }).await?;
     if !applied.reply && !applied.doubtful {

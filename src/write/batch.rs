@@ -6,11 +6,12 @@ use timely::progress::Antichain;
 
 use crate::machine::Machine;
 use timely_persist_core::state::{self, Description, Part, Run, wire};
-use timely_persist_io::blobs::Blobs;
 use timely_persist_io::life::KeepAlive;
 use timely_persist_types::codec::Time;
 use timely_persist_types::error::Error;
 use timely_persist_types::ids::ShardId;
+
+use super::renewal;
 
 /// Rows of an interval `[lower, upper)`, in storage but not yet in the shard.
 ///
@@ -24,7 +25,7 @@ pub struct Batch<T: Time> {
     pub(super) runs: Vec<Run<T>>,
     pub(super) digest: Option<u64>,
     standing: Standing,
-    blobs: Arc<Blobs>,
+    machine: Arc<Machine<T>>,
     _client: Option<KeepAlive>,
 }
 
@@ -41,7 +42,7 @@ pub(super) enum Standing {
 
 impl<T: Time> Batch<T> {
     pub(super) fn new(
-        machine: &Machine<T>,
+        machine: &Arc<Machine<T>>,
         shard: ShardId,
         codecs: Arc<state::CodecNames>,
         staged: state::Batch<T>,
@@ -56,8 +57,16 @@ impl<T: Time> Batch<T> {
             runs,
             digest,
             standing: Standing::Staged,
-            blobs: Arc::clone(machine.blobs()),
+            machine: Arc::clone(machine),
             _client,
+        }
+    }
+
+    /// Adds a part to the only run of the batch, behind those that are there.
+    pub(super) fn push(&mut self, part: Part<T>) {
+        match self.runs.first_mut() {
+            Some(run) => run.push(part),
+            None => self.runs.push(vec![part]),
         }
     }
 
@@ -98,17 +107,33 @@ impl<T: Time> Batch<T> {
         bytes
     }
 
+    /// Gives the objects that have grown old fresh names, so that the batch can be appended later. Who holds a batch for
+    /// longer than `config.limits.orphan_age_min / 8` calls this that often: from half of that limit on an append refuses it.
+    /// No I/O where nothing is due; otherwise for each object one request to copy, one to look at the copy and, later, one to
+    /// delete the old one. A [`BatchBuilder`](super::BatchBuilder) does it by itself for as long as rows are added.
+    ///
+    /// `Unavailable` where storage did not answer in time, `Invalid` where an object is gone. Then, and when cancelled, the
+    /// batch is as good as before, and calling again goes on; what was copied in vain is removed by the leak sweep.
+    pub async fn renew(&mut self) -> Result<(), Error> {
+        if self.standing == Standing::Spent || !renewal::is_due(&self.machine, &self.runs) {
+            return Ok(());
+        }
+        let machine = Arc::clone(&self.machine);
+        let offered = self.standing == Standing::Offered;
+        machine.life().within(renewal::renew(&machine, &mut self.runs, offered)).await
+    }
+
     /// Removes the objects and waits for it, unless they may be in the shard.
     pub async fn delete(mut self) -> Result<(), Error> {
         let names = self.take_names();
-        let (blobs, shard) = (Arc::clone(&self.blobs), self.shard);
+        let (blobs, shard) = (Arc::clone(self.machine.blobs()), self.shard);
         let delete = async {
             for name in &names {
                 blobs.delete(shard, name).await?;
             }
             Ok(())
         };
-        self.blobs.life().within(delete).await
+        self.machine.life().within(delete).await
     }
 
     pub(super) fn standing(&self) -> Standing {
@@ -125,7 +150,7 @@ impl<T: Time> Batch<T> {
     /// The rows are in the shard by other means: the batch is used up, and what is its own is removed.
     pub(super) fn discard(&mut self) {
         let names = self.take_names();
-        self.blobs.delete_later(self.shard, names);
+        self.machine.blobs().delete_later(self.shard, names);
         self.stand(Standing::Spent);
     }
 
@@ -141,7 +166,7 @@ impl<T: Time> Batch<T> {
 impl<T: Time> Drop for Batch<T> {
     fn drop(&mut self) {
         let names = self.take_names();
-        self.blobs.delete_later(self.shard, names);
+        self.machine.blobs().delete_later(self.shard, names);
     }
 }
 

@@ -7,7 +7,7 @@ use timely::progress::Antichain;
 
 use crate::machine::Machine;
 use timely_persist_core::state::command::{Append, AppendReply, Expect, ExpireWriter, Lower, admit_generation};
-use timely_persist_core::state::{CodecNames, Run, State, Sums, storable, wire};
+use timely_persist_core::state::{CodecNames, State, Sums, storable, wire};
 use timely_persist_io::life::KeepAlive;
 use timely_persist_types::codec::{Data, Diff, Time};
 use timely_persist_types::config::WriteConfig;
@@ -16,6 +16,7 @@ use timely_persist_types::ids::{ShardId, Token, WriterId};
 use timely_persist_types::record::BatchAppended;
 
 use super::batch::Standing;
+use super::carried::{Carried, carried};
 use super::{Batch, BatchBuilder};
 
 /// What became of an append.
@@ -66,7 +67,7 @@ pub struct WriteHandle<K: Data, V: Data, T: Time, D: Diff> {
 struct Attempt<T> {
     lower: Antichain<T>,
     upper: Antichain<T>,
-    /// Rows and checksum of each part: equal rows are encoded to equal bytes.
+    /// Rows and checksum of each part, before any are merged: equal rows are encoded to equal bytes.
     contents: Vec<(u64, u64)>,
     token: Token,
 }
@@ -353,14 +354,16 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
         lower: Lower<T>,
         upper: Antichain<T>,
     ) -> Result<AppendReply<T>, Error> {
-        let runs: Vec<Run<T>> = batches.iter().flat_map(|batch| batch.runs.iter().cloned()).collect();
+        let carried = carried::<K, V, T, D>(&self.machine, &self.config, &self.codecs, batches).await?;
+        let Carried { runs, mut merged } = carried;
         let sums = self.machine.life().is_recorded().then(|| Sums::of(runs.iter().flatten()));
-        let attempt = self.attempt(&runs, lower.frontier(), &upper);
+        let attempt = self.attempt(batches, lower.frontier(), &upper);
         let (writer, token) = (self.id, attempt.token);
         let expect = Expect { codecs: Arc::clone(&self.codecs), lower, generation: self.generation };
         let digest = digest_of(batches, expect.lower.frontier(), &upper);
         let append = Append { writer, token, expect, upper: upper.clone(), runs, digest };
         self.unsettled = Some(attempt);
+        let mut batches: Vec<&mut Batch<T>> = batches.iter_mut().map(|batch| &mut **batch).chain(&mut merged).collect();
         let before: Vec<Standing> = batches.iter().map(|batch| batch.standing()).collect();
         // From here on the commit goes its way, also if this call is cancelled or fails: the objects may come to be
         // used.
@@ -394,8 +397,9 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
     }
 
     /// The attempt to append this: the one before, if its outcome is unsettled and it was the same.
-    fn attempt(&self, runs: &[Run<T>], lower: &Antichain<T>, upper: &Antichain<T>) -> Attempt<T> {
-        let contents: Vec<_> = runs.iter().flatten().map(|part| (part.meta.rows, part.meta.checksum)).collect();
+    fn attempt(&self, batches: &[&mut Batch<T>], lower: &Antichain<T>, upper: &Antichain<T>) -> Attempt<T> {
+        let parts = batches.iter().flat_map(|batch| batch.runs.iter().flatten());
+        let contents: Vec<_> = parts.map(|part| (part.meta.rows, part.meta.checksum)).collect();
         let (lower, upper) = (lower.clone(), upper.clone());
         let same = |before: &&Attempt<T>| before.lower == lower && before.upper == upper && before.contents == contents;
         let token = match self.unsettled.as_ref().filter(same) {

@@ -6,8 +6,11 @@
 mod append_batches;
 mod batch;
 mod builder;
+mod carried;
 mod commits;
 mod handle;
+mod renewal;
+mod upload;
 
 pub use append_batches::AppendOutcome;
 pub use batch::Batch;

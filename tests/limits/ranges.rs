@@ -70,6 +70,10 @@ pub fn all() -> Vec<Limit> {
             allowed [0, 1, ENTRY_INLINE_BYTES_MAX / 64]),
         limit!(upkeep.inline_total_bytes_max, refused [PART_MAX + 1, usize::MAX], allowed [0, 1, PART_MAX]),
         limit!(upkeep.inline_parts_max, refused [0, COUNT_MAX + 1, usize::MAX], allowed [1, 2, COUNT_MAX]),
+        limit!(write.entry_stats_bytes_max, refused [ENTRY_INLINE_BYTES_MAX + 1, usize::MAX],
+            allowed [0, 1, 31 << 20]),
+        limit!(log.entry_bytes_max, refused [0, (64 << 10) - 1, ENTRY_INLINE_BYTES_MAX + 1, usize::MAX],
+            allowed [9 << 20, ENTRY_INLINE_BYTES_MAX]),
         limit!(write.uploads_max, refused [0, THREADS_MAX + 1, usize::MAX], allowed [1, THREADS_MAX]),
         limit!(write.row_bytes_max, refused [0, PART_MAX + 1, usize::MAX], allowed [100, PART_MAX]),
         limit!(lease.duration, refused [Duration::ZERO, too_long[0], too_long[1]],
@@ -164,7 +168,7 @@ fn a_limit_that_cannot_be_is_refused_by_name_before_anything_is_written() {
 #[test]
 fn limits_that_do_not_go_together_are_refused() {
     let hours = |hours: u64| Duration::from_secs(hours * 3600);
-    let cases: [(&str, Set); 5] = [
+    let cases: [(&str, Set); 6] = [
         ("config.limits.orphan_age_min", Box::new(move |config| config.log.commit_deadline = hours(12))),
         ("config.limits.orphan_age_min", Box::new(move |config| config.store.deadline = hours(12))),
         (
@@ -176,6 +180,7 @@ fn limits_that_do_not_go_together_are_refused() {
             "config.write.inline_part_bytes_max",
             Box::new(|config| config.log.group_commits_max = (ENTRY_INLINE_BYTES_MAX >> 13) + 1),
         ),
+        ("config.log.entry_bytes_max", Box::new(|config| config.log.entry_bytes_max = 8 << 20)),
     ];
     for (name, set) in cases {
         let mut config = Config::default();

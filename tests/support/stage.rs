@@ -111,10 +111,25 @@ impl Stage {
         self.open(Arc::new(ObjectLog::new(store)), config, Some(recorder)).await
     }
 
+    /// The same with this way to its objects.
+    pub async fn process_by(&self, objects: Arc<dyn ObjectStore>, config: Config) -> Process {
+        let store: Arc<dyn ObjectStore> = self.store.clone();
+        self.open_by(objects, Arc::new(ObjectLog::new(store)), config, None).await
+    }
+
     async fn open(&self, log: Arc<dyn Consensus>, config: Config, recorder: Option<Arc<dyn Recorder>>) -> Process {
+        self.open_by(self.store.clone(), log, config, recorder).await
+    }
+
+    async fn open_by(
+        &self,
+        store: Arc<dyn ObjectStore>,
+        log: Arc<dyn Consensus>,
+        config: Config,
+        recorder: Option<Arc<dyn Recorder>>,
+    ) -> Process {
         let (log_faults, object_faults) = (Faults::scripted(), Faults::scripted());
         let clock = Arc::new(ManualClock(AtomicU64::new(1_000_000)));
-        let store: Arc<dyn ObjectStore> = self.store.clone();
         let log = CountingLog::new(Arc::new(FaultyLog::new(log, log_faults.clone())));
         let objects = CountingStore::new(Arc::new(FaultyStore::new(store, object_faults.clone())));
         let builder = Client::builder(Arc::new(objects.clone())).consensus(Arc::new(log.clone())).config(config);

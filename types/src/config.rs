@@ -128,6 +128,14 @@ impl Config {
                 ENTRY_INLINE_BYTES_MAX / log.group_commits_max
             ));
         }
+        let least = write.inline_part_bytes_max.saturating_add(write.entry_stats_bytes_max);
+        if log.entry_bytes_max / 2 < least {
+            return Err(format!(
+                "config.log.entry_bytes_max is {}; half of it must be at least config.write.inline_part_bytes_max and \
+                 config.write.entry_stats_bytes_max together, {least}",
+                log.entry_bytes_max
+            ));
+        }
         Ok(())
     }
 }

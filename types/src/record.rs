@@ -264,7 +264,7 @@ pub struct Stored {
     pub object: ObjectKind,
     /// What became of it. What failed may be there all the same.
     pub outcome: Outcome,
-    /// Bytes of the object.
+    /// Bytes of the object that were sent: none of a copy, which the store makes.
     pub bytes: u64,
     /// Requests to the store; 1 where it answers.
     pub tries: u64,

@@ -8,6 +8,7 @@
 
 mod agreed;
 mod agreement;
+mod copy;
 mod open;
 mod read;
 mod request;
@@ -22,6 +23,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{timeout, timeout_at};
 
 pub use agreement::Agreement;
+pub use copy::Copied;
 pub use open::OpenBlob;
 
 use crate::life::Life;

@@ -303,8 +303,19 @@ impl ObjectStore for Directory {
         self.believe(&self.place(prefix.unwrap_or(&Path::default())), listed)
     }
 
+    /// The copy shares its bytes with the object, which were synced when that was written: its name is what is to be synced.
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> object_store::Result<()> {
-        self.within(to, self.files.copy_opts(from, to, options)).await
+        self.trust(&self.folder(from)).await?;
+        let copy = async {
+            self.files.copy_opts(from, to, options).await?;
+            let folder = self.folder(to);
+            let synced = blocking(move || {
+                publish::sync_folder(&folder)
+                    .map_err(|error| object_store::Error::Generic { store: "Directory", source: error.into() })
+            });
+            synced.await
+        };
+        self.within(to, copy).await
     }
 
     async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> object_store::Result<()> {

@@ -195,8 +195,8 @@ impl ObjectStore for DiscreetStore {
         self.store.list_with_delimiter(prefix).await.map_err(|error| self.secrets.error(error))
     }
 
-    async fn copy_opts(&self, _from: &Path, _to: &Path, _options: CopyOptions) -> Result<()> {
-        self.refused("copy_opts")
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.store.copy_opts(from, to, options).await.map_err(|error| self.secrets.error(error))
     }
 
     async fn rename_opts(&self, _from: &Path, _to: &Path, _options: RenameOptions) -> Result<()> {

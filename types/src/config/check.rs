@@ -30,6 +30,9 @@ pub const BYTES_MAX: usize = if usize::BITS < 64 { usize::MAX >> 1 } else { (1u6
 /// PostgreSQL takes in one row.
 pub const ENTRY_INLINE_BYTES_MAX: usize = 512 << 20;
 
+/// The least that log entries may be limited to: what one part takes at most, statistics and some times included.
+pub(super) const ENTRY_BYTES_MIN: usize = 64 << 10;
+
 /// The largest part: what is encoded in memory, and a bucket takes in one request.
 pub(super) const PART_BYTES_MAX: usize = 1 << 30;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::check::{COUNT_MAX, DEADLINE_MIN, DURATION_MAX, group};
+use super::check::{COUNT_MAX, DEADLINE_MIN, DURATION_MAX, ENTRY_BYTES_MIN, ENTRY_INLINE_BYTES_MAX, group};
 
 group! {
     /// Commits, and what else is asked of a shard's log.
@@ -21,5 +21,9 @@ group! {
         /// Changes that one log entry may carry when several handles commit at once. Default 64: with the inline parts of
         /// all of them it is half a megabyte.
         group_commits_max: usize = 64, 1..=COUNT_MAX;
+        /// The parts of one log entry, in bytes of it: an append of more is refused before it is written, and commands that
+        /// come to more together wait for the next entry. Default 64 MiB: some 200,000 parts, and what a line of 50 Mbit/s
+        /// takes within `request_deadline`. The most is half of what PostgreSQL takes in one row.
+        entry_bytes_max: usize = 64 << 20, ENTRY_BYTES_MIN..=ENTRY_INLINE_BYTES_MAX;
     }
 }

@@ -33,7 +33,22 @@ group! {
     }
 }
 
+/// Staged objects get other names so many times in the age that a commit takes. Four: one round that fails, or comes late,
+/// leaves time for two more.
+const RENEWALS_PER_AGE: u32 = 4;
+
 impl StoreLimits {
+    /// How old an object may be when a commit begins to refer to it. Older ones may have been taken for lost, and deleted:
+    /// half of the age at which a sweep does so, because clocks may differ by the other half.
+    pub fn commit_age_max(&self) -> Duration {
+        self.orphan_age_min / 2
+    }
+
+    /// How old a staged object is when it is to get another name, so that it is young enough for its commit.
+    pub fn renewal_age(&self) -> Duration {
+        self.commit_age_max() / RENEWALS_PER_AGE
+    }
+
     /// Both, in milliseconds, as they are written.
     pub fn from_millis(orphan_age_min: u64, writer_retention: u64) -> Self {
         Self {

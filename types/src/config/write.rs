@@ -55,6 +55,10 @@ group! {
         /// The largest part, in encoded bytes, that is kept inside the log entry. Default 8 KiB: less than a round trip's
         /// worth of transfer.
         inline_part_bytes_max: usize = 8 * KIB, 0..=ENTRY_INLINE_BYTES_MAX;
+        /// The statistics of all parts that one commit adds, in encoded bytes: what is more is shortened, to the bounds of keys
+        /// first, and then left out of some parts, which filters keep and fetch. Default 4 MiB: those of 20,000 parts of few
+        /// columns, which every opener of the shard reads along.
+        entry_stats_bytes_max: usize = 4 * MIB, 0..=ENTRY_INLINE_BYTES_MAX;
         /// Parts of one run that are encoded and uploaded at once. Default 4: as many threads as that work for one batch.
         uploads_max: usize = 4, 1..=THREADS_MAX;
         /// The largest row, in bytes of its columns. Default 64 MiB: a row is never split, so it bounds every buffer from

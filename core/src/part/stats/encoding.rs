@@ -56,6 +56,12 @@ enum ProtoKind {
 impl PartStats {
     /// The durable form.
     pub fn encode(&self) -> Bytes {
+        self.encode_within(STATS_BYTES_MAX)
+    }
+
+    /// The same in so many bytes, with those columns that fit: first of all the key's, by which parts are sorted, so that
+    /// its bounds tell parts of one run apart. Empty, that is unknown, if none fits.
+    pub(crate) fn encode_within(&self, bytes_max: usize) -> Bytes {
         let columns = self.columns.iter().map(|column| ProtoColumn {
             path: column.path.clone(),
             null_count: column.null_count,
@@ -69,10 +75,13 @@ impl PartStats {
         stats.columns.retain(|column| {
             let len = column.encoded_len();
             let len = 1 + prost::length_delimiter_len(len) + len;
-            let fits = total + len <= STATS_BYTES_MAX;
+            let fits = total + len <= bytes_max;
             total += if fits { len } else { 0 };
             fits
         });
+        if total > bytes_max || stats.columns.is_empty() && !self.columns.is_empty() {
+            return Bytes::new();
+        }
         Bytes::from(stats.encode_to_vec())
     }
 

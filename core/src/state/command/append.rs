@@ -6,7 +6,7 @@ use std::time::Duration;
 use timely::PartialOrder;
 use timely::progress::Antichain;
 
-use crate::state::{Batch, Change, CodecNames, Description, Run, State, WriterRecord};
+use crate::state::{Batch, Change, CodecNames, Description, Run, State, WriterRecord, entry_bytes};
 use timely_persist_types::codec::Time;
 use timely_persist_types::error::Error;
 use timely_persist_types::ids::{Token, WriterId, blob_made_ms};
@@ -99,6 +99,10 @@ pub enum AppendReply<T> {
 impl<T: Time> Command<T> for Append<T> {
     const NAME: &'static str = "append";
     type Reply = Result<AppendReply<T>, Error>;
+
+    fn entry_bytes(&self) -> usize {
+        entry_bytes(&self.runs)
+    }
 
     fn decide(&self, state: &State<T>, moment: &Moment) -> Decision<T, Self::Reply> {
         Decision::or_refusal(self.decide_or_refuse(state, moment))

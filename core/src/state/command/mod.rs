@@ -38,6 +38,11 @@ pub trait Command<T: Time>: Send + 'static {
     /// What whoever asks is told.
     type Reply: Send + 'static;
 
+    /// What it adds to a log entry, in bytes, as far as that can be much.
+    fn entry_bytes(&self) -> usize {
+        0
+    }
+
     /// What becomes of it in this state, at this moment. Nothing else may sway it.
     fn decide(&self, state: &State<T>, moment: &Moment) -> Decision<T, Self::Reply>;
 }
@@ -94,7 +99,7 @@ impl Limits {
     /// Those of a client, on a store with these.
     pub fn of(store: &StoreLimits, upkeep: &UpkeepConfig) -> Self {
         Self {
-            blob_age_max_ms: millis(store.orphan_age_min / 2),
+            blob_age_max_ms: millis(store.commit_age_max()),
             rollup_interval: rollup_interval(upkeep),
             finalize_objects_max: upkeep.sweep_step_objects_max,
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use timely::PartialOrder;
 
-use crate::state::{Batch, Change, State};
+use crate::state::{Batch, Change, State, entry_bytes};
 use timely_persist_types::codec::Time;
 
 use super::{Command, Decision, Moment};
@@ -22,6 +22,10 @@ pub struct Replace<T: Time> {
 impl<T: Time> Command<T> for Replace<T> {
     const NAME: &'static str = "replace batches";
     type Reply = bool;
+
+    fn entry_bytes(&self) -> usize {
+        entry_bytes(&self.output.runs)
+    }
 
     fn decide(&self, state: &State<T>, moment: &Moment) -> Decision<T, bool> {
         let Replace { inputs, output } = self;
