@@ -60,6 +60,34 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
     /// shard, and the batches can be used again. `Unavailable` and `Closed` say that the rows may be in the
     /// shard or come to be there, and so does cancelling: calling again with the same arguments settles it, and they are
     /// there once. Until then the batches' objects may be in the shard, and dropping them leaves those.
+    ///
+    /// Two copies of a program append the same, and the second sees that it made the same rows:
+    ///
+    /// ```
+    /// # use timely::progress::Antichain;
+    /// # use timely_persist::{AppendOutcome, Client, Error, ShardId, WriteHandle};
+    /// # let at = |time: u64| Antichain::from_elem(time);
+    /// # let stage = async |writer: &WriteHandle<String, u64, u64, i64>| {
+    /// let mut builder = writer.batch_builder(at(0)).digested();
+    /// builder.add(&"pears".to_owned(), &7, &1, &1).await?;
+    /// let mut batch = builder.finish(at(3)).await?;
+    /// # Ok::<_, Error>(batch)
+    /// # };
+    /// # tokio::runtime::Runtime::new()?.block_on(async {
+    /// # let client = Client::open("memory:").await?;
+    /// # let orders = client.shard::<String, u64, u64, i64>(ShardId::new());
+    /// # let (mut writer, mut copy) = (orders.open_writer("one").await?, orders.open_writer("other").await?);
+    /// # let (mut batch, mut same) = (stage(&writer).await?, stage(&copy).await?);
+    /// let outcome = writer.append_batches(&mut [&mut batch], at(0), at(3)).await?;
+    /// assert_eq!(outcome, AppendOutcome::Committed { from: at(0) });
+    ///
+    /// let own = same.digest();
+    /// let outcome = copy.append_batches(&mut [&mut same], at(0), at(3)).await?;
+    /// assert_eq!(outcome, AppendOutcome::Covered { digest: own });
+    /// # Ok::<(), Error>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub async fn append_batches(
         &mut self,
         batches: &mut [&mut Batch<T>],

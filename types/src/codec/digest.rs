@@ -13,7 +13,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::{Data, Diff, Time};
 
 /// The digest of one update: those of several are added up with `wrapping_add`. `None` if diffs of this type have none
-/// ([`Codec64::digest`]).
+/// ([`Codec64::digest`](super::Codec64::digest)).
 ///
 /// It runs the row's own code ([`Codec::digest_bytes`](super::Codec::digest_bytes)), whose panics it passes on.
 pub fn digest<K: Data, V: Data, T: Time, D: Diff>(key: &K, value: &V, time: &T, diff: &D) -> Option<u64> {
