@@ -46,7 +46,7 @@
 //!                 let mut asked = 0u64;
 //!                 move |input, output| {
 //!                     input.for_each(|capability, numbers| {
-//!                         let capability = capability.retain(0);
+//!                         let capability = capability.retain_stamp(0);
 //!                         waiting.extend(numbers.drain(..).map(|number| (number, capability.clone())));
 //!                     });
 //!                     // What was answered: its credit is free again, and its capability goes once it is emitted.
