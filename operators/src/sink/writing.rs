@@ -94,12 +94,18 @@ impl<T: Time> Writing<T> {
         };
         tokio::pin!(enabled);
         let mut waits = self.settings.waits;
+        // Not the handle's: that hears of more, while it appends, than the leader does.
+        let mut told = writer.upper().clone();
         loop {
-            let known = writer.upper().clone();
             tokio::select! {
                 biased; // first what is asked for
                 append = appends.recv() => match append {
-                    Some(append) => self.append(&mut writer, append).await?,
+                    Some(append) => {
+                        let upper = self.append(&mut writer, append).await?;
+                        if timely::PartialOrder::less_equal(&told, &upper) {
+                            told = upper;
+                        }
+                    }
                     None => return Ok(()),
                 },
                 ready = &mut enabled, if waits => {
@@ -107,10 +113,11 @@ impl<T: Time> Writing<T> {
                     ready.map_err(|panic| End::Failed(panic.of_shard(self.settings.shard)))?;
                     self.mailbox.send(Event::Enabled).await?;
                 }
-                moved = writer.wait_for_upper_past(&known), if !known.is_empty() => match moved {
+                moved = writer.wait_for_upper_past(&told), if !told.is_empty() => match moved {
                     Ok(()) => {
                         self.recover().await?;
-                        self.mailbox.send(Event::Upper(writer.upper().clone())).await?;
+                        told.clone_from(writer.upper());
+                        self.mailbox.send(Event::Upper(told.clone())).await?;
                     }
                     Err(error) => self.stall(error).await?,
                 },
@@ -135,12 +142,12 @@ impl<T: Time> Writing<T> {
         }
     }
 
-    /// Appends, with the same batches until it is known what became of them.
+    /// Appends, with the same batches until it is known what became of them. How far the shard is then, as the leader hears it.
     async fn append<K: Data, V: Data, D: Diff>(
         &mut self,
         writer: &mut WriteHandle<K, V, T, D>,
         Append { lower, upper, batches }: Append<T>,
-    ) -> Result<(), End> {
+    ) -> Result<Antichain<T>, End> {
         let batches = batches.into_iter().map(|batch| writer.batch_from_bytes(&batch.into()));
         let mut batches = batches.collect::<Result<Vec<Batch<T>>, Error>>()?;
         let outcome = loop {
@@ -151,16 +158,17 @@ impl<T: Time> Writing<T> {
             }
         };
         self.recover().await?;
-        let outcome = match outcome {
+        let (outcome, upper) = match outcome {
             AppendOutcome::Gap { current } if timely::PartialOrder::less_equal(&lower, &current) => {
                 let batches = batches.into_iter().map(|batch| batch.into_bytes().to_vec()).collect();
-                Outcome::Apart { upper: current, batches }
+                (Outcome::Apart { upper: current.clone(), batches }, current)
             }
-            AppendOutcome::Gap { current } => Outcome::Gap(current),
-            AppendOutcome::Covered { .. } => Outcome::Covered { same: true },
-            _ => Outcome::Committed,
+            AppendOutcome::Gap { current } => (Outcome::Gap(current.clone()), current),
+            AppendOutcome::Covered { .. } => (Outcome::Covered { same: true }, upper),
+            _ => (Outcome::Committed, upper),
         };
-        Ok(self.mailbox.send(Event::Appended(outcome)).await?)
+        self.mailbox.send(Event::Appended(outcome)).await?;
+        Ok(upper)
     }
 
     /// Storage did not answer: says so once, and rests for a moment. Any other error is the end.
