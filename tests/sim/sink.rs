@@ -105,8 +105,8 @@ impl<T: SimTime> Feed<T> {
         !self.ended && self.ahead.len() < AHEAD_MAX && self.steps < self.input.steps(self.lag)
     }
 
-    /// Makes a step; the first is all that is as of the beginning, added up.
-    fn make(&mut self) {
+    /// Makes a step, where the shard ends at `progress`; the first is all that is as of the beginning, added up.
+    fn make(&mut self, progress: &Antichain<T>) {
         let begins = Antichain::from_elem(self.as_of.clone());
         let mut rows = Vec::new();
         loop {
@@ -117,7 +117,7 @@ impl<T: SimTime> Feed<T> {
             }
         }
         let rows = summed(rows);
-        self.ahead.extend(rows.iter().map(|(_, time, _)| time.clone()));
+        self.ahead.extend(rows.iter().map(|(_, time, _)| time.clone()).filter(|time| progress.less_equal(time)));
         self.pending.extend(rows);
     }
 
@@ -371,7 +371,7 @@ impl<T: SimTime> Sink<T> {
 
     fn go_on(&mut self, next: Next, random: &mut Random) {
         match next {
-            Next::Make => self.feed.make(),
+            Next::Make => self.feed.make(&self.progress),
             Next::Collect(index) => {
                 let row = self.feed.pending.swap_remove(random.below(self.feed.pending.len()));
                 self.workers[index].collect(row);
@@ -572,6 +572,10 @@ impl<T: SimTime> Actor<T> {
             };
             for line in sink.story.drain(..) {
                 self.tell(format_args!("{:?} {}: {line}", sink.role, running.number));
+            }
+            if std::env::var_os("DBG").is_some() && sink.begun.elapsed() > Duration::from_secs(400) && self.random.percent(1) {
+                eprintln!("{:?} {:?} events {} seen {:?} port {:?} ahead {} steps {} there {} possible {:?} stops {:?} now {:?}", running.number, sink.leader, sink.events.is_empty(), sink.seen, sink.feed.port(), sink.feed.ahead.len(), sink.feed.steps, sink.feed.input.steps(sink.feed.lag), possible, sink.stops, Instant::now());
+                for w in &sink.workers { eprintln!("   worker spilling {} staging {} waiting {} writer {} inbox {:?} out {:?} gather bytes {}", w.tasks.spilling.is_some(), w.tasks.staging.is_some(), w.waiting.len(), w.writer.is_some(), w.inbox, w.outbox, w.gather.bytes()); }
             }
             running.show(&sink.progress);
             if pause > 0 {
