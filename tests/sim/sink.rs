@@ -36,7 +36,7 @@ use crate::times::{Row, summed};
 const AHEAD_MAX: usize = 12;
 
 /// How long a copy rests that has nothing to do, at most.
-const IDLE_MS: usize = 60;
+const IDLE_MS: usize = 200;
 
 /// How long after the end of a copy its program stops it, at most.
 const STOPS_AFTER_MS: usize = 3_000;
@@ -572,10 +572,6 @@ impl<T: SimTime> Actor<T> {
             };
             for line in sink.story.drain(..) {
                 self.tell(format_args!("{:?} {}: {line}", sink.role, running.number));
-            }
-            if std::env::var_os("DBG").is_some() && sink.begun.elapsed() > Duration::from_secs(400) && self.random.percent(1) {
-                eprintln!("{:?} {:?} events {} seen {:?} port {:?} ahead {} steps {} there {} possible {:?} stops {:?} now {:?}", running.number, sink.leader, sink.events.is_empty(), sink.seen, sink.feed.port(), sink.feed.ahead.len(), sink.feed.steps, sink.feed.input.steps(sink.feed.lag), possible, sink.stops, Instant::now());
-                for w in &sink.workers { eprintln!("   worker spilling {} staging {} waiting {} writer {} inbox {:?} out {:?} gather bytes {}", w.tasks.spilling.is_some(), w.tasks.staging.is_some(), w.waiting.len(), w.writer.is_some(), w.inbox, w.outbox, w.gather.bytes()); }
             }
             running.show(&sink.progress);
             if pause > 0 {
