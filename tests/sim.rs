@@ -17,6 +17,8 @@ mod actors;
 mod common;
 #[path = "sim/ending.rs"]
 mod ending;
+#[path = "sim/input.rs"]
+mod input;
 #[path = "sim/judge.rs"]
 mod judge;
 #[path = "sim/model.rs"]
@@ -31,6 +33,11 @@ mod setting;
 mod sim_log;
 #[path = "support/sim_store.rs"]
 mod sim_store;
+#[path = "sim/mounted/sink.rs"]
+#[allow(dead_code)] // what only the operator needs
+mod sink;
+#[path = "sim/sink.rs"]
+mod sinks;
 #[path = "sim/mounted/source.rs"]
 #[allow(dead_code)] // what only the operator needs
 mod source;

@@ -38,7 +38,10 @@ impl<T: SimTime> World<T> {
         reader.expire().await.unwrap();
         let mut record = self.record.lock().unwrap();
         record.snapshots.extend(rows.map(|rows| (as_of.clone(), rows)));
-        let contents = record.contents(&appended);
+        let contents = match &self.input {
+            Some(input) => input.expected(&upper),
+            None => record.contents(&appended),
+        };
         record.check_identical(&contents, &appended);
         record.check_reads(&contents);
         let snapshot = contents.iter().filter(|(_, time, _)| is_in_snapshot(time, &as_of)).count();

@@ -110,6 +110,11 @@ impl<T: Time> Judge<T> {
         self.known().newest().clone()
     }
 
+    /// Where the shard ends.
+    pub fn upper(&self) -> Antichain<T> {
+        self.known().newest().upper()
+    }
+
     /// The appends in the log, in order.
     pub fn appended(&self) -> Vec<Appended<T>> {
         self.known().appended.clone()

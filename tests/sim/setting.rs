@@ -7,7 +7,7 @@ use crate::judge::Lie;
 use crate::random::Random;
 
 /// What may happen in a run, and can be left out of one: faults first, then what actors do.
-pub const KINDS: [&str; 17] = [
+pub const KINDS: [&str; 20] = [
     "before",
     "after",
     "late",
@@ -20,12 +20,18 @@ pub const KINDS: [&str; 17] = [
     "compete",
     "identical",
     "stage",
+    "sink",
+    "standby",
+    "promote",
     "snapshot",
     "listen",
     "source",
     "keep",
     "maintain",
 ];
+
+/// How many of a hundred runs are of sinks, that write identical rows. In the others writers compete.
+const SINKS_PERCENT: usize = 25;
 
 /// One run. Everything else follows from it.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +42,8 @@ pub struct Setting {
     pub actors: usize,
     /// How long things go wrong, in simulated time.
     pub seconds: usize,
+    /// Whether sinks write the shard, and nobody else.
+    pub sinks: bool,
     /// What does not happen, of [`KINDS`].
     pub without: BTreeSet<String>,
     /// What the store does wrong on purpose: for tests of the simulator itself.
@@ -46,7 +54,9 @@ impl Setting {
     pub fn of(seed: u64) -> Self {
         let mut random = stream(seed, "setting", 0);
         let processes = 2 + random.below(3);
-        Self { seed, processes, actors: 4, seconds: 120, without: BTreeSet::new(), lie: None }
+        let sinks = random.percent(SINKS_PERCENT) || std::env::var_os("SIM_SINKS").is_some();
+        let seconds = if sinks { 80 } else { 120 }; // runs of sinks do more in a second
+        Self { seed, processes, actors: 4, seconds, sinks, without: BTreeSet::new(), lie: None }
     }
 
     pub fn has(&self, kind: &str) -> bool {
@@ -69,6 +79,7 @@ impl Setting {
                 "processes" => setting.processes = value.parse().ok()?,
                 "actors" => setting.actors = value.parse().ok()?,
                 "seconds" => setting.seconds = value.parse().ok()?,
+                "sinks" => setting.sinks = value.parse().ok()?,
                 "lie" => setting.lie = Some(Lie::parse(value)?),
                 "without" => setting.without = value.split(',').map(str::to_owned).collect(),
                 _ => return None,
@@ -102,8 +113,8 @@ impl Setting {
 
 impl fmt::Display for Setting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, processes, actors, seconds, without, lie } = self;
-        write!(f, "seed={seed} processes={processes} actors={actors} seconds={seconds}")?;
+        let Self { seed, processes, actors, seconds, sinks, without, lie } = self;
+        write!(f, "seed={seed} processes={processes} actors={actors} seconds={seconds} sinks={sinks}")?;
         if !without.is_empty() {
             write!(f, " without={}", without.iter().map(String::as_str).collect::<Vec<_>>().join(","))?;
         }

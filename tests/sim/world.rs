@@ -19,11 +19,13 @@ use tokio::time::Instant;
 use crate::actors::{self, Actor, Shared, SimTime, Strings};
 use timely_persist_testing::HookedStore;
 
+use crate::input::Input;
 use crate::judge::{Judge, Judging};
 use crate::random::Random;
 use crate::setting::Setting;
 use crate::sim_log::{SimLog, Table, Watcher};
 use crate::sim_store::{Crashed, OUTAGE, Rates, Trouble, Way};
+use crate::sinks::Role;
 
 pub const SHARD: u128 = 1;
 
@@ -35,6 +37,13 @@ const LOOKS: usize = 6;
 
 /// The longest that an actor rests between two things that it does.
 const REST_MS_MAX: usize = 2_000;
+
+/// How long sinks may take to write what is there, once nothing goes wrong any more: a copy that waits for another does so
+/// for twice as long as the others took at the most, and that was an outage.
+const CATCH_UP: Duration = Duration::from_secs(600);
+
+/// The rows of a sink's batch take fewer bytes than this: more are encoded on a thread.
+const INLINE_OF_SINKS: usize = 1_000;
 
 /// How far clocks are apart that are wrong.
 const DAYS_MS: usize = 3 * 24 * 3600 * 1000;
@@ -99,6 +108,8 @@ pub struct World<T: SimTime> {
     begun: Instant,
     pub record: Shared<T>,
     pub judge: Arc<Judge<T>>,
+    /// What the sinks write, if they are those who write.
+    pub input: Option<Arc<Input<T>>>,
     started: usize,
 }
 
@@ -131,7 +142,12 @@ impl<T: SimTime> World<T> {
     pub fn new(setting: &Setting, record: Shared<T>, judge: Arc<Judge<T>>) -> Self {
         let mut random = setting.stream("world", 0);
         let skewed = random.percent(40) && setting.has("skew");
-        let config = config(&mut random);
+        let mut config = config(&mut random);
+        if setting.sinks {
+            // A sink's batches are larger.
+            config.write.inline_part_bytes_max = config.write.inline_part_bytes_max.max(INLINE_OF_SINKS);
+        }
+        let begun = Instant::now();
         let memory = Arc::new(InMemory::new());
         let store: Arc<dyn ObjectStore> = memory.clone();
         Self {
@@ -142,9 +158,10 @@ impl<T: SimTime> World<T> {
             config,
             skew_ms: if skewed { DAYS_MS } else { 3_000 },
             observer_ahead_ms: Arc::default(),
-            begun: Instant::now(),
+            begun,
             random,
             record,
+            input: setting.sinks.then(|| Input::new(setting, Arc::clone(&judge), begun)),
             judge,
             started: 0,
         }
@@ -236,6 +253,13 @@ impl<T: SimTime> World<T> {
                 continue;
             }
             let has = |kind: &str| self.setting.has(kind);
+            if let Some(input) = self.input.as_ref().filter(|_| number == 0 || kind < Role::ALL.len()) {
+                let role = Role::ALL[kind % Role::ALL.len()];
+                if has(role.kind()) {
+                    actors.spawn_local(actor.sinks(Arc::clone(input), role));
+                }
+                continue;
+            }
             match kind {
                 0 if has("compete") => drop(actors.spawn(actor.compete())),
                 1 if has("identical") => drop(actors.spawn(actor.write_identically())),
@@ -258,7 +282,7 @@ impl<T: SimTime> World<T> {
     /// Everything that goes wrong, for as long as it does. Returns when the last process has ended.
     pub async fn go_wrong(&mut self, observer: &Strings<T>) {
         let mut hearing = JoinSet::new();
-        if self.random.percent(50) {
+        if self.random.percent(50) || self.input.is_some() {
             hearing.spawn(self.actor(observer, observer, self.setting.stream("hear", 0)).hear_all());
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -276,12 +300,14 @@ impl<T: SimTime> World<T> {
             let (seqno, since, upper) = &last;
             assert!(*seqno <= info.seqno && PartialOrder::less_equal(since, &info.since));
             assert!(PartialOrder::less_equal(upper, &info.upper));
+            self.input.iter().for_each(|input| input.check(&info.upper));
             last = (info.seqno, info.since, info.upper);
             for process in &mut processes {
                 actors::look_after(&mut process.actors);
             }
             self.befall(&mut processes, &mut random, observer).await;
         }
+        self.catch_up(&mut processes).await;
         // The last processes end in an orderly way.
         for mut process in processes {
             process.trouble.set(Rates::default());
@@ -289,6 +315,23 @@ impl<T: SimTime> World<T> {
         }
         hearing.abort_all();
         while hearing.join_next().await.is_some() {}
+    }
+
+    /// Nothing goes wrong any more: every sink writes all that is there, or sees that it was written.
+    async fn catch_up(&self, processes: &mut [Process<T>]) {
+        let Some(input) = &self.input else { return };
+        processes.iter().for_each(|process| process.trouble.set(Rates::default()));
+        let limit = Instant::now() + CATCH_UP;
+        while !input.behind().is_empty() {
+            let behind = input.behind();
+            assert!(Instant::now() < limit, "sinks hang at {behind:?}, all is there up to {:?}", input.goal());
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            processes.iter_mut().for_each(|process| actors::look_after(&mut process.actors));
+        }
+        self.tell(format_args!("the sinks have written all, at {:?}", self.begun.elapsed()));
+        if input.is_written() {
+            assert_eq!(self.judge.upper(), input.goal(), "the sinks have written all");
+        }
     }
 
     async fn befall(&mut self, processes: &mut Vec<Process<T>>, random: &mut Random, observer: &Strings<T>) {

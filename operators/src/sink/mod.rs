@@ -22,11 +22,13 @@ use std::time::Duration;
 
 use differential_dataflow::VecCollection;
 use differential_dataflow::hashable::Hashable;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use timely::ExchangeData;
 use timely::dataflow::StreamVec;
 use timely::dataflow::operators::{ConnectLoop, Exchange, Feedback};
 use timely::progress::Antichain;
-use timely_persist::{Data, Diff, Shard, Time};
+use timely_persist::{Data, Diff, Error, Shard, ShardId, Time};
 
 pub use self::error::SinkError;
 use self::operator::{Leading, Updates, sink};
@@ -35,7 +37,7 @@ pub use self::resume::held::Input;
 pub use self::resume::open::ResumeBuilder;
 pub use self::resume::retention::Retention;
 use self::settings::Settings;
-use self::writing::{Beside, Enable, write};
+use self::writing::{Beside, Enable, Told, write};
 use crate::common::button::{Button, stopping};
 use crate::common::inputs::Inputs;
 
@@ -185,11 +187,31 @@ impl<K: Data, V: Data, T: Time, D: Diff> PersistSink<K, V, T, D> {
         let (handle, mail) = scope.feedback(Default::default());
         let runtime = shard.client().runtime().clone();
         let leader = |Leading { appends, mailbox }: Leading<T>| {
-            let task = write(shard.clone(), settings.clone(), Beside { enable, resume }, appends, mailbox);
+            let refused = resume.as_ref().and_then(|resume| refused(resume, shard.id()));
+            let told = resume.map(|resume| Box::new(resume) as Box<dyn Told<T>>);
+            let beside = Beside { enable, told, refused };
+            let task = write(shard.clone(), settings.clone(), beside, appends, mailbox);
             drop(runtime.spawn(task)); // it ends with its mailbox
         };
         let written = sink(&shard, &settings, rows, mail, &mut stopping, Inputs::of(scope), leader);
         written.mail.connect_loop(handle);
         Sink { progress: written.progress, errors: written.errors, button: stopping.button }
     }
+}
+
+impl<T: Time> Told<T> for Resume<T> {
+    fn committed<'a>(
+        &'a mut self,
+        from: &'a Antichain<T>,
+        upper: &'a Antichain<T>,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        self.committed(from, upper).boxed()
+    }
+}
+
+/// Why a sink into this shard cannot resume so.
+fn refused<T: Time>(resume: &Resume<T>, shard: ShardId) -> Option<Error> {
+    let message = format!("the sink is to resume `{}`, whose output is {}", resume.name(), resume.output());
+    let refusal = Error::invalid(message).advise("open the resume with the shard that the sink writes");
+    (resume.output() != shard).then(|| refusal.of_shard(shard))
 }

@@ -3,6 +3,7 @@
 //! It lives on the client's runtime and ends with its mailbox. Cancelled at any point, an append may have happened or not:
 //! the next start finds out by the shard's upper.
 
+use futures::future::BoxFuture;
 use timely::progress::Antichain;
 use timely_persist::{AppendOutcome, Batch, Data, Diff, Error, ErrorKind, Shard, Time, WriteHandle};
 use tokio::sync::mpsc;
@@ -11,7 +12,6 @@ use crate::common::foreign::{Code, TYPES, finish};
 use crate::common::mailbox::{Closed, Sender};
 use crate::sink::error::SinkError;
 use crate::sink::lead::{Event, Outcome};
-use crate::sink::resume::Resume;
 use crate::sink::settings::Settings;
 
 const ENABLE_AFTER: Code = Code("the future that the sink was to `enable_after`");
@@ -26,8 +26,17 @@ pub(crate) type Enable = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 pub(crate) struct Beside<T: Time> {
     /// What to wait for before anything is committed.
     pub(crate) enable: Option<Enable>,
-    /// What is told of each commit.
-    pub(crate) resume: Option<Resume<T>>,
+    /// Who is told of each commit.
+    pub(crate) told: Option<Box<dyn Told<T>>>,
+    /// Why nothing may be written.
+    pub(crate) refused: Option<Error>,
+}
+
+/// Who is told of commits, to let the inputs move on.
+pub(crate) trait Told<T: Time>: Send {
+    /// A commit over `[from, upper)` was made.
+    fn committed<'a>(&'a mut self, from: &'a Antichain<T>, upper: &'a Antichain<T>)
+    -> BoxFuture<'a, Result<(), Error>>;
 }
 
 /// What is to be appended, over `[lower, upper)` in one commit.
@@ -42,14 +51,14 @@ pub(crate) struct Append<T> {
 pub(crate) async fn write<K: Data, V: Data, T: Time, D: Diff>(
     shard: Shard<K, V, T, D>,
     settings: Settings<T>,
-    Beside { enable, resume }: Beside<T>,
+    Beside { enable, told, refused }: Beside<T>,
     appends: mpsc::Receiver<Append<T>>,
     mailbox: Sender<Event<T>>,
 ) {
-    let task = Writing { settings, mailbox, resume, stalled: false };
+    let task = Writing { settings, mailbox, told, stalled: false };
     let mailbox = task.mailbox.clone();
     let id = shard.id();
-    let written = finish(TYPES, task.run(shard, enable, appends));
+    let written = finish(TYPES, task.run(shard, enable, refused, appends));
     tokio::select! {
         biased;
         () = mailbox.closed() => {}
@@ -83,7 +92,7 @@ impl From<Error> for End {
 struct Writing<T: Time> {
     settings: Settings<T>,
     mailbox: Sender<Event<T>>,
-    resume: Option<Resume<T>>,
+    told: Option<Box<dyn Told<T>>>,
     /// Whether it was said last that storage does not answer.
     stalled: bool,
 }
@@ -93,9 +102,12 @@ impl<T: Time> Writing<T> {
         mut self,
         shard: Shard<K, V, T, D>,
         enable: Option<Enable>,
+        refused: Option<Error>,
         mut appends: mpsc::Receiver<Append<T>>,
     ) -> Result<(), End> {
-        self.check_resume()?;
+        if let Some(refused) = refused {
+            return Err(End::Failed(refused));
+        }
         let mut writer = self.open(&shard).await?;
         let enabled = async {
             match enable {
@@ -105,12 +117,18 @@ impl<T: Time> Writing<T> {
         };
         tokio::pin!(enabled);
         let mut waits = self.settings.waits;
+        // Not the handle's: that hears of more, while it appends, than the leader does.
+        let mut told = writer.upper().clone();
         loop {
-            let known = writer.upper().clone();
             tokio::select! {
                 biased; // first what is asked for
                 append = appends.recv() => match append {
-                    Some(append) => self.append(&mut writer, append).await?,
+                    Some(append) => {
+                        let upper = self.append(&mut writer, append).await?;
+                        if timely::PartialOrder::less_equal(&told, &upper) {
+                            told = upper;
+                        }
+                    }
                     None => return Ok(()),
                 },
                 ready = &mut enabled, if waits => {
@@ -118,10 +136,11 @@ impl<T: Time> Writing<T> {
                     ready.map_err(|panic| End::Failed(panic.of_shard(self.settings.shard)))?;
                     self.mailbox.send(Event::Enabled).await?;
                 }
-                moved = writer.wait_for_upper_past(&known), if !known.is_empty() => match moved {
+                moved = writer.wait_for_upper_past(&told), if !told.is_empty() => match moved {
                     Ok(()) => {
                         self.recover().await?;
-                        self.mailbox.send(Event::Upper(writer.upper().clone())).await?;
+                        told.clone_from(writer.upper());
+                        self.mailbox.send(Event::Upper(told.clone())).await?;
                     }
                     Err(error) => self.stall(error).await?,
                 },
@@ -146,12 +165,12 @@ impl<T: Time> Writing<T> {
         }
     }
 
-    /// Appends, with the same batches until it is known what became of them.
+    /// Appends, with the same batches until it is known what became of them. How far the shard is then, as the leader hears it.
     async fn append<K: Data, V: Data, D: Diff>(
         &mut self,
         writer: &mut WriteHandle<K, V, T, D>,
         Append { lower, upper, batches }: Append<T>,
-    ) -> Result<(), End> {
+    ) -> Result<Antichain<T>, End> {
         let batches = batches.into_iter().map(|batch| writer.batch_from_bytes(&batch.into()));
         let mut batches = batches.collect::<Result<Vec<Batch<T>>, Error>>()?;
         let ours = batches.iter().try_fold(0u64, |sum, batch| batch.digest().map(|digest| sum.wrapping_add(digest)));
@@ -163,38 +182,31 @@ impl<T: Time> Writing<T> {
             }
         };
         self.recover().await?;
-        let outcome = match outcome {
+        let (outcome, upper) = match outcome {
             AppendOutcome::Gap { current } if timely::PartialOrder::less_equal(&lower, &current) => {
                 let batches = batches.into_iter().map(|batch| batch.into_bytes().to_vec()).collect();
-                Outcome::Apart { upper: current, batches }
+                (Outcome::Apart { upper: current.clone(), batches }, current)
             }
-            AppendOutcome::Gap { current } => Outcome::Gap(current),
+            AppendOutcome::Gap { current } => (Outcome::Gap(current.clone()), current),
             AppendOutcome::Covered { digest } => {
-                Outcome::Covered { same: digest.zip(ours).is_none_or(|(theirs, ours)| theirs == ours) }
+                let same = digest.zip(ours).is_none_or(|(theirs, ours)| theirs == ours);
+                (Outcome::Covered { same }, upper)
             }
             AppendOutcome::Committed { from } => {
                 self.mailbox.send(Event::Appended(Outcome::Committed)).await?;
-                return self.committed(&from, &upper).await;
+                self.committed(&from, &upper).await?;
+                return Ok(upper);
             }
-            _ => Outcome::Committed,
+            _ => (Outcome::Committed, upper),
         };
-        Ok(self.mailbox.send(Event::Appended(outcome)).await?)
-    }
-
-    fn check_resume(&self) -> Result<(), Error> {
-        match &self.resume {
-            Some(resume) if resume.output() != self.settings.shard => {
-                let message = format!("the sink is to resume `{}`, whose output is {}", resume.name(), resume.output());
-                Err(Error::invalid(message).advise("open the resume with the shard that the sink writes"))
-            }
-            _ => Ok(()),
-        }
+        self.mailbox.send(Event::Appended(outcome)).await?;
+        Ok(upper)
     }
 
     /// Lets the inputs move on to where this commit began. Where storage does not answer they lag, which is right, too.
     async fn committed(&mut self, from: &Antichain<T>, upper: &Antichain<T>) -> Result<(), End> {
-        let Some(resume) = &mut self.resume else { return Ok(()) };
-        match resume.committed(from, upper).await {
+        let Some(told) = &mut self.told else { return Ok(()) };
+        match told.committed(from, upper).await {
             Err(error) if error.kind() == ErrorKind::Unavailable => {
                 tracing::warn!(shard = %self.settings.shard, %error, "what the inputs keep for a sink was not moved");
                 Ok(())

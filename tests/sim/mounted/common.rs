@@ -1,4 +1,5 @@
-//! What of the operators' `common` the source's protocol needs: the files themselves, none of which knows a dataflow.
+//! What of the operators' `common` the source's and the sink's protocol need: the files themselves, none of which knows a
+//! dataflow.
 
 #[path = "../../../operators/src/common/agreement.rs"]
 pub(crate) mod agreement;
@@ -10,3 +11,5 @@ pub(crate) mod error;
 pub(crate) mod foreign;
 #[path = "../../../operators/src/common/frontier.rs"]
 pub(crate) mod frontier;
+#[path = "../../../operators/src/common/mailbox.rs"]
+pub(crate) mod mailbox;

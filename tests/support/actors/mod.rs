@@ -31,7 +31,7 @@ pub struct Actor<T: SimTime> {
 }
 
 /// Whether nobody can say by now what became of an append: its objects grew too old while it was tried.
-fn is_too_old(error: &Error) -> bool {
+pub(crate) fn is_too_old(error: &Error) -> bool {
     error.kind() == ErrorKind::Invalid && error.to_string().contains("the batch was staged")
 }
 

@@ -21,6 +21,10 @@ pub trait SimTime: ModelTime {
 
     /// A frontier at or beyond `since`, and mostly at a time that is not beyond `upper`.
     fn as_of(random: &mut Random, since: &Antichain<Self>, upper: &Antichain<Self>) -> Antichain<Self>;
+
+    /// Where a dataflow may begin again that began at `first` and wrote up to `upper`: strictly before that. Where times are
+    /// partially ordered, only where it began at first.
+    fn restart(random: &mut Random, first: &Self, upper: &Antichain<Self>) -> Self;
 }
 
 fn time(frontier: &Antichain<u64>) -> u64 {
@@ -44,6 +48,10 @@ impl SimTime for u64 {
     fn as_of(random: &mut Random, since: &Antichain<u64>, upper: &Antichain<u64>) -> Antichain<u64> {
         let (since, upper) = (time(since), time(upper));
         Antichain::from_elem(since + random.word() % upper.max(since + 1).saturating_sub(since))
+    }
+
+    fn restart(random: &mut Random, first: &u64, upper: &Antichain<u64>) -> u64 {
+        first + random.word() % time(upper).saturating_sub(*first).max(1)
     }
 }
 
@@ -92,5 +100,9 @@ impl SimTime for Pair {
         let by = if random.percent(40) { vec![one, other] } else { vec![one] };
         let as_of = join(since, &by.into());
         if as_of.len() > ELEMENTS_MAX { joined(&as_of) } else { as_of }
+    }
+
+    fn restart(_: &mut Random, first: &Pair, _: &Antichain<Pair>) -> Pair {
+        *first
     }
 }
