@@ -184,7 +184,8 @@ fn keep(scope: Scope<'_, u64>, files: &Files, kept: &Kept, upper: u64, span: Spa
     let begin = upper.saturating_sub(1);
     let (weighed, button) = weigh(scope, files, begin, span, told);
     let sink = PersistSink::new(kept).name("git_history kept").as_of(Antichain::from_elem(begin)).until(span.until());
-    let sink = sink.build(count(weighed));
+    // The source ends there too, and is all that the dataflow reads: when it has ended, all rows are there.
+    let sink = sink.close_at_end(!span.follow).build(count(weighed));
     told.listen(sink.errors, Problem::of_sink);
     [sink.button, button]
 }

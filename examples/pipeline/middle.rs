@@ -50,9 +50,10 @@ async fn begin(output: &Revenue) -> Result<Antichain<u64>, Error> {
 
 fn work(worker: &mut Worker, shards: &Shards, as_of: &Antichain<u64>, until: u64, failure: &Failure) {
     let (progress, buttons) = worker.dataflow::<u64, _, _>(|scope| {
-        let orders = source(&shards.orders, as_of, until, scope, failure);
-        let items = source(&shards.items, as_of, until, scope, failure);
+        let orders = source(&shards.orders, as_of, scope, failure);
+        let items = source(&shards.items, as_of, scope, failure);
         let revenue = revenue(orders.updates, items.updates);
+        // The sink alone ends there: an input that has ended does not say, by itself, that all its rows are there.
         let sink = PersistSink::new(&shards.revenue).name("revenue").as_of(as_of.clone()).until(at(until));
         let sink = sink.build(revenue);
         let noted = failure.clone();
@@ -69,11 +70,10 @@ fn work(worker: &mut Worker, shards: &Shards, as_of: &Antichain<u64>, until: u64
 fn source<'scope, V: Data>(
     shard: &Shard<u64, V, u64, i64>,
     as_of: &Antichain<u64>,
-    until: u64,
     scope: Scope<'scope, u64>,
     failure: &Failure,
 ) -> Source<'scope, u64, V, u64, i64> {
-    let source = PersistSource::new(shard).as_of(as_of.clone()).until(at(until)).build(scope);
+    let source = PersistSource::new(shard).as_of(as_of.clone()).build(scope);
     let noted = failure.clone();
     source.errors.clone().inspect(move |error| noted.note(Problem::of_source(error)));
     source

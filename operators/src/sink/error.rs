@@ -86,7 +86,9 @@ pub enum SinkError {
         upper: EncodedFrontier,
     },
     /// The input ended (or its handle was dropped) at a time that was not complete: these rows at that time and later were
-    /// not committed, as nobody said that they are all. Move the input beyond its last time before it is dropped. Final.
+    /// not committed, as nobody said that they are all. Move the input beyond its last time before it is dropped; or, where
+    /// the end says that all rows are there, as that of sources with an `until` does, build the sink with
+    /// [`close_at_end`](crate::PersistSink::close_at_end). Final.
     Uncommitted {
         /// The shard that is written.
         shard: ShardId,
@@ -157,7 +159,8 @@ impl fmt::Display for SinkError {
             Self::Uncommitted { shard, rows } => write!(
                 f,
                 "the input of shard {shard} ended with {rows} rows at times that are not complete; they were not \
-                 committed: advance the input beyond its last time before it is dropped"
+                 committed: advance the input beyond its last time before it is dropped, or build the sink with \
+                 `close_at_end` if its end says that all rows are there"
             ),
         }
     }

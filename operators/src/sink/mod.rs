@@ -79,9 +79,11 @@ pub fn persist_sink<'scope, K: Data, V: Data, T: Time, D: Diff>(
 /// **Diffs** are of the shard's type. Differential's operators give `isize`, unless they are asked for another:
 /// `count_core::<i64>()`, `distinct_core::<i64>()`, `threshold`, `reduce_abelian`.
 ///
-/// **Its end.** Give [`until`](Self::until) to the sources and to the sink, and `progress` becomes empty. To stop before that,
-/// drop the sink's button first, then those of the sources: a sink whose source is stopped under it says
-/// [`InputStopped`](SinkError::InputStopped).
+/// **Its end.** Give [`until`](Self::until) to the sink, and `progress` becomes empty there. If the sources have an `until` too,
+/// they end *with the empty frontier*, and so does an input whose handle was dropped too early: the rows at the last time are
+/// [`Uncommitted`](SinkError::Uncommitted), unless [`close_at_end`](Self::close_at_end) says that the end means all are there.
+/// To stop before the end, drop the sink's button first, then those of the sources: a sink whose source is stopped under it
+/// says [`InputStopped`](SinkError::InputStopped).
 ///
 /// **Its own output, read back.** A source of the same shard in the same dataflow gives what was there *one step before*, if
 /// its times are moved on by an edge that says so to timely ([`Feedback`]): the step can be computed as soon as the one before
@@ -103,7 +105,7 @@ pub fn persist_sink<'scope, K: Data, V: Data, T: Time, D: Diff>(
 /// fn spread(worker: &mut Worker, seeds: &Numbers, numbers: &Numbers, as_of: u64, until: u64) {
 ///     let at = Antichain::from_elem;
 ///     let (progress, buttons) = worker.dataflow::<u64, _, _>(|scope| {
-///         let seeds = PersistSource::new(seeds).as_of(at(as_of)).until(at(until)).build(scope);
+///         let seeds = PersistSource::new(seeds).as_of(at(as_of)).build(scope);
 ///         let before = PersistSource::new(numbers).as_of(at(as_of.saturating_sub(1))).build(scope);
 ///         let (edge, delayed) = scope.feedback(1);
 ///         before.updates.inner.map(|(row, time, diff)| (row, time + 1, diff)).connect_loop(edge);
