@@ -4,7 +4,7 @@
 
 mod scratch;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use scratch::program::{Following, command, expected, json_of, printed, refusal, run, table};
@@ -167,6 +167,59 @@ fn a_second_run_appends_only_what_is_new_and_prints_the_same() {
     assert!(third.contains("ingest: 1 commit, 2 rows"), "{third}");
     assert!(third.contains("total          3      2\n"), "{third}");
     assert_eq!(json_of(scratch.path(), &["--json", "--as-of", "2"])["lines"], 4, "as before");
+}
+
+/// The part objects of a shard in the repository's data directory.
+fn parts(scratch: &ScratchRepository, shard: ShardId) -> Vec<PathBuf> {
+    let parts = scratch.path().join(format!(".git/timely-persist/store/shards/{shard}/blob"));
+    std::fs::read_dir(parts).unwrap().map(|entry| entry.unwrap().path()).collect()
+}
+
+#[test]
+fn a_kept_table_is_what_git_counts_at_every_commit() {
+    let scratch = eventful_repository();
+    let ids = scratch.ids();
+    // Each run computes one commit more, from what is kept. The last of them compute nothing.
+    for (round, number) in (0..ids.len()).chain([0, 4, ids.len() - 1]).enumerate() {
+        let (as_of, workers) = (number.to_string(), ["1", "2", "4"][round % 3]);
+        let printed = json_of(scratch.path(), &["--json", "--keep", "--as-of", &as_of, "--workers", workers]);
+        let expected = expected(&scratch, number, &ids[number]);
+        assert_eq!(table(&printed), expected, "commit {number} with {workers} workers");
+    }
+}
+
+/// What is kept is not computed again: the history it was computed from is not even there.
+#[test]
+fn a_kept_table_is_printed_without_reading_the_history() {
+    let scratch = long_repository(600);
+    let ids = scratch.ids();
+    let files = ShardId::from_u128(u128::from_be_bytes(*b"git_history file"));
+    let kept = |number: usize| json_of(scratch.path(), &["--json", "--keep", "--as-of", &number.to_string()]);
+    assert_eq!(table(&kept(599)), expected(&scratch, 599, &ids[599]));
+    let parts = parts(&scratch, files);
+    assert!(!parts.is_empty());
+    parts.iter().for_each(|part| std::fs::remove_file(part).unwrap());
+    for number in [599, 0, 300] {
+        assert_eq!(table(&kept(number)), expected(&scratch, number, &ids[number]), "commit {number}");
+    }
+    let printed = printed(scratch.path(), &["--keep"]);
+    assert!(printed.contains("\nkept table read on 2 workers: "), "{printed}");
+    assert!(refusal(scratch.path(), &[]).contains("is damaged"));
+}
+
+#[test]
+fn a_kept_table_is_followed() {
+    let mut scratch = small_repository();
+    json_of(scratch.path(), &["--json", "--keep", "--as-of", "1"]);
+    let mut following = Following::start(scratch.path(), &["--keep"]);
+    assert_eq!(table(&following.next()), expected(&scratch, 2, &scratch.ids()[2]));
+    scratch.commit(&[Edit::File(b"src/a.rs", b"1\n"), Edit::File(b"new.toml", b"a\n")]);
+    scratch.write();
+    let change = following.next();
+    assert_eq!(table(&change), expected(&scratch, 3, &scratch.ids()[3]));
+    assert_eq!(change["changed"]["rs"], json!({ "files": 0, "lines": -2 }));
+    following.signal("INT");
+    assert_eq!(following.ends_with(), Some(0));
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! The main example is killed at random moments, while it appends and while it reads: the next run completes, and the
-//! table is right.
+//! table is right. The `pipeline` kills itself, and compares by itself.
 //!
 //! The moments are drawn from a seed, which is printed; `TIMELY_PERSIST_SEED=…` draws the same again. Where a kill landed
 //! is read from what it left behind: an upper before the end of the history, or the lease of the dataflow's reader.
@@ -10,11 +10,12 @@
 mod scratch;
 
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use scratch::program::{command, expected, json_of, table};
+use scratch::program::{command, expected, json_of, program, table};
 use scratch::{Edit, ScratchRepository};
+use timely::progress::Antichain;
 use timely_persist::{Client, Shard, ShardId};
 
 /// Random numbers from a seed.
@@ -181,4 +182,60 @@ fn killed_while_reading_the_next_run_completes() {
     }
     println!("{kills} kills: {reading} while the dataflow had its reader");
     assert!(reading > 0);
+}
+
+/// Runs the example `pipeline`: its exit code, and what it says.
+fn pipeline(data: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(program("pipeline"));
+    let output = command.arg("--data").arg(data).args(arguments).output().unwrap();
+    let [said, complained] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+    assert!(!complained.contains("panicked"), "{complained}");
+    (output.status.code(), said, complained)
+}
+
+/// Appends a row to what the pipeline keeps, as nobody should.
+fn add_a_row(data: &Path) {
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let client = Client::in_directory(data).open().await.unwrap();
+        let revenue: Shard<String, i64, u64, i64> =
+            client.shard(ShardId::from_u128(u128::from_be_bytes(*b"pipeline revenue")));
+        let mut writer = revenue.open_writer("test").await.unwrap();
+        let upper = writer.fetch_upper().await.unwrap();
+        let step = upper.first().copied().unwrap();
+        let row = [(("Nobody".to_owned(), 1), step, 1)];
+        let _ = writer.compare_and_append(row, upper, Antichain::from_elem(step + 1)).await.unwrap();
+        client.shutdown().await.unwrap();
+    });
+}
+
+#[test]
+fn a_pipeline_whose_processes_are_killed_keeps_what_a_plain_computation_gives() {
+    let place = tempfile::tempdir().unwrap();
+    let data = place.path().join("data");
+    let (code, said, complained) = pipeline(&data, &["--kill", "--kill-for", "5"]);
+    assert_eq!(code, Some(0), "{said}{complained}");
+    assert_eq!(said.matches(" s: killed the ").count(), 5, "{said}");
+    assert!(said.ends_with("equal: the third shard and a plain computation, at each of 120 steps\n"), "{said}");
+
+    // Another run goes on, and finds what is wrong.
+    let (code, said, complained) = pipeline(&data, &["--steps", "5"]);
+    assert_eq!(code, Some(0), "{said}{complained}");
+    assert!(said.starts_with("steps 120 to 124 in ") && said.contains("middle: from step 119 on"), "{said}");
+    add_a_row(&data);
+    let (code, said, complained) = pipeline(&data, &["--steps", "5"]);
+    assert_eq!(code, Some(1), "{said}{complained}");
+    assert!(complained.contains("error: not equal at step 125: "), "{complained}");
+}
+
+#[test]
+fn a_pipeline_that_cannot_use_its_directory_says_so() {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("notes");
+    std::fs::write(&file, "mine").unwrap();
+    for directory in [place.path(), &file] {
+        let (code, said, complained) = pipeline(directory, &["--steps", "1"]);
+        assert_eq!((code, said.as_str()), (Some(1), ""), "{complained}");
+        assert!(complained.starts_with("error: ") && complained.contains("--data"), "{complained}");
+    }
+    assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 1);
 }

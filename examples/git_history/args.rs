@@ -32,6 +32,11 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with = "as_of")]
     pub(crate) follow: bool,
 
+    /// Keep the table in a shard beside the history, and print it from there: the next run computes what is new, and
+    /// nothing if there is nothing new
+    #[arg(long)]
+    pub(crate) keep: bool,
+
     /// Print one JSON object instead of a table; with --follow one more for each change
     #[arg(long)]
     pub(crate) json: bool,
@@ -52,6 +57,7 @@ mod tests {
         let parse = |line: &str| Args::try_parse_from(line.split_whitespace());
         let args = parse("git_history").unwrap();
         assert_eq!((args.workers.get(), args.as_of, args.follow, args.json), (2, None, false, false));
+        assert!(!args.keep && parse("git_history --keep --follow").unwrap().keep);
         let args = parse("git_history /some/where --workers 4 --as-of 7 --json --data d").unwrap();
         assert_eq!((args.workers.get(), args.as_of, args.json), (4, Some(7), true));
         for refused in ["--workers 0", "--as-of -1", "--as-of 1 --follow", "--nonsense", "one two"] {

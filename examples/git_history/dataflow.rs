@@ -4,10 +4,14 @@
 //! differences is what the system does with equal records anyway. So a worker reduces what it reads to one record per
 //! extension and time before anything is sent to another worker, and the dataflow keeps one record per extension, not
 //! one per file. `count_total` turns the sums back into data: the collection of `(extension, (files, lines))`.
+//!
+//! That is shown as it is computed; or a sink keeps it in a shard, and what is in the shard is shown: what an earlier run has
+//! kept need not be computed again.
 
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,9 +21,10 @@ use timely::communication::WorkerGuards;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::Inspect;
 use timely::dataflow::operators::generic::Operator;
+use timely::dataflow::{Scope, StreamVec};
 use timely::progress::Antichain;
 use timely::worker::Worker;
-use timely_persist_operators::{PersistSource, SourceError};
+use timely_persist_operators::{Button, PersistSink, PersistSource};
 
 use crate::board::{Board, News};
 use crate::interrupt::Interrupt;
@@ -27,8 +32,8 @@ use crate::path_text::extension;
 use crate::problem::Problem;
 use crate::progress::Stage;
 use crate::report::Hydrated;
-use crate::shards::Files;
-use crate::store::Store;
+use crate::shards::{Files, Kept};
+use crate::store::{Extent, Store};
 use crate::table::Count;
 
 /// How often a worker that has nothing to do looks whether it should end, and the main thread whether all is well.
@@ -43,6 +48,21 @@ struct Span {
     follow: bool,
 }
 
+impl Span {
+    /// The commit before which it ends, if it does.
+    fn until(self) -> Antichain<u64> {
+        if self.follow { Antichain::new() } else { Antichain::from_elem(self.as_of + 1) }
+    }
+}
+
+/// What a dataflow reads and writes.
+#[derive(Clone)]
+struct Shards {
+    files: Files,
+    /// The table, and how many commits were in it, if it is to be kept.
+    kept: Option<(Kept, u64)>,
+}
+
 /// A dataflow that runs on threads of its own. Dropping it ends it.
 pub(crate) struct Dataflow {
     board: Arc<Board>,
@@ -52,21 +72,27 @@ pub(crate) struct Dataflow {
 }
 
 impl Dataflow {
-    /// Reads the collection as of a commit on so many workers, and goes on with what comes after if it should `follow`.
+    /// Reads the collection as of a commit on so many workers, and goes on with what comes after if it should `follow`. If it
+    /// should `keep` the table, that is what is read, and of the collection what is not in it yet.
     pub(crate) fn start(
-        store: &Store,
+        store: &mut Store,
         as_of: u64,
         follow: bool,
+        keep: bool,
         workers: NonZeroUsize,
         interrupt: &Interrupt,
     ) -> Result<(Self, Hydrated), Problem> {
         let Some(files) = store.files() else { return Err(broken("there is nothing to read")) };
-        let extent = store.extent(as_of)?;
-        let mut stage = Stage::start("hydrate", extent.rows);
+        let kept = if keep { store.keep()? } else { None };
+        let span = Span { as_of, follow };
+        // Of the kept table the end is not known yet.
+        let before = if keep { Extent::default() } else { store.extent(as_of)? };
+        let mut stage = Stage::start("hydrate", before.rows);
         let board = Arc::new(Board::default());
         let workers = timely::execute(timely::Config::process(workers.get()), {
-            let (board, directory) = (Arc::clone(&board), store.directory().path().to_owned());
-            move |worker| run(worker, &files, Span { as_of, follow }, &board, &directory)
+            let told = Told { board: Arc::clone(&board), directory: store.directory().path().to_owned() };
+            let shards = Shards { files, kept };
+            move |worker| run(worker, &shards, span, &told)
         });
         let workers = workers.map_err(|reason| broken(&reason))?;
         let mut dataflow = Self { board, workers: Some(workers), next: as_of };
@@ -79,7 +105,8 @@ impl Dataflow {
             }
         };
         let (rows, took) = (dataflow.board.rows(), stage.finish());
-        let hydrated = Hydrated { table, rows, parts: extent.parts, bytes: extent.bytes, took };
+        let Extent { parts, bytes, .. } = if keep { store.extent(as_of)? } else { before };
+        let hydrated = Hydrated { table, rows, parts, bytes, took, kept: keep };
         Ok((dataflow, hydrated))
     }
 
@@ -123,48 +150,84 @@ impl Drop for Dataflow {
 }
 
 /// What each worker does.
-fn run(worker: &mut Worker, files: &Files, span: Span, board: &Arc<Board>, directory: &Path) {
+fn run(worker: &mut Worker, shards: &Shards, span: Span, told: &Told) {
+    let board = &told.board;
     let _watch = Watch(Arc::clone(board));
-    let button = worker.dataflow::<u64, _, _>(|scope| {
-        let source = PersistSource::new(files).name("git_history").as_of(Antichain::from_elem(span.as_of));
-        let source = match span.follow {
-            true => source,
-            false => source.until(Antichain::from_elem(span.as_of + 1)),
-        };
-        // Rows are seen where they lie in the part: of a path, only the extension is ever copied.
-        let weigh = |path: &str, lines: u64, commit: u64, diff: i64| {
-            let lines = i64::try_from(lines).unwrap_or(i64::MAX).saturating_mul(diff);
-            Some((extension(path).to_owned(), commit, (diff, lines)))
-        };
-        let source = source.map(weigh).build(scope);
-
-        source.errors.inspect({
-            let (board, directory) = (Arc::clone(board), directory.to_owned());
-            move |error| match Problem::of_source(&directory, error) {
-                Some(problem) => board.fail(problem),
-                None => note(error),
+    let buttons = worker.dataflow::<u64, _, _>(|scope| match &shards.kept {
+        None => {
+            let (weighed, button) = weigh(scope, &shards.files, span.as_of, span, told);
+            post(count(counted(weighed, board)), span, Arc::clone(board));
+            vec![button]
+        }
+        Some((kept, upper)) => {
+            let mut buttons = Vec::new();
+            if span.follow || *upper <= span.as_of {
+                buttons.extend(keep(scope, &shards.files, kept, *upper, span, told));
             }
-        });
-        let weighed = source.stream.as_collection().inspect_batch({
-            let board = Arc::clone(board);
-            move |_, rows| board.count_rows(rows.len())
-        });
-        let counts = weighed.consolidate_stream().count_total();
-        post(counts, span, Arc::clone(board));
-        source.button
+            let source = PersistSource::new(kept).name("git_history kept").as_of(Antichain::from_elem(span.as_of));
+            let source = source.until(span.until()).build(scope);
+            told.listen(source.errors, Problem::of_source);
+            post(counted(source.updates, board), span, Arc::clone(board));
+            buttons.push(source.button);
+            buttons
+        }
     });
     while worker.has_dataflows() && !board.is_stopped() {
         worker.step_or_park(Some(LOOK_EVERY));
     }
-    drop(button);
+    drop(buttons); // in this order: a sink complains about a source that is stopped under it
+}
+
+/// Keeps the table, which has the commits before `upper`. It begins with the last one of these: what a source shows first, at
+/// its `as_of`, are the contents so far, which the table has.
+fn keep(scope: Scope<'_, u64>, files: &Files, kept: &Kept, upper: u64, span: Span, told: &Told) -> [Button; 2] {
+    let begin = upper.saturating_sub(1);
+    let (weighed, button) = weigh(scope, files, begin, span, told);
+    let sink = PersistSink::new(kept).name("git_history kept").as_of(Antichain::from_elem(begin)).until(span.until());
+    // The source ends there too, and is all that the dataflow reads: when it has ended, all rows are there.
+    let sink = sink.close_at_end(!span.follow).build(count(weighed));
+    told.listen(sink.errors, Problem::of_sink);
+    [sink.button, button]
+}
+
+/// The collection from a commit on, each row as one unit of its extension's difference.
+fn weigh<'scope>(
+    scope: Scope<'scope, u64>,
+    files: &Files,
+    begin: u64,
+    span: Span,
+    told: &Told,
+) -> (VecCollection<'scope, u64, String, (i64, i64)>, Button) {
+    let source = PersistSource::new(files).name("git_history").as_of(Antichain::from_elem(begin)).until(span.until());
+    // Rows are seen where they lie in the part: of a path, only the extension is ever copied.
+    let weigh = |path: &str, lines: u64, commit: u64, diff: i64| {
+        let lines = i64::try_from(lines).unwrap_or(i64::MAX).saturating_mul(diff);
+        Some((extension(path).to_owned(), commit, (diff, lines)))
+    };
+    let source = source.map(weigh).build(scope);
+    told.listen(source.errors, Problem::of_source);
+    (source.stream.as_collection(), source.button)
+}
+
+/// The sums as data, with the diffs that a shard stores: `count_total` would give `isize`.
+fn count(weighed: VecCollection<'_, u64, String, (i64, i64)>) -> VecCollection<'_, u64, (String, (i64, i64)), i64> {
+    weighed.consolidate_stream().count_total_core::<i64>()
+}
+
+/// The same rows, counted on the board.
+fn counted<'scope, D: Clone + 'static, R: Clone + 'static>(
+    rows: VecCollection<'scope, u64, D, R>,
+    board: &Arc<Board>,
+) -> VecCollection<'scope, u64, D, R> {
+    let board = Arc::clone(board);
+    rows.inspect_batch(move |_, rows| board.count_rows(rows.len()))
 }
 
 /// Brings the table's changes to one worker, which alone hears when they are complete, and to the board.
-fn post(counts: VecCollection<'_, u64, (String, (i64, i64)), isize>, span: Span, board: Arc<Board>) {
+fn post(counts: VecCollection<'_, u64, (String, (i64, i64)), i64>, span: Span, board: Arc<Board>) {
     counts.inner.sink(Exchange::new(|_| 0), "board", move |(input, frontier)| {
         input.for_each(|_, updates| {
-            for ((extension, (files, lines)), commit, diff) in updates.drain(..) {
-                let times = diff as i64;
+            for ((extension, (files, lines)), commit, times) in updates.drain(..) {
                 let count = Count { files: files.saturating_mul(times), lines: lines.saturating_mul(times) };
                 board.add(commit, &extension, count);
             }
@@ -176,6 +239,28 @@ fn post(counts: VecCollection<'_, u64, (String, (i64, i64)), isize>, span: Span,
             None => {}
         }
     });
+}
+
+/// Who is told what goes wrong.
+#[derive(Clone)]
+struct Told {
+    board: Arc<Board>,
+    directory: PathBuf,
+}
+
+impl Told {
+    /// Hears what a source or a sink says of itself.
+    fn listen<E: Display + Clone + 'static>(
+        &self,
+        errors: StreamVec<'_, u64, E>,
+        problem: fn(&Path, &E) -> Option<Problem>,
+    ) {
+        let Self { board, directory } = self.clone();
+        errors.inspect(move |error| match problem(&directory, error) {
+            Some(problem) => board.fail(problem),
+            None => note(error),
+        });
+    }
 }
 
 /// Says on the board that its worker panicked.
@@ -190,7 +275,7 @@ impl Drop for Watch {
 }
 
 /// The run goes on, but the user may want to know.
-fn note(notice: &SourceError) {
+fn note(notice: &impl Display) {
     // Nobody is left to tell if this fails.
     let _ = writeln!(io::stderr(), "note: {notice}");
 }

@@ -5,6 +5,8 @@
 //!
 //!     cargo run --release --example git_history -- --help
 //!
+//! With `--keep` the table is kept in a shard of its own, and shown from there.
+//!
 //! `repository` and `history` turn git's answers into changes; `data_directory`, `shards` and `store` keep them; `ingest`
 //! brings the one up to the other; `dataflow` computes the `table` and puts it on the `board`; `report` prints it;
 //! `follow` goes on from there; `interrupt` hears that the user wants to end.
@@ -102,7 +104,7 @@ fn show(
     let ingested = ingest::ingest(repository, &ids, store, interrupt)?;
     let commit = args.as_of.unwrap_or(ids.len() as u64 - 1);
     let id = ids.get(commit as usize).cloned().unwrap_or_default();
-    let (dataflow, hydrated) = Dataflow::start(store, commit, args.follow, args.workers, interrupt)?;
+    let (dataflow, hydrated) = Dataflow::start(store, commit, args.follow, args.keep, args.workers, interrupt)?;
     // Before anybody is told anything: what comes to stand in its place from here on is another.
     store.directory().remember()?;
     let report = Report { commit, id, workers: args.workers.get(), ingested, hydrated };

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use timely::progress::Antichain;
 use timely_persist::{EncodedFrontier, Error, ErrorKind};
-use timely_persist_operators::SourceError;
+use timely_persist_operators::{SinkError, SourceError};
 
 /// A failure told to the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +67,19 @@ impl Problem {
         match error {
             SourceError::Failed(error) => Some(Self::of_storage(directory, error)),
             _ => None,
+        }
+    }
+
+    /// What the sink of a dataflow said of the data in `directory`; `None` if it goes on all the same.
+    pub(crate) fn of_sink(directory: &Path, error: &SinkError) -> Option<Self> {
+        match error {
+            SinkError::Failed(error) => Some(Self::of_storage(directory, error)),
+            SinkError::Gap { .. } => Some(Self::new(
+                format!("The data in {} was set back during the run: {error}", directory.display()),
+                "Run again",
+            )),
+            SinkError::Diverged { .. } => Some(Self::inconsistent(directory, error)),
+            _ => error.is_final().then(|| Self::inconsistent(directory, error)),
         }
     }
 

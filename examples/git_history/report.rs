@@ -24,6 +24,8 @@ pub(crate) struct Hydrated {
     pub(crate) parts: u64,
     pub(crate) bytes: u64,
     pub(crate) took: Duration,
+    /// Whether it is the kept table that was read, not the history.
+    pub(crate) kept: bool,
 }
 
 /// The answer of a run.
@@ -68,7 +70,8 @@ impl fmt::Display for Report {
         }
         writeln!(
             f,
-            "hydration on {workers} {}: {}, {} {}, {} bytes",
+            "{} on {workers} {}: {}, {} {}, {} bytes",
+            if hydrated.kept { "kept table read" } else { "hydration" },
             plural(*workers as u64, "worker", "workers"),
             speed(hydrated.rows, hydrated.took),
             hydrated.parts,
@@ -110,7 +113,7 @@ mod tests {
             id: "0123456789abcdef".to_owned(),
             workers: 2,
             ingested: Ingested { commits: 5, rows: 9, took: Duration::from_millis(1500) },
-            hydrated: Hydrated { table, rows: 6, parts: 1, bytes: 100, took: Duration::from_millis(250) },
+            hydrated: Hydrated { table, rows: 6, parts: 1, bytes: 100, took: Duration::from_millis(250), kept: false },
         };
         let expected = serde_json::json!({
             "commit": 4, "files": 2, "lines": 30, "extensions": { "rs": { "files": 2, "lines": 30 } },

@@ -1,9 +1,11 @@
 //! What is kept of a history, and in which order it is written.
 //!
-//! Two shards lie in the data directory (see [`crate::shards`]):
+//! Two shards lie in the data directory (see [`crate::shards`]), and a third one once [`Store::keep`] was called:
 //!
 //! * `files`: the collection of `(path, lines)`. Time is the commit number.
 //! * `commits`: the rows `(commit number, commit id)`, each added at the time of its number and never retracted.
+//! * `kept`: the table per extension, which a dataflow computes of `files` at the same times. Its upper is at or before that
+//!   of `files`.
 //!
 //! *Why two.* The collection at time `n` is right only for one commit, and a rewritten history has another one there.
 //! `commits` says which. A commit's id stands for all that came before it, so equality of the newest common one is
@@ -22,7 +24,7 @@
 //! A history that was rewritten after being announced is an error even if its changes never reached `files`; this takes
 //! a kill within milliseconds and a rewrite before the next run, and costs reading the history once more.
 //!
-//! *History.* Both shards stay readable from commit 0 on: before anything else, a critical reader is put there.
+//! *History.* The shards stay readable from commit 0 on: before anything else, a critical reader is put there.
 //!
 //! Nothing is written before [`Store::create`], where there is no data yet.
 
@@ -37,9 +39,9 @@ use crate::data_directory::DataDirectory;
 use crate::history::Commit;
 use crate::interrupt::Interrupt;
 use crate::problem::Problem;
-use crate::shards::{self, Commits, Files};
+use crate::shards::{self, Commits, Files, Kept};
 
-/// The two shards of a history.
+/// The shards of a history.
 pub(crate) struct Store {
     directory: DataDirectory,
     runtime: Runtime,
@@ -56,6 +58,8 @@ struct Shards {
     client: Client,
     files: Files,
     commits: Commits,
+    /// The table, if it is kept.
+    kept: Option<Kept>,
     files_writer: WriteHandle<String, u64, u64, i64>,
     commits_writer: WriteHandle<u64, String, u64, i64>,
 }
@@ -132,6 +136,19 @@ impl Store {
         self.shards.as_ref().map(|shards| shards.files.clone())
     }
 
+    /// The table, for a dataflow to keep and to read, and how many commits are in it.
+    pub(crate) fn keep(&mut self) -> Result<Option<(Kept, u64)>, Problem> {
+        let Some(shards) = &mut self.shards else { return Ok(None) };
+        let kept = shards::kept(&shards.client);
+        let look = async {
+            kept.open_critical_since(shards::history(), 0).await?;
+            Ok(number(&kept.inspect().await?.upper) as u64)
+        };
+        let upper = wait(&self.runtime, &self.directory, look)?;
+        shards.kept = Some(kept.clone());
+        Ok(Some((kept, upper)))
+    }
+
     /// Looks again at what is announced and appended.
     pub(crate) fn refresh(&mut self) -> Result<(), Problem> {
         let Some(shards) = &mut self.shards else { return Ok(()) };
@@ -203,32 +220,30 @@ impl Store {
         Ok(Append::Done { rows: count })
     }
 
-    /// What there is to read as of a commit; a problem if its history is not kept.
+    /// What there is to read as of a commit, of the table if it is kept; a problem if its history is not kept.
     pub(crate) fn extent(&self, commit: u64) -> Result<Extent, Problem> {
         let Some(shards) = &self.shards else { return Ok(Extent::default()) };
-        let ask = async {
-            let as_of = Antichain::from_elem(commit);
-            let reader = shards.files.open_reader_at("what there is to read", as_of.clone()).await?;
-            let stats = reader.snapshot_parts_stats(as_of).await;
-            reader.expire().await?;
-            stats
-        };
-        let stats = wait(&self.runtime, &self.directory, ask)?;
-        Ok(Extent { parts: stats.parts as u64, bytes: stats.bytes, rows: stats.rows })
+        match &shards.kept {
+            Some(kept) => wait(&self.runtime, &self.directory, extent(kept, commit)),
+            None => wait(&self.runtime, &self.directory, extent(&shards.files, commit)),
+        }
     }
 
     /// Finishes the upkeep that this run's writes left, unless the user wants to end, and leaves nothing of this run behind.
     pub(crate) fn close(mut self, interrupt: &Interrupt) -> Result<(), Problem> {
         let Some(shards) = self.shards.take() else { return Ok(()) };
         wait(&self.runtime, &self.directory, async {
-            let Shards { client, files, commits, files_writer, commits_writer } = shards;
+            let Shards { client, files, commits, kept, files_writer, commits_writer } = shards;
             files_writer.expire().await?;
             commits_writer.expire().await?;
             if !interrupt.is_heard() {
                 files.settle().await?;
                 commits.settle().await?;
+                if let Some(kept) = &kept {
+                    kept.settle().await?;
+                }
             }
-            drop((files, commits));
+            drop((files, commits, kept));
             client.shutdown().await
         })
     }
@@ -243,7 +258,7 @@ impl Store {
             commits.open_critical_since(shards::history(), 0).await?;
             let files_writer = files.open_writer("git_history").await?;
             let commits_writer = commits.open_writer("git_history").await?;
-            Ok(Shards { client, files, commits, files_writer, commits_writer })
+            Ok(Shards { client, files, commits, kept: None, files_writer, commits_writer })
         };
         self.shards = Some(wait(&self.runtime, &self.directory, open)?);
         Ok(())
@@ -269,6 +284,18 @@ async fn contents<K: timely_persist::Data, V: timely_persist::Data>(
     let rows = reader.snapshot_and_fetch(as_of).await;
     reader.expire().await?;
     rows
+}
+
+/// What there is to read of a shard as of a commit.
+async fn extent<K: timely_persist::Data, V: timely_persist::Data>(
+    shard: &timely_persist::Shard<K, V, u64, i64>,
+    commit: u64,
+) -> Result<Extent, Error> {
+    let as_of = Antichain::from_elem(commit);
+    let reader = shard.open_reader_at("what there is to read", as_of.clone()).await?;
+    let stats = reader.snapshot_parts_stats(as_of).await;
+    reader.expire().await?;
+    stats.map(|stats| Extent { parts: stats.parts as u64, bytes: stats.bytes, rows: stats.rows })
 }
 
 fn at(number: usize) -> Antichain<u64> {

@@ -1,4 +1,4 @@
-//! The main example as a program: run, followed, killed.
+//! The examples as programs: run, followed, killed.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -9,18 +9,18 @@ use serde_json::{Value, json};
 
 use super::ScratchRepository;
 
-/// The example's program: built beside this test's.
-fn program() -> PathBuf {
+/// An example's program: built beside this test's.
+pub(crate) fn program(example: &str) -> PathBuf {
     let this = std::env::current_exe().expect("this program is somewhere");
     let target = this.ancestors().nth(2).expect("cargo's directories");
-    let path = target.join("examples").join(format!("git_history{}", std::env::consts::EXE_SUFFIX));
+    let path = target.join("examples").join(format!("{example}{}", std::env::consts::EXE_SUFFIX));
     assert!(path.exists(), "{} is not there: run `cargo build --examples` first", path.display());
     path
 }
 
-/// A run of it.
+/// A run of the main example.
 pub(crate) fn command(directory: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(program());
+    let mut command = Command::new(program("git_history"));
     command.current_dir(directory).args(arguments).stdin(Stdio::null());
     command
 }

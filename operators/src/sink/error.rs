@@ -9,6 +9,55 @@ use serde::{Deserialize, Serialize};
 use timely_persist::{EncodedFrontier, Error, ShardId};
 
 /// Something that a sink has to say about itself.
+///
+/// A program ends the dataflow where one is final, and matches on it:
+///
+/// ```
+/// # use std::time::Duration;
+/// # use timely::dataflow::operators::{Inspect, Probe};
+/// # use timely::progress::Antichain;
+/// # use timely_persist::{Client, Shard, ShardId};
+/// # use timely_persist_operators::{PersistSink, SinkError, persist_source};
+/// # let client = futures::executor::block_on(Client::open("memory:"))?;
+/// # let [input, output]: [Shard<String, u64, u64, i64>; 2] = [(); 2].map(|()| client.shard(ShardId::new()));
+/// # let fill = async {
+/// #     for shard in [&input, &output] {
+/// #         shard.open_writer("example").await?.advance_upper(&Antichain::from_elem(5)).await?;
+/// #     }
+/// #     Ok::<_, timely_persist::Error>(())
+/// # };
+/// # futures::executor::block_on(fill)?;
+/// let error = timely::execute_directly(move |worker| {
+///     let (tell, told) = std::sync::mpsc::channel();
+///     let buttons = worker.dataflow::<u64, _, _>(|scope| {
+///         // The output ends at 5, so this is one too late: old rows would be taken for new ones.
+///         let source = persist_source(scope, &input, Antichain::from_elem(5));
+///         let sink = PersistSink::new(&output).as_of(Antichain::from_elem(5)).build(source.updates);
+///         sink.errors.inspect(move |error| match error.is_final() {
+///             true => tell.send(error.clone()).unwrap_or_default(),
+///             false => eprintln!("{error}"), // storage does not answer, or does again: it goes on by itself
+///         });
+///         [sink.button, source.button]
+///     });
+///     let error = loop {
+///         worker.step_or_park(Some(Duration::from_millis(20)));
+///         if let Ok(error) = told.try_recv() {
+///             break error;
+///         }
+///     };
+///     drop(buttons); // the sink's first
+///     error
+/// });
+/// match error {
+///     // Begin again, strictly before this.
+///     SinkError::Gap { upper, .. } => assert_eq!(upper.decode(), Some(Antichain::from_elem(5_u64))),
+///     // Its `kind` says what to do.
+///     SinkError::Failed(error) => return Err(error.into()),
+///     // The others say it in their text.
+///     error => return Err(error.into()),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum SinkError {
@@ -37,7 +86,9 @@ pub enum SinkError {
         upper: EncodedFrontier,
     },
     /// The input ended (or its handle was dropped) at a time that was not complete: these rows at that time and later were
-    /// not committed, as nobody said that they are all. Move the input beyond its last time before it is dropped. Final.
+    /// not committed, as nobody said that they are all. Move the input beyond its last time before it is dropped; or, where
+    /// the end says that all rows are there, as that of sources with an `until` does, build the sink with
+    /// [`close_at_end`](crate::PersistSink::close_at_end). Final.
     Uncommitted {
         /// The shard that is written.
         shard: ShardId,
@@ -108,7 +159,8 @@ impl fmt::Display for SinkError {
             Self::Uncommitted { shard, rows } => write!(
                 f,
                 "the input of shard {shard} ended with {rows} rows at times that are not complete; they were not \
-                 committed: advance the input beyond its last time before it is dropped"
+                 committed: advance the input beyond its last time before it is dropped, or build the sink with \
+                 `close_at_end` if its end says that all rows are there"
             ),
         }
     }

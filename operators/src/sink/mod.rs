@@ -53,7 +53,8 @@ pub struct Sink<'scope, T: Time> {
     pub button: Button,
 }
 
-/// Keeps a collection in a shard: [`PersistSink`] without options.
+/// Keeps a collection in a shard: [`PersistSink`] without options, for a dataflow that begins at the least time. The
+/// [crate](crate) has an example.
 pub fn persist_sink<'scope, K: Data, V: Data, T: Time, D: Diff>(
     updates: VecCollection<'scope, T, (K, V), D>,
     shard: &Shard<K, V, T, D>,
@@ -70,6 +71,83 @@ pub fn persist_sink<'scope, K: Data, V: Data, T: Time, D: Diff>(
 ///
 /// **Begin strictly before the shard's upper.** The first rows that a source shows, at its `as_of`, are the contents so far:
 /// old rows, unless the shard is empty. Tell the sink the same [`as_of`](Self::as_of): it refuses what would write them twice.
+/// Any `as_of` before the upper is right, and the later it is, the less is computed again. The inputs must still be readable
+/// there, although the sources have read further: a [critical reader](Shard::open_critical_since) of each keeps what is needed.
+///
+/// ```
+/// # use timely::progress::Antichain;
+/// # async fn example(output: timely_persist::Shard<String, u64, u64, i64>) -> Result<(), timely_persist::Error> {
+/// let upper = output.inspect().await?.upper;
+/// let as_of: Antichain<u64> = upper.iter().map(|time| time.saturating_sub(1)).collect(); // 0 for an empty shard
+/// # Ok(())
+/// # }
+/// ```
+///
+/// **Diffs** are of the shard's type. Differential's operators give `isize`, unless they are asked for another:
+/// `count_core::<i64>()`, `distinct_core::<i64>()`, `threshold`, `reduce_abelian`.
+///
+/// **Its end.** Give [`until`](Self::until) to the sink, and `progress` becomes empty there. If the sources have an `until` too,
+/// they end *with the empty frontier*, and so does an input whose handle was dropped too early: the rows at the last time are
+/// [`Uncommitted`](SinkError::Uncommitted), unless [`close_at_end`](Self::close_at_end) says that the end means all are there.
+/// To stop before the end, drop the sink's button first, then those of the sources: a sink whose source is stopped under it
+/// says [`InputStopped`](SinkError::InputStopped).
+///
+/// **Its own output, read back.** A source of the same shard in the same dataflow gives what was there *one step before*, if
+/// its times are moved on by an edge that says so to timely ([`Feedback`]): the step can be computed as soon as the one before
+/// is durable. At `as_of` the dataflow must see what was there at the step before `as_of`, so that is where this source begins, and
+/// so far back the shard must be readable:
+///
+/// ```
+/// use differential_dataflow::AsCollection;
+/// use timely::dataflow::operators::{ConnectLoop, Feedback, Probe};
+/// use timely::dataflow::operators::vec::Map;
+/// use timely::progress::Antichain;
+/// use timely::worker::Worker;
+/// use timely_persist::{Client, Shard, ShardId};
+/// use timely_persist_operators::{PersistSink, PersistSource};
+///
+/// type Numbers = Shard<u64, (), u64, i64>;
+///
+/// /// At each step, the seeds, and the successor of each number that was there at the step before.
+/// fn spread(worker: &mut Worker, seeds: &Numbers, numbers: &Numbers, as_of: u64, until: u64) {
+///     let at = Antichain::from_elem;
+///     let (progress, buttons) = worker.dataflow::<u64, _, _>(|scope| {
+///         let seeds = PersistSource::new(seeds).as_of(at(as_of)).build(scope);
+///         let before = PersistSource::new(numbers).as_of(at(as_of.saturating_sub(1))).build(scope);
+///         let (edge, delayed) = scope.feedback(1);
+///         before.updates.inner.map(|(row, time, diff)| (row, time + 1, diff)).connect_loop(edge);
+///         let successors = delayed.as_collection().map(|(number, ())| (number + 1, ()));
+///         let all = seeds.updates.concat(successors).distinct_core::<i64>();
+///         let sink = PersistSink::new(numbers).as_of(at(as_of)).until(at(until)).build(all);
+///         (sink.progress.probe().0, [sink.button, seeds.button, before.button])
+///     });
+///     while !progress.done() {
+///         worker.step_or_park(None);
+///     }
+///     drop(buttons);
+/// }
+///
+/// # let client = futures::executor::block_on(Client::open("memory:"))?;
+/// # let [seeds, numbers]: [Numbers; 2] = [(); 2].map(|()| client.shard(ShardId::new()));
+/// # let fill = async {
+/// #     let (from, to) = (Antichain::from_elem(0), Antichain::from_elem(9));
+/// #     let _ = seeds.open_writer("example").await?.append([((0, ()), 0, 1)], from, to).await?;
+/// #     seeds.open_critical_since(timely_persist::CriticalReaderId::from_u128(1), 0).await?;
+/// #     numbers.open_critical_since(timely_persist::CriticalReaderId::from_u128(1), 0).await
+/// # };
+/// # futures::executor::block_on(fill)?;
+/// # let kept = numbers.clone();
+/// timely::execute_directly(move |worker| {
+///     spread(worker, &seeds, &numbers, 0, 3); // 0, 1, 2 at step 2
+///     spread(worker, &seeds, &numbers, 2, 6); // a restart: the upper is 3
+/// });
+/// # let read = async { kept.open_reader("example").await?.snapshot_and_fetch(Antichain::from_elem(5)).await };
+/// # let rows = futures::executor::block_on(read)?;
+/// # assert_eq!(rows, (0..6).map(|number| ((number, ()), 5, 1)).collect::<Vec<_>>());
+/// # Ok::<(), timely_persist::Error>(())
+/// ```
+///
+/// [`Feedback`]: timely::dataflow::operators::Feedback
 #[must_use = "it does nothing until it is built"]
 pub struct PersistSink<K: Data, V: Data, T: Time, D: Diff> {
     shard: Shard<K, V, T, D>,
@@ -153,7 +231,52 @@ impl<K: Data, V: Data, T: Time, D: Diff> PersistSink<K, V, T, D> {
         self
     }
 
-    /// Commits nothing before this future is done: what another copy commits is followed, and dropped here.
+    /// Commits nothing before this future is done: what another copy commits is followed, and dropped here. So a new process
+    /// is brought up beside the old one, and takes over when it has caught up.
+    ///
+    /// ```
+    /// # use timely::dataflow::operators::{Probe, probe::Handle};
+    /// # use timely::progress::Antichain;
+    /// # use timely::worker::Worker;
+    /// # use timely_persist::{Client, Shard, ShardId};
+    /// # use timely_persist_operators::{Button, PersistSink, persist_source};
+    /// # type Lines = Shard<String, u64, u64, i64>;
+    /// # let client = futures::executor::block_on(Client::open("memory:"))?;
+    /// # let [input, output]: [Lines; 2] = [(); 2].map(|()| client.shard(ShardId::new()));
+    /// # let mut to_input = futures::executor::block_on(input.open_writer("example"))?;
+    /// # let mut advance = move |to| futures::executor::block_on(to_input.advance_upper(&Antichain::from_elem(to)));
+    /// # fn keep(worker: &mut Worker, input: &Lines, sink: PersistSink<String, u64, u64, i64>) -> (Handle<u64>, [Button; 2]) {
+    /// #     worker.dataflow::<u64, _, _>(|scope| {
+    /// #         let source = persist_source(scope, input, Antichain::from_elem(0));
+    /// #         let sink = sink.build(source.updates);
+    /// #         (sink.progress.probe().0, [sink.button, source.button])
+    /// #     })
+    /// # }
+    /// # advance(3)?;
+    /// # timely::execute_directly(move |worker| {
+    /// let (enable, enabled) = futures::channel::oneshot::channel::<()>();
+    /// let (_, old) = keep(worker, &input, PersistSink::new(&output).name("old"));
+    /// let enabled = async {
+    ///     if enabled.await.is_err() {
+    ///         std::future::pending().await // who should have said so is gone
+    ///     }
+    /// };
+    /// let new = PersistSink::new(&output).name("new").enable_after(enabled);
+    /// let (progress, new) = keep(worker, &input, new);
+    /// while progress.less_than(&3) {
+    ///     worker.step_or_park(None); // the old one commits, and both show it
+    /// }
+    /// drop(old);
+    /// enable.send(()).expect("it waits");
+    /// # advance(5)?;
+    /// while progress.less_than(&5) {
+    ///     worker.step_or_park(None); // the new one commits
+    /// }
+    /// # drop(new);
+    /// # Ok::<(), timely_persist::Error>(())
+    /// # })?;
+    /// # Ok::<(), timely_persist::Error>(())
+    /// ```
     pub fn enable_after(mut self, enable: impl Future<Output = ()> + Send + 'static) -> Self {
         self.enable = Some(Box::pin(enable));
         self
