@@ -5,6 +5,7 @@
 //! by the library's own threads. A few rows need neither: they are ready at once.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use futures::FutureExt;
 use timely::progress::Antichain;
@@ -54,6 +55,7 @@ pub(crate) struct Staging<K: Data, V: Data, T: Time, D: Diff> {
     client: Client,
     shard: ShardId,
     worker: usize,
+    pause: Duration,
     deliveries: Sender<Delivery<K, V, T, D>>,
 }
 
@@ -62,7 +64,9 @@ type Working<K, V, T, D> = Pin<Box<dyn Future<Output = Delivery<K, V, T, D>> + S
 impl<K: Data, V: Data, T: Time, D: Diff> Staging<K, V, T, D> {
     /// For this worker, which hears in this mailbox.
     pub(crate) fn new(shard: &Shard<K, V, T, D>, worker: usize, deliveries: Sender<Delivery<K, V, T, D>>) -> Self {
-        Self { client: shard.client().clone(), shard: shard.id(), worker, deliveries }
+        let client = shard.client().clone();
+        let pause = client.config().store.retry_pause_max;
+        Self { client, shard: shard.id(), worker, pause, deliveries }
     }
 
     /// Opens what builds batches; tries again for as long as the log does not answer.
@@ -87,7 +91,11 @@ impl<K: Data, V: Data, T: Time, D: Diff> Staging<K, V, T, D> {
         writer: &WriteHandle<K, V, T, D>,
     ) -> Result<Work<Delivery<K, V, T, D>>, Error> {
         let builder = rows.into_builder(&time, writer)?;
-        let stored = async move { Ok(Delivery::Spilled { time, batch: builder.finish(Antichain::new()).await? }) };
+        let patience = self.patience();
+        let stored = async move {
+            let batch = patience.finish(builder, Antichain::new()).await?;
+            Ok(Delivery::Spilled { time, batch })
+        };
         Ok(self.work(self.guarded(stored)))
     }
 
@@ -106,12 +114,17 @@ impl<K: Data, V: Data, T: Time, D: Diff> Staging<K, V, T, D> {
         for (time, rows) in piles {
             many.extend(rows.split(&time, &mut few)?);
         }
+        let patience = self.patience();
         let staged = async move {
-            let batches = finish_all(few, frontier(ask.upper), many, batches).await?;
+            let batches = patience.finish_all(few, frontier(ask.upper), many, batches).await?;
             let batches = batches.into_iter().map(|batch| batch.into_bytes().to_vec()).collect();
             Ok(Delivery::Staged(Answer { seq, worker, batches, rows_later }))
         };
         Ok(self.work(self.guarded(staged)))
+    }
+
+    fn patience(&self) -> Patience<K, V, T, D> {
+        Patience { shard: self.shard, pause: self.pause, deliveries: self.deliveries.clone() }
     }
 
     /// What it comes to; an error, or a panic of the types' code, is the end of the sink.
@@ -147,17 +160,60 @@ impl<K: Data, V: Data, T: Time, D: Diff> Staging<K, V, T, D> {
     }
 }
 
-/// All of it as batches, of which none is empty.
-async fn finish_all<K: Data, V: Data, T: Time, D: Diff>(
-    few: BatchBuilder<K, V, T, D>,
-    upper: Antichain<T>,
-    many: Vec<BatchBuilder<K, V, T, D>>,
-    mut batches: Vec<Batch<T>>,
-) -> Result<Vec<Batch<T>>, Error> {
-    batches.push(few.finish(upper).await?);
-    for builder in many {
-        batches.push(builder.finish(Antichain::new()).await?);
+/// Storing rows that are nowhere else: for as long as storage does not answer, it is tried again.
+struct Patience<K: Data, V: Data, T: Time, D: Diff> {
+    shard: ShardId,
+    pause: Duration,
+    deliveries: Sender<Delivery<K, V, T, D>>,
+}
+
+impl<K: Data, V: Data, T: Time, D: Diff> Patience<K, V, T, D> {
+    /// All of it as batches, of which none is empty.
+    async fn finish_all(
+        &self,
+        few: BatchBuilder<K, V, T, D>,
+        upper: Antichain<T>,
+        many: Vec<BatchBuilder<K, V, T, D>>,
+        mut batches: Vec<Batch<T>>,
+    ) -> Result<Vec<Batch<T>>, Error> {
+        batches.push(self.finish(few, upper).await?);
+        for builder in many {
+            batches.push(self.finish(builder, Antichain::new()).await?);
+        }
+        batches.retain(|batch| batch.rows() > 0);
+        for batch in &mut batches {
+            self.persist(batch, async |batch| batch.renew().await).await?; // which may have waited for long
+        }
+        Ok(batches)
     }
-    batches.retain(|batch| batch.rows() > 0);
-    Ok(batches)
+
+    /// The rows as a batch.
+    async fn finish(&self, mut builder: BatchBuilder<K, V, T, D>, upper: Antichain<T>) -> Result<Batch<T>, Error> {
+        self.persist(&mut builder, async |builder| builder.flush().await).await?;
+        builder.finish(upper).await
+    }
+
+    /// Does it until it is done. Where storage does not answer, that is said once.
+    async fn persist<A>(&self, what: &mut A, work: impl AsyncFn(&mut A) -> Result<(), Error>) -> Result<(), Error> {
+        let mut stalled = false;
+        loop {
+            match work(what).await {
+                Ok(()) if stalled => {
+                    self.tell(SinkError::Recovered(self.shard)).await;
+                    return Ok(());
+                }
+                Err(error) if error.kind() == ErrorKind::Unavailable => {
+                    if !std::mem::replace(&mut stalled, true) {
+                        self.tell(SinkError::Stalled(error.of_shard(self.shard))).await;
+                    }
+                    tokio::time::sleep(self.pause).await;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    async fn tell(&self, notice: SinkError) {
+        let _ = self.deliveries.send(Delivery::Notice(notice)).await; // or the operator is gone: nobody waits for it
+    }
 }
