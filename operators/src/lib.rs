@@ -55,6 +55,8 @@
 //! Always: an operator neither waits nor blocks; storage work lives in tokio tasks on the client's runtime, and each task
 //! belongs to a value that stops it. What goes wrong appears as a value on `errors`, and a source or a sink that cannot go
 //! on holds its frontier: it never claims to be complete when it is not.
+//!
+//! [`bridge`] has what they are built of that another operator over storage needs, too.
 
 #![warn(unreachable_pub)]
 

@@ -56,7 +56,7 @@ fn senders_hear_that_the_operator_is_gone() {
 fn the_end_of_the_last_task_wakes_the_operator() {
     const LONG: Duration = Duration::from_secs(60);
     let started = Instant::now();
-    let heard = timely::execute_directly(|worker| {
+    let heard = timely::execute_directly(move |worker| {
         let (tell, told) = std::sync::mpsc::sync_channel(100);
         let (probe, sender) = worker.dataflow::<u64, _, _>(|scope| {
             let mut builder = OperatorBuilder::new("listens".to_owned(), scope);
@@ -93,9 +93,9 @@ fn the_end_of_the_last_task_wakes_the_operator() {
         });
         while !probe.done() {
             worker.step_or_park(Some(LONG));
+            assert!(started.elapsed() < LONG, "it was not woken");
         }
         told.try_iter().collect::<Vec<_>>()
     });
     assert_eq!(heard, (0..10).collect::<Vec<_>>());
-    assert!(started.elapsed() < LONG, "it was not woken");
 }
