@@ -67,7 +67,7 @@ async fn ingest(process: &Process, to: u64) -> Ingested<u64> {
 async fn each_position_is_there_once_wherever_a_run_is_cancelled() {
     const TO: u64 = 13;
     let mut cancelled = 0;
-    for polls in 1.. {
+    for polls in (1..).step_by(2) {
         let stage = Stage::new();
         let process = stage.process(quiet()).await;
         let slow = Fault::Delay(Duration::from_micros(400));
@@ -122,27 +122,32 @@ async fn an_outage_holds_the_source_and_settles_each_commit_once() {
     }
 }
 
-/// What the first upload lost is read again.
+/// An upload fails: where a position ends, or in the middle of one.
 #[tokio::test(start_paused = true)]
 async fn rows_that_are_lost_on_their_way_are_read_again() {
-    let stage = Stage::new();
-    let process = stage.process(quiet()).await;
-    process.object_faults.add(Rule::every(Operation::Put, Fault::FailBefore).named("/part-").after(2));
-    process.object_faults.add(Rule::every(Operation::Create, Fault::FailBefore).named("/part-").after(2));
-    let opened = Arc::new(Mutex::new(Vec::new()));
-    let run = every_position(&process).run(|from| {
-        opened.lock().unwrap().push(from);
-        source(from, 20)
-    });
-    let (ingested, ()) = tokio::join!(within(run), async {
-        tokio::time::sleep(Duration::from_secs(200)).await;
-        process.object_faults.clear();
-    });
-    let ingested = ingested.unwrap();
-    let opened = opened.lock().unwrap();
-    assert!(opened.len() > 1 && opened[1..].iter().all(|from| *from == opened[1] && *from > 0), "{opened:?}");
-    assert_eq!((ingested.upper, ingested.reopened, ingested.skipped), (20, opened.len() as u64 - 1, 0));
-    assert_eq!(history(&process.shard, 20).await, expected(20));
+    for run_bytes_max in [Config::default().write.run_bytes_max, 1] {
+        let stage = Stage::new();
+        let mut config = quiet();
+        config.write.run_bytes_max = run_bytes_max;
+        let process = stage.process(config).await;
+        for operation in [Operation::Put, Operation::Create] {
+            process.object_faults.add(Rule::every(operation, Fault::FailBefore).named("/part-").after(2));
+        }
+        let opened = Arc::new(Mutex::new(Vec::new()));
+        let run = every_position(&process).run(|from| {
+            opened.lock().unwrap().push(from);
+            source(from, 20)
+        });
+        let (ingested, ()) = tokio::join!(within(run), async {
+            tokio::time::sleep(Duration::from_secs(200)).await;
+            process.object_faults.clear();
+        });
+        let ingested = ingested.unwrap();
+        let opened = opened.lock().unwrap().clone();
+        assert!(opened.len() > 1 && opened[1..].iter().all(|from| *from == opened[1] && *from > 0), "{opened:?}");
+        assert_eq!((ingested.upper, ingested.reopened, ingested.skipped), (20, opened.len() as u64 - 1, 0));
+        assert_eq!(history(&process.shard, 20).await, expected(20));
+    }
 }
 
 /// Staged so long ago, in the shard's time, that a sweep may have taken its objects.
