@@ -197,6 +197,22 @@ async fn lost_answers_are_settled() {
     assert_eq!(shards.held().await, [None, None]);
 }
 
+/// What a task awaits must be sent between threads.
+#[tokio::test(start_paused = true)]
+async fn a_task_may_open_tell_and_retire() {
+    let stage = Stage::new();
+    let shards = Shards::of(&stage.process(quiet()).await);
+    let task = tokio::spawn(async move {
+        let mut resume = shards.pipeline().open().await?;
+        resume.committed(&at(0), &at(1)).await?;
+        let again = Resume::open("revenue", &shards.revenue, [&shards.orders as &dyn Input<_>]).await;
+        assert_eq!(again.unwrap_err().kind(), ErrorKind::Missing, "nothing was committed");
+        resume.retire().await?;
+        shards.pipeline().retire().await
+    });
+    assert_eq!(task.await.unwrap().unwrap(), 0);
+}
+
 // ---- an output that lost its commits
 
 /// The output in a store of its own, of which there is an empty backup.
