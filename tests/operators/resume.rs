@@ -197,6 +197,22 @@ async fn lost_answers_are_settled() {
     assert_eq!(shards.held().await, [None, None]);
 }
 
+/// What a task awaits must be sent between threads.
+#[tokio::test(start_paused = true)]
+async fn a_task_may_open_tell_and_retire() {
+    let stage = Stage::new();
+    let shards = Shards::of(&stage.process(quiet()).await);
+    let task = tokio::spawn(async move {
+        let mut resume = shards.pipeline().open().await?;
+        resume.committed(&at(0), &at(1)).await?;
+        let again = Resume::open("revenue", &shards.revenue, [&shards.orders as &dyn Input<_>]).await;
+        assert_eq!(again.unwrap_err().kind(), ErrorKind::Missing, "nothing was committed");
+        resume.retire().await?;
+        shards.pipeline().retire().await
+    });
+    assert_eq!(task.await.unwrap().unwrap(), 0);
+}
+
 // ---- an output that lost its commits
 
 /// The output in a store of its own, of which there is an empty backup.
@@ -412,8 +428,7 @@ async fn who_joins_late_begins_where_the_holds_are() {
     let stage = Stage::new();
     let process = stage.process(quiet()).await;
     let (one, two) = (Shards::of(&process), Shards::of(&stage.process(quiet()).await));
-    let mut resume = two.pipeline().open().await.unwrap();
-    commit(&two, &mut resume, &[5, 6]).await;
+    two.pipeline().open().await.unwrap();
     let gate = Gate::closed();
     let taking = Rule::next(Operation::LogCompareAndSet, Fault::HoldBefore(gate.clone()));
     process.log_faults.add(taking.named(one.items.id().to_string()));
@@ -425,7 +440,7 @@ async fn who_joins_late_begins_where_the_holds_are() {
     };
     let (joined, ()) = within(async { tokio::join!(one.pipeline().incarnation(8).open(), meanwhile) }).await;
     let as_of = joined.unwrap().as_of();
-    assert_eq!(as_of, at(8));
+    assert_eq!(as_of, at(8), "not where they were before the first commit");
     one.items.open_reader_at("items", as_of.clone()).await.unwrap();
     one.orders.open_reader_at("orders", as_of).await.unwrap();
 }

@@ -83,16 +83,16 @@ use self::retention::Marks;
 ///
 /// Each process of a cluster opens a `Resume` of the same name, and only the one with the sink's leader calls
 /// [`Resume::committed`]. They say that they belong together by the same
-/// [`incarnation`](ResumeBuilder::incarnation): the first of them takes the holds over, the others join it. So all of them
-/// have the same `as_of`, because holds move only after a commit, and no commit is made before every worker has built the
-/// dataflow.
+/// [`incarnation`](crate::ResumeBuilder::incarnation): the first of them takes the holds over, the others join it. So all
+/// of them have the same `as_of`, because holds move only after a commit, and no commit is made before every worker has
+/// built the dataflow.
 ///
 /// Taking over fences the predecessor: if it still runs, its next [`Resume::committed`] that would move a hold fails, and no
 /// hold moves under a dataflow that is about to start. What the predecessor *writes* is not its holds' business: give
 /// the sink a generation.
 ///
-/// Copies of a pipeline that run at the same time on purpose (a hot standby, say) each have a name of their own, or all the same
-/// incarnation.
+/// Copies of a pipeline that run at the same time on purpose (a hot standby, say) each have a name of their own, or all the
+/// same incarnation.
 ///
 /// A clone has the same holds.
 #[derive(Clone, Debug)]
@@ -111,8 +111,9 @@ pub struct Resume<T: Time> {
 }
 
 impl<T: Time> Resume<T> {
-    /// How often holds are moved where [`ResumeBuilder::hold_interval`] does not say it. 10 s: a move is an entry in the log
-    /// of every input, as dear as a small append, and all that it saves is history of so many seconds.
+    /// How often holds are moved where [`hold_interval`](crate::ResumeBuilder::hold_interval) does not say it. 10 s: a move
+    /// is an entry in the log of every input, as dear as a small append, and all that it saves is history of so many
+    /// seconds.
     pub const HOLD_INTERVAL: Duration = Duration::from_secs(10);
 
     /// The pipeline.
@@ -125,7 +126,7 @@ impl<T: Time> Resume<T> {
         self.output
     }
 
-    /// The start that it belongs to: see [`ResumeBuilder::incarnation`].
+    /// The start that it belongs to: see [`incarnation`](crate::ResumeBuilder::incarnation).
     pub fn incarnation(&self) -> u64 {
         self.incarnation
     }
@@ -136,22 +137,22 @@ impl<T: Time> Resume<T> {
         self.as_of.clone()
     }
 
-    /// Whether the output was empty. It may differ between processes where a predecessor still writes; `as_of` does not. Then the first commit begins at the minimum of all times, and must end beyond
-    /// [`Resume::as_of`].
+    /// Whether the output was empty. It may differ between processes where a predecessor still writes; `as_of` does not.
+    /// Then the first commit begins at the minimum of all times, and must end beyond [`Resume::as_of`].
     pub fn first_run(&self) -> bool {
         self.first_run
     }
 
     /// Is told that the output has everything before `upper`, and that the commit which made it so began at `lower`. Moves
     /// the inputs' holds to `lower`, and the output's since as far as its [`Retention`](crate::Retention) lets it: at once
-    /// after the first commit, later at most every [`hold_interval`](ResumeBuilder::hold_interval). In between it does
-    /// no I/O. To be called after the commit, and only by the sink's leader.
+    /// after the first commit, later at most every [`hold_interval`](crate::ResumeBuilder::hold_interval). In between it
+    /// does no I/O. To be called after the commit, and only by the sink's leader.
     ///
-    /// `Invalid`, and nothing is moved, if `upper` is not beyond `lower` and beyond [`Resume::as_of`]: such a commit cannot have
-    /// been made on what was read from there. `Invalid` too if another start has taken the pipeline over, or if it was
-    /// retired: this one is to end. `Unavailable` if storage did not answer: the commit is made all the same, and the
-    /// holds lag, which is always right; they are tried again after `hold_interval`. Cancelling leaves it so, too.
-    /// Repeating a call changes nothing.
+    /// `Invalid`, and nothing is moved, if `upper` is not beyond `lower` and beyond [`Resume::as_of`]: such a commit cannot
+    /// have been made on what was read from there. `Invalid` too if another start has taken the pipeline over, or if it was
+    /// retired: this one is to end. `Unavailable` if storage did not answer: the commit is made all the same, and the holds
+    /// lag, which is always right; they are tried again after `hold_interval`. Cancelling leaves it so, too. Repeating a
+    /// call changes nothing.
     pub async fn committed(&mut self, lower: &Antichain<T>, upper: &Antichain<T>) -> Result<(), Error> {
         self.check_commit(lower, upper)?;
         self.marks.note(lower);
@@ -185,11 +186,13 @@ impl<T: Time> Resume<T> {
         Err(Error::invalid(message).of_shard(self.output))
     }
 
-    /// Removes the pipeline's holds from its inputs and its output: they keep no history for it any more. For a
-    /// pipeline that will not run again. One that does not run is retired by [`ResumeBuilder::retire`].
+    /// Removes the pipeline's holds from its inputs and its output: they keep no history for it any more. For a pipeline
+    /// that will not run again. One that does not run is retired by
+    /// [`ResumeBuilder::retire`](crate::ResumeBuilder::retire).
     ///
-    /// `Invalid`, and nothing is removed, if another start has taken the pipeline over. `Unavailable` if storage did
-    /// not answer: some holds may be removed. Cancelling leaves it so, too; [`ResumeBuilder::retire`] removes the rest.
+    /// `Invalid`, and nothing is removed, if another start has taken the pipeline over. `Unavailable` if storage did not
+    /// answer: some holds may be removed. Cancelling leaves it so, too;
+    /// [`ResumeBuilder::retire`](crate::ResumeBuilder::retire) removes the rest.
     pub async fn retire(mut self) -> Result<(), Error> {
         let name = self.name.as_str();
         let mut holds: Vec<Hold<T>> = self.inputs.drain(..).chain([self.keeper]).collect();

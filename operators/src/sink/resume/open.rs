@@ -35,8 +35,8 @@ pub struct ResumeBuilder<'a, T: Time> {
 }
 
 impl<T: Time + TotalOrder> Resume<T> {
-    /// The pipeline of this name into `output`. The name is of the pipeline, not of its version: the next version goes on under
-    /// it. At most 512 bytes. No I/O before [`ResumeBuilder::open`].
+    /// The pipeline of this name into `output`. The name is of the pipeline, not of its version: the next version goes on
+    /// under it. At most 512 bytes. No I/O before [`ResumeBuilder::open`].
     ///
     /// Times are totally ordered: of partially ordered ones the join of several sinces can be beyond the upper.
     pub fn of<'a, K: Data, V: Data, D: Diff>(
@@ -81,16 +81,16 @@ impl<'a, T: Time + TotalOrder> ResumeBuilder<'a, T> {
         self
     }
 
-    /// How often holds are moved, at most. [`Resume::HOLD_INTERVAL`] if it is not said. More seldom keeps more history of the
-    /// inputs, and costs less.
+    /// How often holds are moved, at most. [`Resume::HOLD_INTERVAL`] if it is not said. More seldom keeps more history of
+    /// the inputs, and costs less.
     pub fn hold_interval(mut self, interval: Duration) -> Self {
         self.hold_interval = interval;
         self
     }
 
-    /// Which start of the pipeline this is: a number, at most 2^63 - 1, that all its processes are given alike, and that grows
-    /// from one start to the next: a count, or the time at which whoever starts them did so. A start with a smaller one than the
-    /// largest so far is refused.
+    /// Which start of the pipeline this is: a number, at most 2^63 - 1, that all its processes are given alike, and that
+    /// grows from one start to the next: a count, or the time at which whoever starts them did so. A start with a smaller
+    /// one than the largest so far is refused.
     ///
     /// If it is not said, the process is alone, and its number is the next one. A number that stays the same, such as the
     /// version of the program, is sound too; but then a predecessor that is still running may move holds while the
@@ -112,7 +112,8 @@ impl<'a, T: Time + TotalOrder> ResumeBuilder<'a, T> {
     ///   or it was written by others before the pipeline had holds, or the pipeline was retired meanwhile.
     /// * `CodecMismatch`, `Finalized`: a shard is of other types, or finalized.
     ///
-    /// `Unavailable` if storage did not answer: some holds may be taken. Cancelling leaves it so, too; opening again takes all.
+    /// `Unavailable` if storage did not answer: some holds may be taken. Cancelling leaves it so, too; opening again takes
+    /// all.
     pub async fn open(self) -> Result<Resume<T>, Error> {
         self.pipeline().check()?;
         let (found, upper) = self.look().await?;
@@ -142,8 +143,8 @@ impl<'a, T: Time + TotalOrder> ResumeBuilder<'a, T> {
         })
     }
 
-    /// Removes all holds of the pipeline, whoever has them, and says how many there were: for one that does not run and will not
-    /// run again. One that still runs is told so at its next commit.
+    /// Removes all holds of the pipeline, whoever has them, and says how many there were: for one that does not run and
+    /// will not run again. One that still runs is told so at its next commit.
     ///
     /// ```
     /// # use timely_persist::{Client, Shard, ShardId};
@@ -163,7 +164,8 @@ impl<'a, T: Time + TotalOrder> ResumeBuilder<'a, T> {
     /// # }
     /// ```
     ///
-    /// `Unavailable` if storage did not answer: some may be removed. Cancelling leaves it so, too; repeating it removes the rest.
+    /// `Unavailable` if storage did not answer: some may be removed. Cancelling leaves it so, too; repeating it removes the
+    /// rest.
     pub async fn retire(self) -> Result<usize, Error> {
         self.pipeline().check()?;
         let remove = |(role, shard): (Role, &'a dyn Input<T>)| {
@@ -259,8 +261,9 @@ impl<'a, T: Time + TotalOrder> ResumeBuilder<'a, T> {
         Err(Error::invalid(format!("an incarnation of {chosen}; it must be at most {INCARNATION_MAX}")).of_shard(shard))
     }
 
-    /// All readers as those of this incarnation, or the later one that one of them is of. One after the other, in the same order
-    /// in all processes: so of two that do this at once, the one that is ahead at the first reader mostly stays ahead.
+    /// All readers as those of this incarnation, or the later one that one of them is of. One after the other, in the same
+    /// order in all processes: so of two that do this at once, the one that is ahead at the first reader mostly stays
+    /// ahead.
     async fn take_as(&self, incarnation: u64, begun: bool) -> Result<Result<(Vec<Hold<T>>, Hold<T>), u64>, Error> {
         let mut holds = Vec::with_capacity(self.inputs.len() + 1);
         for (role, shard) in self.readers() {

@@ -6,8 +6,8 @@ use timely::PartialOrder;
 use timely::progress::Antichain;
 use timely_persist::Time;
 
-/// How much of its history an output keeps for those who will read it: whoever reads it now keeps what it reads, and so does a
-/// pipeline that has it for an input.
+/// How much of its history an output keeps for those who will read it: whoever reads it now keeps what it reads, and so
+/// does a pipeline that has it for an input.
 ///
 /// History that is not kept is merged: the contents stay, the times at which they came about do not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
