@@ -96,10 +96,11 @@ impl<T: SimTime> World<T> {
     }
 }
 
-/// The same, until nothing is left: what a step's own rollups leave is no reason for that step to go on.
+/// The same, until nothing is left: what a step's own rollup leaves is for the next step, which nobody waits for.
 async fn settle_all<T: SimTime>(observer: &Strings<T>) {
     for _ in 0..SETTLES_MAX {
         settle(observer).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
         if observer.inspect().await.unwrap().garbage == 0 {
             return;
         }

@@ -302,7 +302,8 @@ impl<T: SimTime> Sink<T> {
             Box::pin(tokio::time::sleep(after)) as Enable
         });
         settings.waits = enable.is_some();
-        let lag = if role == Role::Standby { Duration::from_millis(random.below(5_000) as u64) } else { Duration::ZERO };
+        let lag =
+            if role == Role::Standby { Duration::from_millis(random.below(5_000) as u64) } else { Duration::ZERO };
         let (feed_input, peers) = (Arc::clone(input), 1 + random.below(4));
         let worker = |index| {
             // Some workers are in a process that never crashes.
@@ -469,7 +470,10 @@ impl<T: SimTime> Sink<T> {
 
     fn check_in_shard(&self, upper: &Antichain<T>) {
         let there = self.feed.input.judge.upper();
-        assert!(PartialOrder::less_equal(upper, &there), "{upper:?} is said to be in the shard, which ends at {there:?}");
+        assert!(
+            PartialOrder::less_equal(upper, &there),
+            "{upper:?} is said to be in the shard, which ends at {there:?}"
+        );
         self.feed.input.check(&there);
     }
 
