@@ -92,7 +92,10 @@ struct Feed<T: SimTime> {
 impl<T: SimTime> Feed<T> {
     /// What is complete, but for the rows that nobody has taken in.
     fn made(&self) -> Antichain<T> {
-        if self.ended { Antichain::new() } else { self.input.frontier(self.steps, &self.as_of) }
+        match self.ended && self.pending.is_empty() {
+            true => Antichain::new(),
+            false => self.input.frontier(self.steps, &self.as_of),
+        }
     }
 
     /// What the port of the sink shows.
