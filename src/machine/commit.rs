@@ -69,7 +69,7 @@ impl<T: Time> Machine<T> {
     async fn lead(&self) {
         let mut group: Group<T> = {
             let mut queue = lock(&self.queue);
-            let count = self.group_size(queue.iter());
+            let count = self.group_size(queue.iter().map(|pending| pending.entry_bytes()));
             queue.drain(..count).collect()
         };
         let mut effort = Effort { begun: self.context.life.stopwatch(), tries: 0 };
@@ -81,15 +81,15 @@ impl<T: Time> Machine<T> {
         }
     }
 
-    /// How many of these go into one entry: as many as its limits let, at least one.
-    fn group_size<'a>(&self, queue: impl Iterator<Item = &'a Box<dyn Pending<T>>>) -> usize {
+    /// How many commands of so many bytes each go into one entry: as many as its limits let, at least one.
+    fn group_size(&self, commands: impl Iterator<Item = usize>) -> usize {
         let LogConfig { group_commits_max, entry_bytes_max, .. } = self.context.log.config;
         let mut bytes = 0usize;
-        let fits = |pending: &&Box<dyn Pending<T>>| {
-            bytes = bytes.saturating_add(pending.entry_bytes());
+        let fits = |more: &usize| {
+            bytes = bytes.saturating_add(*more);
             bytes <= entry_bytes_max
         };
-        queue.take(group_commits_max).take_while(fits).count().max(1)
+        commands.take(group_commits_max).take_while(fits).count().max(1)
     }
 
     /// Tells how the group ended.

@@ -165,7 +165,14 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
     ///
     /// Each batch's interval must lie within `[expected, new)`, or cover it: then its rows outside are left out. A
     /// batch that was committed is used up; after `UpperMismatch` all can be used again. `Invalid` for a batch that is
-    /// used up. Other errors as in [`WriteHandle::compare_and_append`]: also after `Unavailable` and cancelling,
+    /// used up, for more parts than one log entry takes (`config.log.entry_bytes_max`), and for a batch that was staged for
+    /// longer than half of `config.limits.orphan_age_min` ([`Batch::renew`]); `Corrupt` if what another process staged was
+    /// changed on its way. Then nothing was written and the batches are as they were.
+    ///
+    /// Parts of several batches that are small enough to lie in the log entry become one part, which is an object if it is
+    /// too large for that. Of thousands of parts less is known to filters (`config.write.entry_stats_bytes_max`).
+    ///
+    /// Other errors as in [`WriteHandle::compare_and_append`]: also after `Unavailable` and cancelling,
     /// calling again with the same arguments settles it. Until then the batches' objects may be in the shard, and
     /// dropping them leaves those.
     pub async fn compare_and_append_batch(

@@ -75,7 +75,7 @@ async fn a_batch_that_is_renewed_can_be_appended_for_ever() {
 enum Copies {
     Refuses,
     SaysSoAndDoesNot,
-    CopiesHalf,
+    DoesHalf,
 }
 
 #[async_trait]
@@ -92,7 +92,7 @@ impl StoreHook for Copies {
                 return Err(object_store::Error::NotImplemented { operation, implementer });
             }
             Copies::SaysSoAndDoesNot => {}
-            Copies::CopiesHalf => {
+            Copies::DoesHalf => {
                 let bytes = store.get(from).await?.bytes().await?;
                 store.put(to, bytes.slice(..bytes.len() / 2).into()).await?;
             }
@@ -103,7 +103,7 @@ impl StoreHook for Copies {
 
 #[tokio::test(start_paused = true)]
 async fn where_the_store_does_not_copy_the_bytes_pass_through() {
-    for copies in [Copies::Refuses, Copies::SaysSoAndDoesNot, Copies::CopiesHalf] {
+    for copies in [Copies::Refuses, Copies::SaysSoAndDoesNot, Copies::DoesHalf] {
         let stage = Stage::new();
         let store = HookedStore::with_hook(stage.store.clone(), copies);
         let process = stage.process_by(Arc::new(store), config()).await;

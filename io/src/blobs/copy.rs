@@ -17,7 +17,7 @@ pub enum Copied {
     Done,
     /// There is no such object.
     Missing,
-    /// The store does not copy.
+    /// The store does not copy, or not for this client, which may read and write all the same.
     Unsupported,
 }
 
@@ -36,7 +36,9 @@ impl Blobs {
             Ok(()) => Ok(Copied::Done),
             Err(Tried::Failed(object_store::Error::NotFound { .. })) => Ok(Copied::Missing),
             Err(Tried::Failed(
-                object_store::Error::NotSupported { .. } | object_store::Error::NotImplemented { .. },
+                object_store::Error::NotSupported { .. }
+                | object_store::Error::NotImplemented { .. }
+                | object_store::Error::PermissionDenied { .. },
             )) => Ok(Copied::Unsupported),
             Err(tried) => Err(tried.into_error("could not be copied", shard, &source)),
         }
