@@ -136,11 +136,27 @@ impl<T: SimTime> Feed<T> {
 type Act<T> = gather::Action<T, Rows<String, u64, T, i64>, Batch<T>>;
 
 /// What is under way; dropped, it is ended.
-#[derive(Default)]
-struct Tasks {
+struct Tasks<T: SimTime> {
     _opening: Option<Task>,
-    spilling: Option<Task>,
-    staging: Option<Task>,
+    spilling: Option<Work<Delivery<String, u64, T, i64>>>,
+    staging: Option<Work<Delivery<String, u64, T, i64>>>,
+}
+
+impl<T: SimTime> Tasks<T> {
+    /// What one has brought that took no waiting. The operator hears it at once; here other things may come first, as
+    /// they do where it takes longer.
+    fn ready(&mut self) -> Option<Delivery<String, u64, T, i64>> {
+        for task in [&mut self.spilling, &mut self.staging] {
+            if let Some(Work::Ready(delivery)) = task.take_if(|task| matches!(task, Work::Ready(_))) {
+                return Some(delivery);
+            }
+        }
+        None
+    }
+
+    fn is_ready(&self) -> bool {
+        [&self.spilling, &self.staging].into_iter().any(|task| matches!(task, Some(Work::Ready(_))))
+    }
 }
 
 /// What the operator keeps on a worker, and its mail.
@@ -149,7 +165,7 @@ struct Worker<T: SimTime> {
     staging: Staging<String, u64, T, i64>,
     writer: Option<WriteHandle<String, u64, T, i64>>,
     deliveries: Receiver<Delivery<String, u64, T, i64>>,
-    tasks: Tasks,
+    tasks: Tasks<T>,
     waiting: Vec<Act<T>>,
     inbox: VecDeque<Order<T>>,
     outbox: VecDeque<Letter<T>>,
@@ -223,16 +239,13 @@ impl<T: SimTime> Worker<T> {
                     (false, self.staging.answer(ask, piles, batches, rows_later, writer))
                 }
             };
-            match work.unwrap() {
-                Work::Ready(delivery) => self.take(delivery),
-                Work::Under(task) if spills => self.tasks.spilling = Some(task),
-                Work::Under(task) => self.tasks.staging = Some(task),
-            }
+            let task = if spills { &mut self.tasks.spilling } else { &mut self.tasks.staging };
+            *task = Some(work.unwrap());
         }
     }
 
     fn rest(&mut self) {
-        self.tasks = Tasks::default();
+        self.tasks = Tasks { _opening: None, spilling: None, staging: None };
         self.waiting.clear();
         self.happen(gather::Event::Rest);
     }
@@ -310,7 +323,7 @@ impl<T: SimTime> Sink<T> {
             let shard = if random.percent(30) { &actor.elsewhere } else { &actor.shard };
             let (sender, deliveries) = mailbox(DELIVERIES_MAX, nobody());
             let staging = Staging::new(shard, index, sender);
-            let tasks = Tasks { _opening: Some(staging.open(shard, &settings)), ..Tasks::default() };
+            let tasks = Tasks { _opening: Some(staging.open(shard, &settings)), spilling: None, staging: None };
             Worker {
                 gather: Gather::new(settings.memory_max as u64),
                 staging,
@@ -364,7 +377,8 @@ impl<T: SimTime> Sink<T> {
         for (index, worker) in self.workers.iter().enumerate() {
             possible.extend((!self.feed.pending.is_empty()).then_some(Next::Collect(index)));
             possible.extend((!worker.inbox.is_empty()).then_some(Next::Order(index)));
-            possible.extend((!worker.deliveries.is_empty()).then_some(Next::Deliver(index)));
+            let brought = worker.tasks.is_ready() || !worker.deliveries.is_empty();
+            possible.extend(brought.then_some(Next::Deliver(index)));
             possible.extend((!worker.outbox.is_empty()).then_some(Next::Mail(index)));
         }
         possible.extend((!self.events.is_empty()).then_some(Next::Event));
@@ -385,8 +399,11 @@ impl<T: SimTime> Sink<T> {
                 order.into_iter().for_each(|order| self.workers[index].obey(order));
             }
             Next::Deliver(index) => {
-                if let Found::Letter(delivery) = self.workers[index].deliveries.look() {
-                    self.workers[index].take(delivery);
+                let worker = &mut self.workers[index];
+                if let Some(delivery) = worker.tasks.ready() {
+                    worker.take(delivery);
+                } else if let Found::Letter(delivery) = worker.deliveries.look() {
+                    worker.take(delivery);
                 }
             }
             Next::Mail(index) => {
