@@ -19,6 +19,8 @@ mod actors;
 mod common;
 #[path = "sim/ending.rs"]
 mod ending;
+#[path = "sim/feed.rs"]
+mod feed;
 #[path = "sim/input.rs"]
 mod input;
 #[path = "sim/judge.rs"]

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use crate::actors::{Actor, SimTime, is_too_old};
 use crate::common::mailbox::{Found, Receiver, mailbox};
+use crate::feed::Feed;
 use crate::input::{Input, Running};
 use crate::random::Random;
 use crate::sink::error::SinkError;
@@ -29,11 +30,7 @@ use crate::sink::pile::Rows;
 use crate::sink::settings::Settings;
 use crate::sink::staging::{DELIVERIES_MAX, Delivery, Staging, Task, Work};
 use crate::sink::writing::{Append, EVENTS_MAX, Enable, write};
-use crate::times::{Row, summed};
-
-/// Rows that a copy has made and that are not in the shard, before it makes more: what all of them take is encoded at once,
-/// without a thread. Threads do not replay.
-const AHEAD_MAX: usize = 12;
+use crate::times::Row;
 
 /// How long a copy rests that has nothing to do, at most.
 const IDLE_MS: usize = 200;
@@ -73,64 +70,6 @@ enum Fate {
     Pressed(Instant),
     /// Its input ends, in the middle of a step.
     Ends(Instant),
-}
-
-/// The dataflow in front of a sink.
-struct Feed<T: SimTime> {
-    input: Arc<Input<T>>,
-    as_of: T,
-    lag: Duration,
-    /// So many steps were made.
-    steps: usize,
-    ended: bool,
-    /// Rows that no worker has taken in.
-    pending: Vec<Row<T>>,
-    /// The times of rows that are not in the shard yet, as far as is known.
-    ahead: Vec<T>,
-}
-
-impl<T: SimTime> Feed<T> {
-    /// What is complete, but for the rows that nobody has taken in.
-    fn made(&self) -> Antichain<T> {
-        match self.ended && self.pending.is_empty() {
-            true => Antichain::new(),
-            false => self.input.frontier(self.steps, &self.as_of),
-        }
-    }
-
-    /// What the port of the sink shows.
-    fn port(&self) -> Antichain<T> {
-        let made = self.made();
-        made.into_iter().chain(self.pending.iter().map(|(_, time, _)| time.clone())).collect()
-    }
-
-    fn may_make(&self) -> bool {
-        !self.ended && self.ahead.len() < AHEAD_MAX && self.steps < self.input.steps(self.lag)
-    }
-
-    /// Makes a step, where the shard ends at `progress`; the first is all that is as of the beginning, added up.
-    fn make(&mut self, progress: &Antichain<T>) {
-        let begins = Antichain::from_elem(self.as_of.clone());
-        let mut rows = Vec::new();
-        loop {
-            rows.extend(self.input.rows(self.steps, &self.as_of));
-            self.steps += 1;
-            if self.made() != begins || self.steps == self.input.steps(self.lag) {
-                break;
-            }
-        }
-        let rows = summed(rows);
-        self.ahead.extend(rows.iter().map(|(_, time, _)| time.clone()).filter(|time| progress.less_equal(time)));
-        self.pending.extend(rows);
-    }
-
-    /// Ends in the middle of a step.
-    fn end(&mut self) {
-        if self.may_make() {
-            self.pending.extend(self.input.rows(self.steps, &self.as_of).pop());
-        }
-        self.ended = true;
-    }
 }
 
 type Act<T> = gather::Action<T, Rows<String, u64, T, i64>, Batch<T>>;
