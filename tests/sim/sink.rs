@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use crate::actors::{Actor, SimTime, is_too_old};
 use crate::common::mailbox::{Found, Receiver, mailbox};
+use crate::feed::Feed;
 use crate::input::{Input, Running};
 use crate::random::Random;
 use crate::sink::error::SinkError;
@@ -29,11 +30,7 @@ use crate::sink::pile::Rows;
 use crate::sink::settings::Settings;
 use crate::sink::staging::{DELIVERIES_MAX, Delivery, Staging, Task, Work};
 use crate::sink::writing::{Append, Beside, EVENTS_MAX, Enable, write};
-use crate::times::{Row, summed};
-
-/// Rows that a copy has made and that are not in the shard, before it makes more: what all of them take is encoded at once,
-/// without a thread. Threads do not replay.
-const AHEAD_MAX: usize = 12;
+use crate::times::Row;
 
 /// How long a copy rests that has nothing to do, at most.
 const IDLE_MS: usize = 200;
@@ -75,72 +72,30 @@ enum Fate {
     Ends(Instant),
 }
 
-/// The dataflow in front of a sink.
-struct Feed<T: SimTime> {
-    input: Arc<Input<T>>,
-    as_of: T,
-    lag: Duration,
-    /// So many steps were made.
-    steps: usize,
-    ended: bool,
-    /// Rows that no worker has taken in.
-    pending: Vec<Row<T>>,
-    /// The times of rows that are not in the shard yet, as far as is known.
-    ahead: Vec<T>,
-}
-
-impl<T: SimTime> Feed<T> {
-    /// What is complete, but for the rows that nobody has taken in.
-    fn made(&self) -> Antichain<T> {
-        match self.ended && self.pending.is_empty() {
-            true => Antichain::new(),
-            false => self.input.frontier(self.steps, &self.as_of),
-        }
-    }
-
-    /// What the port of the sink shows.
-    fn port(&self) -> Antichain<T> {
-        let made = self.made();
-        made.into_iter().chain(self.pending.iter().map(|(_, time, _)| time.clone())).collect()
-    }
-
-    fn may_make(&self) -> bool {
-        !self.ended && self.ahead.len() < AHEAD_MAX && self.steps < self.input.steps(self.lag)
-    }
-
-    /// Makes a step, where the shard ends at `progress`; the first is all that is as of the beginning, added up.
-    fn make(&mut self, progress: &Antichain<T>) {
-        let begins = Antichain::from_elem(self.as_of.clone());
-        let mut rows = Vec::new();
-        loop {
-            rows.extend(self.input.rows(self.steps, &self.as_of));
-            self.steps += 1;
-            if self.made() != begins || self.steps == self.input.steps(self.lag) {
-                break;
-            }
-        }
-        let rows = summed(rows);
-        self.ahead.extend(rows.iter().map(|(_, time, _)| time.clone()).filter(|time| progress.less_equal(time)));
-        self.pending.extend(rows);
-    }
-
-    /// Ends in the middle of a step.
-    fn end(&mut self) {
-        if self.may_make() {
-            self.pending.extend(self.input.rows(self.steps, &self.as_of).pop());
-        }
-        self.ended = true;
-    }
-}
-
 type Act<T> = gather::Action<T, Rows<String, u64, T, i64>, Batch<T>>;
 
 /// What is under way; dropped, it is ended.
-#[derive(Default)]
-struct Tasks {
+struct Tasks<T: SimTime> {
     _opening: Option<Task>,
-    spilling: Option<Task>,
-    staging: Option<Task>,
+    spilling: Option<Work<Delivery<String, u64, T, i64>>>,
+    staging: Option<Work<Delivery<String, u64, T, i64>>>,
+}
+
+impl<T: SimTime> Tasks<T> {
+    /// What one has brought that took no waiting. The operator hears it at once; here other things may come first, as
+    /// they do where it takes longer.
+    fn ready(&mut self) -> Option<Delivery<String, u64, T, i64>> {
+        for task in [&mut self.spilling, &mut self.staging] {
+            if let Some(Work::Ready(delivery)) = task.take_if(|task| matches!(task, Work::Ready(_))) {
+                return Some(delivery);
+            }
+        }
+        None
+    }
+
+    fn is_ready(&self) -> bool {
+        [&self.spilling, &self.staging].into_iter().any(|task| matches!(task, Some(Work::Ready(_))))
+    }
 }
 
 /// What the operator keeps on a worker, and its mail.
@@ -149,7 +104,7 @@ struct Worker<T: SimTime> {
     staging: Staging<String, u64, T, i64>,
     writer: Option<WriteHandle<String, u64, T, i64>>,
     deliveries: Receiver<Delivery<String, u64, T, i64>>,
-    tasks: Tasks,
+    tasks: Tasks<T>,
     waiting: Vec<Act<T>>,
     inbox: VecDeque<Order<T>>,
     outbox: VecDeque<Letter<T>>,
@@ -223,16 +178,13 @@ impl<T: SimTime> Worker<T> {
                     (false, self.staging.answer(ask, piles, batches, rows_later, writer))
                 }
             };
-            match work.unwrap() {
-                Work::Ready(delivery) => self.take(delivery),
-                Work::Under(task) if spills => self.tasks.spilling = Some(task),
-                Work::Under(task) => self.tasks.staging = Some(task),
-            }
+            let task = if spills { &mut self.tasks.spilling } else { &mut self.tasks.staging };
+            *task = Some(work.unwrap());
         }
     }
 
     fn rest(&mut self) {
-        self.tasks = Tasks::default();
+        self.tasks = Tasks { _opening: None, spilling: None, staging: None };
         self.waiting.clear();
         self.happen(gather::Event::Rest);
     }
@@ -310,7 +262,7 @@ impl<T: SimTime> Sink<T> {
             let shard = if random.percent(30) { &actor.elsewhere } else { &actor.shard };
             let (sender, deliveries) = mailbox(DELIVERIES_MAX, nobody());
             let staging = Staging::new(shard, index, sender);
-            let tasks = Tasks { _opening: Some(staging.open(shard, &settings)), ..Tasks::default() };
+            let tasks = Tasks { _opening: Some(staging.open(shard, &settings)), spilling: None, staging: None };
             Worker {
                 gather: Gather::new(settings.memory_max as u64),
                 staging,
@@ -365,7 +317,8 @@ impl<T: SimTime> Sink<T> {
         for (index, worker) in self.workers.iter().enumerate() {
             possible.extend((!self.feed.pending.is_empty()).then_some(Next::Collect(index)));
             possible.extend((!worker.inbox.is_empty()).then_some(Next::Order(index)));
-            possible.extend((!worker.deliveries.is_empty()).then_some(Next::Deliver(index)));
+            let brought = worker.tasks.is_ready() || !worker.deliveries.is_empty();
+            possible.extend(brought.then_some(Next::Deliver(index)));
             possible.extend((!worker.outbox.is_empty()).then_some(Next::Mail(index)));
         }
         possible.extend((!self.events.is_empty()).then_some(Next::Event));
@@ -386,8 +339,11 @@ impl<T: SimTime> Sink<T> {
                 order.into_iter().for_each(|order| self.workers[index].obey(order));
             }
             Next::Deliver(index) => {
-                if let Found::Letter(delivery) = self.workers[index].deliveries.look() {
-                    self.workers[index].take(delivery);
+                let worker = &mut self.workers[index];
+                if let Some(delivery) = worker.tasks.ready() {
+                    worker.take(delivery);
+                } else if let Found::Letter(delivery) = worker.deliveries.look() {
+                    worker.take(delivery);
                 }
             }
             Next::Mail(index) => {
