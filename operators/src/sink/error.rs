@@ -148,8 +148,8 @@ impl fmt::Display for SinkError {
             ),
             Self::Gap { shard, lower, upper } => write!(
                 f,
-                "the sink has rows from {lower} on, and shard {shard} ends at {upper}: what is between is missing; begin \
-                 again at an `as_of` strictly before the shard's upper"
+                "the sink begins at {lower}, and shard {shard} ends at {upper}: rows between would be missing, or old ones \
+                 be written twice, so nothing was; begin again at an `as_of` strictly before the shard's upper"
             ),
             Self::Diverged { shard, lower, upper } => write!(
                 f,
