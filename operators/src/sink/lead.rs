@@ -133,6 +133,8 @@ struct Out<T> {
     counts: bool,
     answered: Vec<bool>,
     batches: Vec<Vec<u8>>,
+    /// Whether these are all rows of the interval and no others, so that they can be compared with another copy's.
+    exact: bool,
     rows_later: u64,
     appending: bool,
 }
@@ -237,6 +239,7 @@ impl<T: Time> Lead<T> {
         let answers = !out.appending && PartialOrder::less_equal(upper, &out.upper);
         if answers {
             out.lower.clone_from(upper);
+            out.exact = false;
         }
         answers
     }
@@ -275,6 +278,7 @@ impl<T: Time> Lead<T> {
             last: self.ended,
             counts: !due,
             answered: vec![false; self.workers],
+            exact: self.apart.is_empty(),
             batches: std::mem::take(&mut self.apart),
             rows_later: 0,
             appending: false,
@@ -328,12 +332,12 @@ impl<T: Time> Lead<T> {
 
     /// What was out was appended, or was there.
     fn appended(&mut self, outcome: Outcome<T>, now: Duration, actions: &mut Actions<T>) {
-        let Some(Out { lower, upper, last, rows_later, .. }) = self.out.take() else { return };
+        let Some(Out { lower, upper, last, exact, rows_later, .. }) = self.out.take() else { return };
         match outcome {
             Outcome::Committed => self.standby.committed(),
             Outcome::Covered { same } => {
                 self.standby.covered();
-                if !same {
+                if exact && !same {
                     let [lower, upper] = [&lower, &upper].map(EncodedFrontier::new);
                     actions.push(Action::Report(SinkError::Diverged { shard: self.terms.shard, lower, upper }));
                 }
