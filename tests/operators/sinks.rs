@@ -362,7 +362,7 @@ fn a_newer_generation_fences_the_older() {
         move || PersistSink::new(&output).generation(generation)
     };
     let (reading, old, said) = (input.clone(), sink(1), Said::default());
-    let (go, going) = std::sync::mpsc::channel();
+    let (go, going) = std::sync::mpsc::sync_channel(1);
     let running = std::thread::spawn({
         let said = said.clone();
         move || {
@@ -389,7 +389,7 @@ fn a_newer_generation_fences_the_older() {
     assert_eq!(kept_by(2, &input, 3, 6, sink(2)), []);
     let fenced = ErrorKind::Fenced { generation: 2 };
     let said: Vec<_> = said.all().iter().map(|error| error.error().unwrap().kind()).collect();
-    assert_eq!(said, [fenced.clone()]);
+    assert_eq!(said, std::slice::from_ref(&fenced));
     assert_eq!(written(&output), (doubled(expected(0..6, 20, 0)), at(6)));
     // It cannot even begin.
     fill(&input, 6..7, 20);

@@ -376,7 +376,7 @@ impl<T: SimTime> Sink<T> {
             Fate::Pressed(at) if at <= now && !late => {
                 self.fate = Fate::Nothing;
                 self.stops = Some(now + Duration::from_millis(STOPS_AFTER_MS as u64));
-                if self.begun.elapsed().as_millis() % 2 == 0 {
+                if self.begun.elapsed().as_millis().is_multiple_of(2) {
                     self.tell_leader(lead::Event::Pressed);
                 }
                 self.workers[0].rest();
