@@ -226,22 +226,12 @@ impl<T: Time> Lead<T> {
             Some(known) if !PartialOrder::less_than(known, &upper) => return, // known, or an older word
             Some(_) => self.standby.moved(now),
         }
-        if self.may_forget(&upper) {
+        // Not while an answer is to come: it is to have all rows of its interval, should the shard be set back meanwhile, and to
+        // be compared with what another copy wrote.
+        if self.out.is_none() {
             actions.push(Action::Tell(Order::Floor(upper.elements().to_vec())));
         }
         self.show(upper, actions);
-    }
-
-    /// Whether the workers may forget the rows before this upper. An answer that is still to come lacks them then: so what is
-    /// appended begins there too, and is refused if the shard, set back, ends before.
-    fn may_forget(&mut self, upper: &Antichain<T>) -> bool {
-        let Some(out) = &mut self.out else { return true };
-        let answers = !out.appending && PartialOrder::less_equal(upper, &out.upper);
-        if answers {
-            out.lower.clone_from(upper);
-            out.exact = false;
-        }
-        answers
     }
 
     fn show(&mut self, upper: Antichain<T>, actions: &mut Actions<T>) {
