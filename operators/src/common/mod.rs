@@ -4,6 +4,7 @@
 pub(crate) mod agreement;
 pub(crate) mod button;
 pub(crate) mod credit;
+pub(crate) mod end;
 pub(crate) mod error;
 pub(crate) mod foreign;
 pub(crate) mod frontier;

@@ -8,7 +8,8 @@ use timely::progress::Antichain;
 use timely_persist::{AppendOutcome, Batch, Data, Diff, Error, ErrorKind, Shard, Time, WriteHandle};
 use tokio::sync::mpsc;
 
-use crate::common::foreign::{Code, TYPES, finish};
+use crate::common::end::{End, until_closed};
+use crate::common::foreign::{Code, finish};
 use crate::common::mailbox::{Closed, Sender};
 use crate::sink::error::SinkError;
 use crate::sink::lead::{Event, Outcome};
@@ -55,38 +56,10 @@ pub(crate) async fn write<K: Data, V: Data, T: Time, D: Diff>(
     appends: mpsc::Receiver<Append<T>>,
     mailbox: Sender<Event<T>>,
 ) {
+    let (id, listening) = (shard.id(), mailbox.clone());
     let task = Writing { settings, mailbox, told, stalled: false };
-    let mailbox = task.mailbox.clone();
-    let id = shard.id();
-    let written = finish(TYPES, task.run(shard, enable, refused, appends));
-    tokio::select! {
-        biased;
-        () = mailbox.closed() => {}
-        ended = written => {
-            let ended = ended.unwrap_or_else(|panic| Err(End::Failed(panic.of_shard(id))));
-            if let Err(End::Failed(error)) = ended {
-                let _ = mailbox.send(Event::Failed(SinkError::Failed(error.of_shard(id)))).await;
-            }
-        }
-    }
-}
-
-/// Why writing ended early.
-enum End {
-    Failed(Error),
-    Closed,
-}
-
-impl From<Closed> for End {
-    fn from(_: Closed) -> Self {
-        End::Closed
-    }
-}
-
-impl From<Error> for End {
-    fn from(error: Error) -> Self {
-        End::Failed(error)
-    }
+    let failed = |error| Event::Failed(SinkError::Failed(error));
+    until_closed(id, &listening, task.run(shard, enable, refused, appends), failed).await;
 }
 
 struct Writing<T: Time> {

@@ -10,8 +10,9 @@ use std::pin::Pin;
 use timely_persist::{Data, Diff, Error, ErrorKind, Health, ReadHandle, Shard, Time};
 use tokio::sync::watch;
 
+use crate::common::end::{End, until_closed};
 use crate::common::error::SourceError;
-use crate::common::foreign::{TYPES, finish};
+use crate::common::foreign::finish;
 use crate::common::frontier::shown;
 use crate::common::mailbox::{Closed, Sender};
 use crate::source::closures::START_AFTER;
@@ -47,35 +48,8 @@ pub(crate) async fn lead<K: Data, V: Data, T: Time, D: Diff>(
     leading: Leading,
     mailbox: Sender<Heard<T>>,
 ) {
-    let led = finish(TYPES, run(&shard, &settings, leading, &mailbox));
-    tokio::select! {
-        biased;
-        () = mailbox.closed() => {}
-        ended = led => {
-            let ended = ended.unwrap_or_else(|panic| Err(End::Failed(panic.of_shard(settings.shard))));
-            if let Err(End::Failed(error)) = ended {
-                let _ = mailbox.send(Heard::Event(Event::Failed(error.of_shard(settings.shard)))).await;
-            }
-        }
-    }
-}
-
-/// Why following ended early.
-enum End {
-    Failed(Error),
-    Closed,
-}
-
-impl From<Closed> for End {
-    fn from(_: Closed) -> Self {
-        End::Closed
-    }
-}
-
-impl From<Error> for End {
-    fn from(error: Error) -> Self {
-        End::Failed(error)
-    }
+    let failed = |error| Heard::Event(Event::Failed(error));
+    until_closed(settings.shard, &mailbox, run(&shard, &settings, leading, &mailbox), failed).await;
 }
 
 async fn run<K: Data, V: Data, T: Time, D: Diff>(

@@ -5,6 +5,8 @@
 pub(crate) mod agreement;
 #[path = "../../../operators/src/common/credit.rs"]
 pub(crate) mod credit;
+#[path = "../../../operators/src/common/end.rs"]
+pub(crate) mod end;
 #[path = "../../../operators/src/common/error.rs"]
 pub(crate) mod error;
 #[path = "../../../operators/src/common/foreign.rs"]
