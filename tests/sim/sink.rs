@@ -25,7 +25,7 @@ use crate::random::Random;
 use crate::sink::error::SinkError;
 use crate::sink::gather::{self, Gather};
 use crate::sink::lead::{self, Lead};
-use crate::sink::message::{Ask, Letter, Order, frontier};
+use crate::sink::message::{Ask, Letter, Order};
 use crate::sink::pile::Rows;
 use crate::sink::settings::Settings;
 use crate::sink::staging::{DELIVERIES_MAX, Delivery, Staging, Task, Work};
@@ -150,7 +150,7 @@ impl<T: SimTime> Worker<T> {
 
     fn obey(&mut self, order: Order<T>) {
         match order {
-            Order::Floor(floor) => self.happen(gather::Event::Floor(frontier(floor))),
+            Order::Floor(floor) => self.happen(gather::Event::Floor(floor)),
             Order::Ask(ask) => self.happen(gather::Event::Ask(ask)),
             Order::Rest | Order::End => self.rest(),
         }
@@ -417,7 +417,7 @@ impl<T: SimTime> Sink<T> {
                 let out = self.out.take();
                 self.story.push(format!("{:?}: {outcome:?}", out.as_ref().map(|(ask, _)| ask)));
                 if let (lead::Outcome::Committed | lead::Outcome::Covered { .. }, Some((ask, _))) = (outcome, out) {
-                    self.check_in_shard(&frontier(ask.upper));
+                    self.check_in_shard(&ask.upper);
                 }
             }
             _ => {}
@@ -466,11 +466,11 @@ impl<T: SimTime> Sink<T> {
     fn check_ask(&self, ask: &Ask<T>) {
         assert!(self.out.is_none(), "two asks are out: {ask:?} and {:?}", self.out);
         assert!(self.enabled, "it asks before it may: {ask:?}");
-        let [lower, upper] = [&ask.lower, &ask.upper].map(|at| frontier(at.clone()));
-        self.check_in_shard(&lower);
+        let (lower, upper) = (&ask.lower, &ask.upper);
+        self.check_in_shard(lower);
         if lower != upper {
             let begins = Antichain::from_elem(self.feed.as_of.clone());
-            assert!(PartialOrder::less_than(&begins, &upper), "an interval ends where the dataflow begins: {ask:?}");
+            assert!(PartialOrder::less_than(&begins, upper), "an interval ends where the dataflow begins: {ask:?}");
             let late = self.feed.pending.iter().find(|(_, time, _)| !upper.less_equal(time));
             assert_eq!(late, None, "it asks for what is not there: {ask:?}");
         }

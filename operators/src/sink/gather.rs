@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use timely::progress::Antichain;
 use timely_persist::Time;
 
-use crate::sink::message::{Ask, frontier};
+use crate::sink::message::Ask;
 
 /// What is collected of one time, in memory.
 pub(crate) trait Pile: Default {
@@ -121,7 +121,7 @@ impl<T: Time, P: Pile, B> Gather<T, P, B> {
         match event {
             Event::Floor(floor) => self.rise(floor),
             Event::Ask(ask) => {
-                self.rise(frontier(ask.lower.clone()));
+                self.rise(ask.lower.clone());
                 self.asked = (!self.rests).then_some(ask);
             }
             Event::Spilled { time, batch } => {
@@ -158,7 +158,7 @@ impl<T: Time, P: Pile, B> Gather<T, P, B> {
     /// Makes an answer, if one is asked for and all that belongs to it is at hand.
     fn stage(&mut self, actions: &mut Vec<Action<T, P, B>>) {
         let Some(ask) = &self.asked else { return };
-        let upper = frontier(ask.upper.clone());
+        let upper = &ask.upper;
         if self.spilling.as_ref().is_some_and(|(time, _)| !upper.less_equal(time) && self.times.contains_key(time)) {
             return;
         }

@@ -229,7 +229,7 @@ impl<T: Time> Lead<T> {
         // Not while an answer is to come: it is to have all rows of its interval, should the shard be set back meanwhile, and to
         // be compared with what another copy wrote.
         if self.out.is_none() {
-            actions.push(Action::Tell(Order::Floor(upper.elements().to_vec())));
+            actions.push(Action::Tell(Order::Floor(upper.clone())));
         }
         self.show(upper, actions);
     }
@@ -260,8 +260,8 @@ impl<T: Time> Lead<T> {
         }
         self.seq += 1;
         self.asked_at = Some(now);
-        let [from, to] = [&lower, &upper].map(|frontier| frontier.elements().to_vec());
-        actions.push(Action::Tell(Order::Ask(Ask { seq: self.seq, lower: from, upper: to })));
+        let ask = Ask { seq: self.seq, lower: lower.clone(), upper: upper.clone() };
+        actions.push(Action::Tell(Order::Ask(ask)));
         self.out = Some(Out {
             lower,
             upper,
@@ -341,7 +341,7 @@ impl<T: Time> Lead<T> {
         let known = self.upper.as_ref();
         if known.is_some_and(|known| *known != lower) {
             // Others wrote meanwhile, and the workers may not have heard of it.
-            actions.extend(known.map(|known| Action::Tell(Order::Floor(known.elements().to_vec()))));
+            actions.extend(known.map(|known| Action::Tell(Order::Floor(known.clone()))));
         }
         if known.is_none_or(|known| PartialOrder::less_than(known, &upper)) {
             self.standby.moved(now);

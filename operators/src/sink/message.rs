@@ -30,7 +30,7 @@ pub(crate) enum Letter<T> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Order<T> {
     /// The shard ends here: what is before is in it.
-    Floor(Vec<T>),
+    Floor(Antichain<T>),
     /// Stage the rows of an interval.
     Ask(Ask<T>),
     /// Nothing will be committed any more: keep no rows.
@@ -44,8 +44,8 @@ pub(crate) enum Order<T> {
 pub(crate) struct Ask<T> {
     pub(crate) seq: u64,
     /// The shard's upper.
-    pub(crate) lower: Vec<T>,
-    pub(crate) upper: Vec<T>,
+    pub(crate) lower: Antichain<T>,
+    pub(crate) upper: Antichain<T>,
 }
 
 /// A worker's rows of an interval.
@@ -57,9 +57,4 @@ pub(crate) struct Answer {
     pub(crate) batches: Vec<Vec<u8>>,
     /// Rows that the worker has at later times.
     pub(crate) rows_later: u64,
-}
-
-/// A frontier as its elements.
-pub(crate) fn frontier<T: timely::PartialOrder>(elements: Vec<T>) -> Antichain<T> {
-    Antichain::from(elements)
 }

@@ -27,7 +27,7 @@ use crate::common::placement::leader;
 use crate::sink::error::SinkError;
 use crate::sink::gather::{self, Gather};
 use crate::sink::lead::{self, Lead};
-use crate::sink::message::{Letter, Mail, Order, frontier};
+use crate::sink::message::{Letter, Mail, Order};
 use crate::sink::pile::Rows;
 use crate::sink::settings::Settings;
 use crate::sink::staging::{DELIVERIES_MAX, Delivery, Staging, Task, Work};
@@ -285,7 +285,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Worker<K, V, T, D> {
     /// Does what the leader says.
     fn obey(&mut self, order: Order<T>) {
         match order {
-            Order::Floor(floor) => self.happen(gather::Event::Floor(frontier(floor))),
+            Order::Floor(floor) => self.happen(gather::Event::Floor(floor)),
             Order::Ask(ask) => self.happen(gather::Event::Ask(ask)),
             Order::Rest => self.rest(),
             Order::End => self.end(),

@@ -17,7 +17,7 @@ use crate::common::random::Random;
 use crate::sink::error::SinkError;
 use crate::sink::gather::{self, Gather};
 use crate::sink::lead::{self, Lead, Outcome, Terms};
-use crate::sink::message::{Answer, Ask, Order, frontier};
+use crate::sink::message::{Answer, Ask, Order};
 use crate::sink::protocol_model::{Kind, Row, Rows, Shard, encode};
 
 /// Runs of each kind of time; each has its own seed, so a run that fails can be run alone. `SINK_RUNS` asks for others.
@@ -229,8 +229,8 @@ impl<T: Kind> World<T> {
             lead::Action::Tell(order) => {
                 if let Order::Ask(ask) = &order {
                     assert!(copy.out.is_none(), "I1: two asks are out");
-                    let upper = frontier(ask.upper.clone());
-                    let in_shard = PartialOrder::less_equal(&frontier(ask.lower.clone()), &self.shard.upper);
+                    let upper = ask.upper.clone();
+                    let in_shard = PartialOrder::less_equal(&ask.lower, &self.shard.upper);
                     assert!(in_shard || self.old.is_some(), "I1: {ask:?}");
                     let missing = copy.coming.iter().chain(copy.workers.iter().flat_map(|worker| &worker.rows));
                     if self.trouble != Trouble::Closes && ask.lower != ask.upper {
@@ -276,7 +276,7 @@ impl<T: Kind> World<T> {
                     worker.answered = ask.seq;
                     let rows = piles.into_iter().flat_map(|(_, pile)| pile.0);
                     let rows: Vec<_> = batches.into_iter().flatten().chain(rows).collect();
-                    let [lower, upper] = [&ask.lower, &ask.upper].map(|at| frontier(at.clone()));
+                    let (lower, upper) = (&ask.lower, &ask.upper);
                     let within = |time: &T| lower.less_equal(time) && !upper.less_equal(time);
                     assert!(rows.iter().all(|(time, _)| within(time)), "{ask:?}: {rows:?}");
                     worker.staging.push_back((ask, rows, rows_later));
@@ -412,7 +412,7 @@ impl<T: Kind> World<T> {
                 let Some(order) = worker.orders.pop_front() else { return };
                 self.happened += 1;
                 match order {
-                    Order::Floor(floor) => self.tell_worker(index, at, gather::Event::Floor(frontier(floor))),
+                    Order::Floor(floor) => self.tell_worker(index, at, gather::Event::Floor(floor)),
                     Order::Ask(ask) => self.tell_worker(index, at, gather::Event::Ask(ask)),
                     Order::Rest | Order::End => self.tell_worker(index, at, gather::Event::Rest),
                 }
@@ -572,7 +572,7 @@ fn an_answer_lacks_nothing_that_another_copy_wrote_meanwhile() {
             lead::Action::Append { lower, .. } => Some(lower.clone()),
             _ => None,
         });
-        let floor = lead::Action::Tell(Order::Floor(vec![5]));
+        let floor = lead::Action::Tell(Order::Floor(at(5)));
         assert_eq!((said.contains(&floor), begins), (false, Some(at(0))), "{said:?}");
         let after = tell(lead::Event::Appended(Outcome::Covered { same: false }));
         let differs = |action: &lead::Action<u64>| matches!(action, lead::Action::Report(SinkError::Diverged { .. }));

@@ -15,7 +15,7 @@ use tokio::task::AbortHandle;
 use crate::common::foreign::{TYPES, finish};
 use crate::common::mailbox::Sender;
 use crate::sink::error::SinkError;
-use crate::sink::message::{Answer, Ask, frontier};
+use crate::sink::message::{Answer, Ask};
 use crate::sink::pile::Rows;
 use crate::sink::settings::Settings;
 
@@ -109,14 +109,14 @@ impl<K: Data, V: Data, T: Time, D: Diff> Staging<K, V, T, D> {
         writer: &WriteHandle<K, V, T, D>,
     ) -> Result<Work<Delivery<K, V, T, D>>, Error> {
         let (seq, worker) = (ask.seq, self.worker);
-        let mut few = writer.batch_builder(frontier(ask.lower)).digested();
+        let mut few = writer.batch_builder(ask.lower).digested();
         let mut many = Vec::new();
         for (time, rows) in piles {
             many.extend(rows.split(&time, &mut few)?);
         }
         let patience = self.patience();
         let staged = async move {
-            let batches = patience.finish_all(few, frontier(ask.upper), many, batches).await?;
+            let batches = patience.finish_all(few, ask.upper, many, batches).await?;
             let batches = batches.into_iter().map(|batch| batch.into_bytes().to_vec()).collect();
             Ok(Delivery::Staged(Answer { seq, worker, batches, rows_later }))
         };
