@@ -65,12 +65,18 @@ pub(crate) struct Gather<T, P, B> {
 }
 
 /// The rows of one time.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Slot<P, B> {
     pile: P,
     batches: Vec<B>,
     /// Rows in the batches.
     spilled: u64,
+}
+
+impl<P: Pile, B> Slot<P, B> {
+    fn new() -> Self {
+        Self { pile: P::default(), batches: Vec::new(), spilled: 0 }
+    }
 }
 
 impl<T: Time, P: Pile, B> Gather<T, P, B> {
@@ -92,10 +98,7 @@ impl<T: Time, P: Pile, B> Gather<T, P, B> {
         if self.rests || !self.floor.less_equal(time) {
             return None;
         }
-        if !self.times.contains_key(time) {
-            self.times.insert(time.clone(), Slot { pile: P::default(), batches: Vec::new(), spilled: 0 });
-        }
-        let slot = self.times.get_mut(time)?;
+        let slot = self.times.entry(time.clone()).or_insert_with(Slot::new);
         let before = slot.pile.bytes();
         let added = add(&mut slot.pile);
         self.bytes = (self.bytes + slot.pile.bytes()).saturating_sub(before);
