@@ -359,9 +359,6 @@ impl<T: SimTime> Sink<T> {
                 let bytes = self.workers[self.leads].gather.bytes();
                 let port = self.feed.port();
                 self.wakes = None;
-                if port == self.seen {
-                    return self.tell_leader(lead::Event::Woken(bytes));
-                }
                 self.seen.clone_from(&port);
                 self.tell_leader(lead::Event::Frontier(port, bytes));
             }

@@ -48,7 +48,7 @@ pub(crate) enum Event<T> {
     Answer(Answer),
     /// The shard ends here: as it was found, or as it is now by whomever.
     Upper(Antichain<T>),
-    /// The input's frontier is this, and so many bytes wait on this worker.
+    /// The input's frontier is this, and so many bytes wait on this worker; or only time went by.
     Frontier(Antichain<T>, u64),
     /// Commits are allowed from now on.
     Enabled,
@@ -58,8 +58,6 @@ pub(crate) enum Event<T> {
     Notice(SinkError),
     /// The end, before the collection's.
     Failed(SinkError),
-    /// Time went by, and so many bytes wait on this worker.
-    Woken(u64),
     /// This worker's button was pressed.
     Pressed,
     /// Those of all workers were.
@@ -183,7 +181,6 @@ impl<T: Time> Lead<T> {
             Event::Appended(outcome) => self.appended(outcome, now, actions),
             Event::Notice(notice) => actions.push(Action::Report(notice)),
             Event::Failed(error) => self.fail(error, actions),
-            Event::Woken(bytes) => self.bytes = bytes,
         }
         if !self.rests && !self.over {
             self.ask(now, actions);

@@ -15,7 +15,7 @@ use timely::dataflow::operators::generic::{OutputBuilder, OutputBuilderSession};
 use timely::dataflow::operators::{Capability, CapabilitySet};
 use timely::progress::Antichain;
 use timely::scheduling::Activator;
-use timely_persist::{Batch, Client, Data, Diff, Error, ErrorKind, InflightHold, Shard, ShardId, Time, WriteHandle};
+use timely_persist::{Batch, Data, Diff, Error, ErrorKind, InflightHold, Shard, ShardId, Time, WriteHandle};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -86,7 +86,7 @@ pub(crate) fn sink<'scope, K: Data, V: Data, T: Time, D: Diff>(
     let (sender, deliveries) = mailbox(DELIVERIES_MAX, wake());
     let staging = Staging::new(shard, scope.index(), sender);
     let opening = staging.open(shard, settings);
-    let leading = (scope.index() == leader).then(|| {
+    let mut leading = (scope.index() == leader).then(|| {
         let (appends, asked) = mpsc::channel(1); // one is under way at most
         let (mailbox, events) = mailbox(EVENTS_MAX, wake());
         write(Leading { appends: asked, mailbox });
@@ -94,7 +94,6 @@ pub(crate) fn sink<'scope, K: Data, V: Data, T: Time, D: Diff>(
             shard: settings.shard,
             protocol: Lead::new(settings.terms(), scope.peers()),
             begun: Instant::now(),
-            frontier: Antichain::from_elem(T::minimum()),
             events: Some(events),
             appends,
             shown: CapabilitySet::new(),
@@ -102,7 +101,7 @@ pub(crate) fn sink<'scope, K: Data, V: Data, T: Time, D: Diff>(
             again,
             wakes_at: None,
             inputs,
-            actions: Vec::new(),
+            reports: Vec::new(),
         }
     });
     let mut worker = Worker {
@@ -113,15 +112,13 @@ pub(crate) fn sink<'scope, K: Data, V: Data, T: Time, D: Diff>(
         staging,
         writer: None,
         deliveries,
-        tasks: Tasks { opening: Some(opening), spilling: None, staging: None },
+        tasks: Tasks { opening: Some(opening), ..Tasks::default() },
         waiting: Vec::new(),
         right: None,
         outbox: Vec::new(),
-        client: shard.client().clone(),
         held_back: None,
     };
     let mut asked = (scope.peers() > 1).then(|| settings.asked(scope.index()));
-    let mut leading = leading;
     builder.build(move |mut capabilities| {
         let (errors, shown) = (capabilities.swap_remove(ERRORS), capabilities.swap_remove(PROGRESS));
         worker.right = Some(capabilities.swap_remove(MAIL));
@@ -141,9 +138,10 @@ pub(crate) fn sink<'scope, K: Data, V: Data, T: Time, D: Diff>(
             worker.hear();
             mail.for_each(|_, letters| {
                 for Mail { letter, .. } in letters.drain(..) {
-                    match letter {
-                        Letter::Order(order) => worker.obey(order),
-                        letter => leading.iter_mut().for_each(|leading| leading.receive(letter.clone(), &mut worker)),
+                    match (letter, &mut leading) {
+                        (Letter::Order(order), _) => worker.obey(order),
+                        (letter, Some(leading)) => leading.receive(letter, &mut worker),
+                        (_, None) => {} // not for this one
                     }
                 }
             });
@@ -176,6 +174,7 @@ type Piles<K, V, T, D> = Gather<T, Rows<K, V, T, D>, Batch<T>>;
 type Act<K, V, T, D> = gather::Action<T, Rows<K, V, T, D>, Batch<T>>;
 
 /// What is under way.
+#[derive(Default)]
 struct Tasks {
     opening: Option<Task>,
     spilling: Option<Task>,
@@ -198,7 +197,6 @@ struct Worker<K: Data, V: Data, T: Time, D: Diff> {
     /// The right to send mail; `None` when nothing is to be said any more.
     right: Option<Capability<T>>,
     outbox: Vec<Mail<T>>,
-    client: Client,
     held_back: Option<InflightHold>,
 }
 
@@ -244,7 +242,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Worker<K, V, T, D> {
     /// Holds back the sources of this process, while more rows would be too many.
     fn hold_back(&mut self) {
         match self.gather.is_full() {
-            true if self.held_back.is_none() => self.held_back = Some(self.client.inflight_hold()),
+            true if self.held_back.is_none() => self.held_back = Some(self.staging.hold_back()),
             true => {}
             false => self.held_back = None,
         }
@@ -323,7 +321,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Worker<K, V, T, D> {
 
     /// Keeps no rows any more, and answers no ask.
     fn rest(&mut self) {
-        self.tasks = Tasks { opening: None, spilling: None, staging: None };
+        self.tasks = Tasks::default();
         self.waiting.clear();
         self.happen(gather::Event::Rest);
     }
@@ -349,8 +347,6 @@ struct Leader<T: Time> {
     shard: ShardId,
     protocol: Lead<T>,
     begun: Instant,
-    /// The input's frontier when the protocol heard of it last.
-    frontier: Antichain<T>,
     /// Where the leader's task is heard; `None` when nothing is wanted from it any more. Dropping it ends the task.
     events: Option<Receiver<lead::Event<T>>>,
     appends: mpsc::Sender<Append<T>>,
@@ -363,7 +359,7 @@ struct Leader<T: Time> {
     /// The sources of this dataflow.
     inputs: Inputs,
     /// What is to be said.
-    actions: Vec<SinkError>,
+    reports: Vec<SinkError>,
 }
 
 impl<T: Time> Leader<T> {
@@ -398,12 +394,7 @@ impl<T: Time> Leader<T> {
         while let Some(event) = self.next_event() {
             self.handle(event, worker);
         }
-        let bytes = worker.gather.bytes();
-        if frontier == self.frontier {
-            return self.handle(lead::Event::Woken(bytes), worker);
-        }
-        self.frontier.clone_from(&frontier);
-        self.handle(lead::Event::Frontier(frontier, bytes), worker);
+        self.handle(lead::Event::Frontier(frontier, worker.gather.bytes()), worker);
     }
 
     fn next_event(&mut self) -> Option<lead::Event<T>> {
@@ -432,11 +423,11 @@ impl<T: Time> Leader<T> {
                 }
                 lead::Action::Progress(upper) => {
                     self.shown.downgrade(upper.iter());
-                    if !upper.is_empty() || self.actions.is_empty() {
+                    if !upper.is_empty() || self.reports.is_empty() {
                         self.errors.downgrade(upper.iter());
                     }
                 }
-                lead::Action::Report(error) => self.actions.push(error),
+                lead::Action::Report(error) => self.reports.push(error),
                 lead::Action::Wake(wait) => self.wake(now, wait),
             }
         }
@@ -456,7 +447,7 @@ impl<T: Time> Leader<T> {
 
     /// Says what there is to be said.
     fn report(&mut self, session: &mut ErrorSession<'_, T>) {
-        for error in self.actions.drain(..) {
+        for error in self.reports.drain(..) {
             error.trace();
             session.session(&self.errors).give(error);
         }

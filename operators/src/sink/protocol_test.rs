@@ -307,9 +307,7 @@ impl<T: Kind> World<T> {
                 if self.random.one_in(40) {
                     self.now += Duration::from_secs(10);
                 }
-                let mut actions = Vec::new();
-                self.copies[index].lead.handle(lead::Event::Woken(0), self.now, &mut actions);
-                actions.into_iter().for_each(|action| self.obey(index, action));
+                self.see(index);
             }
             _ => self.work(index, at),
         }

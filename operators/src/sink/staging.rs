@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use timely::progress::Antichain;
-use timely_persist::{Batch, BatchBuilder, Client, Data, Diff, Error, ErrorKind, Shard, ShardId, Time, WriteHandle};
+use timely_persist::{
+    Batch, BatchBuilder, Client, Data, Diff, Error, ErrorKind, InflightHold, Shard, ShardId, Time, WriteHandle,
+};
 use tokio::task::AbortHandle;
 
 use crate::common::foreign::{TYPES, finish};
@@ -121,6 +123,11 @@ impl<K: Data, V: Data, T: Time, D: Diff> Staging<K, V, T, D> {
             Ok(Delivery::Staged(Answer { seq, worker, batches, rows_later }))
         };
         Ok(self.work(self.guarded(staged)))
+    }
+
+    /// Holds back the sources of this process.
+    pub(crate) fn hold_back(&self) -> InflightHold {
+        self.client.inflight_hold()
     }
 
     fn patience(&self) -> Patience<K, V, T, D> {

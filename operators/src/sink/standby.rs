@@ -121,9 +121,9 @@ mod tests {
         }
         assert_eq!(copy.asks, 3);
         assert_eq!(copy.tell(Event::Frontier(at(100), 0), 100_000), Some(Duration::from_millis(600)));
-        copy.tell(Event::Woken(0), 100_599);
+        copy.tell(Event::Frontier(at(100), 0), 100_599);
         assert_eq!(copy.asks, 3);
-        copy.tell(Event::Woken(0), 100_600);
+        copy.tell(Event::Frontier(at(100), 0), 100_600);
         assert_eq!(copy.asks, 4);
         copy.append(Outcome::Committed, 100_601);
         copy.tell(Event::Frontier(at(101), 0), 101_000);
