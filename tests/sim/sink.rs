@@ -244,16 +244,16 @@ impl<T: SimTime> Sink<T> {
         let random = &mut actor.random;
         let mut settings = Settings::new(actor.shard.id(), actor.shard.client().config());
         settings.name = role.kind().to_owned();
-        settings.as_of = Antichain::from_elem(as_of.clone());
-        settings.until = input.until.clone();
-        settings.commit_interval = Duration::from_millis(*random.pick(&[0, 0, 500, 5_000]));
-        settings.commit_bytes = *random.pick(&[1, 200, 8 << 20]);
+        settings.terms.as_of = Antichain::from_elem(as_of.clone());
+        settings.terms.until = input.until.clone();
+        settings.terms.commit_interval = Duration::from_millis(*random.pick(&[0, 0, 500, 5_000]));
+        settings.terms.commit_bytes = *random.pick(&[1, 200, 8 << 20]);
         settings.memory_max = *random.pick(&[100, 400, 1 << 20]);
         let enable = (role == Role::Promote).then(|| {
             let after = Duration::from_millis(random.below(30_000) as u64);
             Box::pin(tokio::time::sleep(after)) as Enable
         });
-        settings.waits = enable.is_some();
+        settings.terms.waits = enable.is_some();
         let lag =
             if role == Role::Standby { Duration::from_millis(random.below(5_000) as u64) } else { Duration::ZERO };
         let (feed_input, peers) = (Arc::clone(input), 1 + random.below(4));
@@ -277,7 +277,7 @@ impl<T: SimTime> Sink<T> {
         let workers: Vec<_> = (0..peers).map(worker).collect();
         let (sender, events) = mailbox(EVENTS_MAX, nobody());
         let (appends, asked) = mpsc::channel(1);
-        let leader = Lead::new(settings.terms(), peers);
+        let leader = Lead::new(settings.terms.clone(), peers);
         let beside = Beside { enable, told: None, refused: None };
         let writing = write(actor.shard.clone(), settings, beside, asked, sender);
         drop(actor.shard.client().runtime().spawn(writing)); // it ends with its mailbox

@@ -177,7 +177,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> PersistSink<K, V, T, D> {
     /// not strictly beyond, then nothing is written, and `errors` says [`SinkError::Gap`]. If it is empty, the first commit
     /// ends strictly beyond it. Default: the least time, for a collection that is made of all its history.
     pub fn as_of(mut self, as_of: Antichain<T>) -> Self {
-        self.settings.as_of = as_of;
+        self.settings.terms.as_of = as_of;
         self
     }
 
@@ -185,7 +185,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> PersistSink<K, V, T, D> {
     /// be that of the sources. `errors` says [`Failed`](SinkError::Failed) if it is of another shard, or if another start of
     /// the pipeline has taken it over.
     pub fn resume(mut self, resume: &Resume<T>) -> Self {
-        self.settings.as_of = resume.as_of();
+        self.settings.terms.as_of = resume.as_of();
         self.resume = Some(resume.clone());
         self
     }
@@ -193,21 +193,21 @@ impl<K: Data, V: Data, T: Time, D: Diff> PersistSink<K, V, T, D> {
     /// Where it ends: rows beyond it are left out, and once the shard reaches it the sink is done. The shard stays open.
     /// Default: never.
     pub fn until(mut self, until: Antichain<T>) -> Self {
-        self.settings.until = until;
+        self.settings.terms.until = until;
         self
     }
 
     /// Between the beginnings of two commits at least this long passes, unless [`commit_bytes`](Self::commit_bytes) wait: then
     /// a frontier that ticks often makes few commits. Default zero: a commit begins when the one before has ended.
     pub fn commit_interval(mut self, interval: Duration) -> Self {
-        self.settings.commit_interval = interval;
+        self.settings.terms.commit_interval = interval;
         self
     }
 
     /// Bytes of rows on one worker that do not wait for the interval, in memory size. Default 8 MiB: from there on an object is
     /// as large as storage likes them.
     pub fn commit_bytes(mut self, bytes: usize) -> Self {
-        self.settings.commit_bytes = bytes as u64;
+        self.settings.terms.commit_bytes = bytes as u64;
         self
     }
 
@@ -293,14 +293,14 @@ impl<K: Data, V: Data, T: Time, D: Diff> PersistSink<K, V, T, D> {
     /// Whether the end of the input says that all its rows are there: then it closes the shard, for ever, or moves it to
     /// `until`, if that is given. Default false: the shard is left open at the last time that is known to be complete.
     pub fn close_at_end(mut self, close: bool) -> Self {
-        self.settings.close_at_end = close;
+        self.settings.terms.close_at_end = close;
         self
     }
 
     /// Adds the sink to a dataflow.
     pub fn build<'scope>(self, updates: VecCollection<'scope, T, (K, V), D>) -> Sink<'scope, T> {
         let Self { shard, mut settings, enable, resume, spread } = self;
-        settings.waits = enable.is_some();
+        settings.terms.waits = enable.is_some();
         let scope = updates.inner.scope();
         let rows = match spread {
             Some(spread) => spread(updates.inner),

@@ -91,8 +91,8 @@ pub(crate) fn sink<'scope, K: Data, V: Data, T: Time, D: Diff>(
         let (mailbox, events) = mailbox(EVENTS_MAX, wake());
         write(Leading { appends: asked, mailbox });
         Leader {
-            shard: settings.shard,
-            protocol: Lead::new(settings.terms(), scope.peers()),
+            shard: settings.terms.shard,
+            protocol: Lead::new(settings.terms.clone(), scope.peers()),
             begun: Instant::now(),
             events: Some(events),
             appends,
@@ -105,7 +105,7 @@ pub(crate) fn sink<'scope, K: Data, V: Data, T: Time, D: Diff>(
         }
     });
     let mut worker = Worker {
-        shard: settings.shard,
+        shard: settings.terms.shard,
         leader: leader as u64,
         peers: scope.peers() as u64,
         gather: Gather::new(settings.memory_max as u64),

@@ -21,26 +21,14 @@ const COMMIT_BYTES: u64 = 8 << 20;
 pub(crate) struct Settings<T: Time> {
     /// The sink's name: operators are named after it.
     pub(crate) name: String,
-    /// The shard.
-    pub(crate) shard: ShardId,
-    /// The rows are right at times strictly beyond this.
-    pub(crate) as_of: Antichain<T>,
-    /// Where it ends.
-    pub(crate) until: Antichain<T>,
-    /// Between the beginnings of two commits.
-    pub(crate) commit_interval: Duration,
-    /// Bytes that do not wait for it.
-    pub(crate) commit_bytes: u64,
+    /// What the leader goes by.
+    pub(crate) terms: Terms<T>,
     /// Bytes of rows in memory, on each worker.
     pub(crate) memory_max: usize,
     /// The generation of the program; zero: none.
     pub(crate) generation: u64,
     /// Whether rows are spread over the workers.
     pub(crate) exchange: bool,
-    /// Whether commits wait for a future.
-    pub(crate) waits: bool,
-    /// Whether the end of the input says that all is there.
-    pub(crate) close_at_end: bool,
     /// How long a task rests when the library has given up trying, before it asks again.
     pub(crate) pause: Duration,
 }
@@ -50,30 +38,19 @@ impl<T: Time> Settings<T> {
     pub(crate) fn new(shard: ShardId, config: &Config) -> Self {
         Self {
             name: format!("persist_sink {shard}"),
-            shard,
-            as_of: Antichain::from_elem(T::minimum()),
-            until: Antichain::new(),
-            commit_interval: Duration::ZERO,
-            commit_bytes: COMMIT_BYTES,
+            terms: Terms {
+                shard,
+                as_of: Antichain::from_elem(T::minimum()),
+                until: Antichain::new(),
+                commit_interval: Duration::ZERO,
+                commit_bytes: COMMIT_BYTES,
+                close_at_end: false,
+                waits: false,
+            },
             memory_max: config.write.run_bytes_max.max(MEMORY_MIN),
             generation: 0,
             exchange: false,
-            waits: false,
-            close_at_end: false,
             pause: config.store.retry_pause_max,
-        }
-    }
-
-    /// What the leader goes by.
-    pub(crate) fn terms(&self) -> Terms<T> {
-        Terms {
-            shard: self.shard,
-            as_of: self.as_of.clone(),
-            until: self.until.clone(),
-            commit_interval: self.commit_interval,
-            commit_bytes: self.commit_bytes,
-            close_at_end: self.close_at_end,
-            waits: self.waits,
         }
     }
 
@@ -81,13 +58,13 @@ impl<T: Time> Settings<T> {
     /// `as_of`: each that is strictly before the shard's upper is right.
     pub(crate) fn asked(&self, worker: usize) -> Asked {
         let settings = [
-            ("shard", Value::Text(self.shard.to_string())),
+            ("shard", Value::Text(self.terms.shard.to_string())),
             ("name", Value::Text(self.name.clone())),
-            ("until", Value::frontier(&self.until)),
+            ("until", Value::frontier(&self.terms.until)),
             ("generation", Value::Text(self.generation.to_string())),
             ("exchange", Value::Is(self.exchange)),
-            ("close_at_end", Value::Is(self.close_at_end)),
-            ("enable_after", Value::Given(self.waits)),
+            ("close_at_end", Value::Is(self.terms.close_at_end)),
+            ("enable_after", Value::Given(self.terms.waits)),
         ];
         Asked { worker, settings: settings.map(|(name, value)| (name.to_owned(), value)).to_vec() }
     }

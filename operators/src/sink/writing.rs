@@ -89,7 +89,7 @@ impl<T: Time> Writing<T> {
             }
         };
         tokio::pin!(enabled);
-        let mut waits = self.settings.waits;
+        let mut waits = self.settings.terms.waits;
         // Not the handle's: that hears of more, while it appends, than the leader does.
         let mut told = writer.upper().clone();
         loop {
@@ -106,7 +106,7 @@ impl<T: Time> Writing<T> {
                 },
                 ready = &mut enabled, if waits => {
                     waits = false;
-                    ready.map_err(|panic| End::Failed(panic.of_shard(self.settings.shard)))?;
+                    ready.map_err(|panic| End::Failed(panic.of_shard(self.settings.terms.shard)))?;
                     self.mailbox.send(Event::Enabled).await?;
                 }
                 moved = writer.wait_for_upper_past(&told), if !told.is_empty() => match moved {
@@ -181,7 +181,7 @@ impl<T: Time> Writing<T> {
         let Some(told) = &mut self.told else { return Ok(()) };
         match told.committed(from, upper).await {
             Err(error) if error.kind() == ErrorKind::Unavailable => {
-                tracing::warn!(shard = %self.settings.shard, %error, "what the inputs keep for a sink was not moved");
+                tracing::warn!(shard = %self.settings.terms.shard, %error, "what the inputs keep for a sink was not moved");
                 Ok(())
             }
             done => Ok(done?),
@@ -194,7 +194,7 @@ impl<T: Time> Writing<T> {
             return Err(End::Failed(error));
         }
         if !std::mem::replace(&mut self.stalled, true) {
-            let notice = SinkError::Stalled(error.of_shard(self.settings.shard));
+            let notice = SinkError::Stalled(error.of_shard(self.settings.terms.shard));
             self.mailbox.send(Event::Notice(notice)).await?;
         }
         tokio::time::sleep(self.settings.pause).await;
@@ -203,7 +203,7 @@ impl<T: Time> Writing<T> {
 
     async fn recover(&mut self) -> Result<(), Closed> {
         if std::mem::take(&mut self.stalled) {
-            self.mailbox.send(Event::Notice(SinkError::Recovered(self.settings.shard))).await?;
+            self.mailbox.send(Event::Notice(SinkError::Recovered(self.settings.terms.shard))).await?;
         }
         Ok(())
     }
