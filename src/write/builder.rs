@@ -305,9 +305,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
     pub(super) async fn seal(&mut self) -> Result<(), Error> {
         self.renew().await?;
         self.await_upload().await?;
-        self.begin_upload()?;
-        self.rows = self.machine.spare_rows().take().unwrap_or_default();
-        Ok(())
+        self.begin_run()
     }
 
     /// The same where no more rows come, unless they are so few that they may stay inline.
@@ -328,9 +326,15 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
             let Some(joined) = upload.now_or_never() else { return Ok(false) };
             self.take_upload(joined)?;
         }
+        self.begin_run()?;
+        Ok(true)
+    }
+
+    /// Sends the rows so far on their way, and makes room for the next.
+    fn begin_run(&mut self) -> Result<(), Error> {
         self.begin_upload()?;
         self.rows = self.machine.spare_rows().take().unwrap_or_default();
-        Ok(true)
+        Ok(())
     }
 
     fn begin_upload(&mut self) -> Result<(), Error> {
