@@ -9,7 +9,7 @@ use timely::PartialOrder;
 use timely::progress::Antichain;
 
 use crate::client::Shard;
-use crate::write::{Appended, Batch, BatchBuilder, WriteHandle};
+use crate::write::{AppendOutcome, Batch, BatchBuilder, WriteHandle};
 use timely_persist_types::codec::{Data, Diff};
 use timely_persist_types::error::{Error, ErrorKind};
 use timely_persist_types::ids::ShardId;
@@ -72,12 +72,16 @@ impl<K: Data, V: Data, T: Position, D: Diff> Appender<K, V, T, D> {
     pub(super) async fn settle(&mut self, batch: &mut Batch<T>, upper: &T) -> Result<Settled, Error> {
         while PartialOrder::less_than(&self.upper, upper) {
             let (lower, end) = (at(&self.upper), at(upper));
-            match self.writer.compare_and_append_batch(&mut [&mut *batch], lower, end).await {
-                Ok(Appended::Committed) => {
+            match self.writer.append_batches(&mut [&mut *batch], lower, end).await {
+                Ok(AppendOutcome::Committed { .. }) => {
                     self.upper = upper.clone();
                     return Ok(Settled::Committed);
                 }
-                Ok(Appended::UpperMismatch { current }) => self.move_to(&current)?,
+                Ok(AppendOutcome::Covered { .. }) => {
+                    let current = self.writer.upper().clone();
+                    self.move_to(&current)?;
+                }
+                Ok(AppendOutcome::Gap { current }) => self.move_to(&current)?, // which is an error: it went back
                 // Its rows were checked when it was staged: what a commit can find wrong with it is its age.
                 Err(error) if error.kind() == ErrorKind::Invalid => return Ok(Settled::Stale(error)),
                 Err(error) => self.rest_after(error).await?,
