@@ -526,8 +526,10 @@ fn run<T: Kind>() {
         *seen.entry(world.trouble).or_default() += 1;
         (crashes, spills, waits) = (crashes + world.crashes, spills + world.spills, waits + world.standby);
     }
-    assert!(TROUBLES.iter().all(|trouble| seen[trouble] > 30), "{seen:?}");
-    assert!(crashes > 100 && spills > 500 && waits > 50, "{crashes} crashes, {spills} spills, {waits} waits");
+    let often = |what: usize, runs_each: u64| what as u64 * runs_each > runs;
+    assert!(TROUBLES.iter().all(|trouble| often(seen[trouble], 12)), "{seen:?}");
+    let all_seen = often(crashes, 2) && often(spills, 1) && often(waits, 20);
+    assert!(all_seen, "{crashes} crashes, {spills} spills, {waits} waits");
 }
 
 #[test]
