@@ -50,8 +50,9 @@ pub struct InflightShare {
     held_back: watch::Receiver<usize>,
 }
 
-/// Holds back the sources of one client: while one of these lives, they fetch nothing more. For an operator that stores what
-/// sources give, and is behind with it: timely has no way to say so. It must not wait for what they would give next.
+/// Holds back the sources of one client: while one of these lives, they fetch nothing more, and of what they have fetched
+/// only what is on its way to them already comes. For an operator that stores what sources give, and is behind with it:
+/// timely has no way to say so. It must not wait for what they would give next.
 #[derive(Debug)]
 #[must_use = "dropping it lets the sources go on"]
 pub struct InflightHold {
@@ -71,12 +72,17 @@ pub struct InflightPermit {
 }
 
 impl InflightShare {
+    /// Waits until nobody holds the sources back. For between the pieces of a part that is fetched already.
+    pub async fn not_held_back(&self) {
+        let _ = self.held_back.clone().wait_for(|holds| *holds == 0).await; // the pool is gone: nobody holds back
+    }
+
     /// Waits until there is room for a part of so many bytes, and nobody holds the sources back. A part that is larger than
     /// the pool takes all of it.
     ///
     /// Requests are served in the order they came. Cancelling gives up the place.
     pub async fn acquire(&self, bytes: u64) -> InflightPermit {
-        let _ = self.held_back.clone().wait_for(|holds| *holds == 0).await; // the pool is gone: nobody holds back
+        self.not_held_back().await;
         let wanted = units(bytes).min(self.units_max);
         let (pool, own) = (Arc::clone(&self.units), Arc::clone(&self.own));
         let permit = tokio::select! {
@@ -128,6 +134,7 @@ mod tests {
         });
         drop(one);
         tokio::task::yield_now().await;
+        assert!(share.not_held_back().now_or_never().is_none());
         assert!(share.acquire(1).now_or_never().is_none() && !waiting.is_finished());
         drop(other);
         drop(waiting.await.unwrap());

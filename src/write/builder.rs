@@ -15,12 +15,12 @@ use crate::machine::Machine;
 use timely_persist_core::part::PartBuilder;
 use timely_persist_core::state::{self, CodecNames, Description, Run, storable};
 use timely_persist_io::life::{KeepAlive, guarded, unfinished};
-use timely_persist_types::codec::{Data, Diff, Digest, Time};
+use timely_persist_types::codec::{Data, Diff, Time};
 use timely_persist_types::config::{WriteConfig, piece_bytes};
 use timely_persist_types::error::Error;
 
 use super::batch::names;
-use super::upload::{STOPPED, Unsent, Uploaded, sort, upload};
+use super::upload::{STOPPED, Stored, Unsent, Uploaded, sort, upload};
 use super::{Batch, renewal};
 
 /// The rows for which room is made because an iterator says that it has them. What it says need not be true.
@@ -84,8 +84,8 @@ pub struct BatchBuilder<K: Data, V: Data, T: Time, D: Diff> {
     /// The least upper that the rows so far allow: their times, to be checked against the real one at the end.
     latest: Vec<T>,
     rows: PartBuilder<K, V, T, D>,
-    /// Of all rows, if it is asked for.
-    digest: Option<Digest>,
+    /// Of the rows that are in storage, if it is asked for and there is one.
+    digest: Option<u64>,
     /// The bytes of the runs before these rows.
     sealed_bytes: usize,
     /// The run on its way to storage.
@@ -125,10 +125,10 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
     }
 
     /// Has the digest of the rows added up, for [`Batch::digest`]: before the first row is added, or the batch has none. It
-    /// takes about as long as hashing the rows' bytes does, and no I/O.
+    /// takes about as long as hashing the rows' bytes does, on the thread that sorts them, and no I/O.
     pub fn digested(mut self) -> Self {
         let no_rows_yet = self.latest.is_empty();
-        self.digest = no_rows_yet.then(Digest::new);
+        self.digest = no_rows_yet.then_some(0);
         self
     }
 
@@ -177,13 +177,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
             if self.is_full() && !self.begin_if_idle()? {
                 return Ok(false);
             }
-            self.broken = Some(Broken::Panicked); // unless it returns
-            let taken = guarded(|| {
-                let taken = self.take_rows(rows);
-                self.broken = None;
-                taken
-            });
-            if taken.map_err(|error| error.of_shard(self.machine.shard()))? {
+            if self.whole(|builder| builder.take_rows(rows))? {
                 return Ok(true);
             }
         }
@@ -226,9 +220,11 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
         machine.life().within(renewal::renew(&machine, &mut self.done, false)).await
     }
 
-    /// Makes room for so many rows, or some of them: more are more than anyone counts on.
-    pub(super) fn reserve(&mut self, rows: usize) {
-        if rows >= SPARE_ROWS_MIN
+    /// Makes room for so many more rows, or some of them: for whoever knows that they come. Growing while they come costs as
+    /// much time as adding them.
+    pub fn reserve(&mut self, rows: usize) {
+        if self.rows.rows() == 0
+            && rows >= SPARE_ROWS_MIN
             && let Some(spare) = self.machine.spare_rows().take()
         {
             self.rows = spare;
@@ -236,20 +232,32 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
         self.rows.reserve(rows.min(RESERVED_ROWS_MAX));
     }
 
-    /// Adds a row without waiting; whether the rows make a run now. Who does not wait for that run, as [`BatchBuilder::add`]
-    /// does, holds the rows in memory until the batch is finished.
+    /// Adds rows without waiting, all of them: who does not wait for the runs that they make, as [`add_rows`](Self::add_rows)
+    /// does, holds them in memory until the batch is finished.
     ///
-    /// Errors as in [`BatchBuilder::add`], but for `Unavailable`.
-    pub fn push(&mut self, key: &K, value: &V, time: &T, diff: &D) -> Result<bool, Error> {
+    /// Errors as in [`add_rows`](Self::add_rows), but for `Unavailable`.
+    pub fn push_rows(&mut self, rows: impl IntoIterator<Item = ((K, V), T, D)>) -> Result<(), Error> {
+        self.whole(|builder| {
+            rows.into_iter().try_for_each(|((key, value), time, diff)| builder.push_row(&key, &value, &time, &diff))
+        })
+    }
+
+    /// Adds a row without waiting; whether the rows make a run now.
+    pub(super) fn push(&mut self, key: &K, value: &V, time: &T, diff: &D) -> Result<bool, Error> {
+        self.whole(|builder| builder.push_row(key, value, time, diff))?;
+        Ok(self.is_full())
+    }
+
+    /// Runs what calls code of the rows' types, after whose panic the builder is of no use any more.
+    fn whole<R>(&mut self, add: impl FnOnce(&mut Self) -> Result<R, Error>) -> Result<R, Error> {
         self.check_whole()?;
         self.broken = Some(Broken::Panicked); // unless it returns
-        let pushed = guarded(|| {
-            let pushed = self.push_row(key, value, time, diff);
+        let added = guarded(|| {
+            let added = add(self);
             self.broken = None;
-            pushed
+            added
         });
-        pushed.map_err(|error| error.of_shard(self.machine.shard()))?;
-        Ok(self.is_full())
+        added.map_err(|error| error.of_shard(self.machine.shard()))
     }
 
     /// Takes rows until there are none, or those collected make a run; whether there are none.
@@ -278,9 +286,6 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
             return Err(Error::invalid(format!("a row of {size} bytes; `config.write.row_bytes_max` is {most}")));
         }
         self.rows.push(key.as_ref(), value.as_ref(), time, diff)?;
-        if let Some(digest) = &mut self.digest {
-            digest.add::<K, V, T, D>(key.as_ref(), value.as_ref(), time, diff);
-        }
         self.note_time(time);
         Ok(())
     }
@@ -357,8 +362,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
             return Ok(());
         }
         // A small batch: no thread, no upload, no wait.
-        match guarded(|| sort(rows, &self.config)) {
-            Ok(Ok(inline)) => self.done.extend((!inline.is_empty()).then_some(inline)),
+        match guarded(|| sort(rows, &self.config, self.digest.is_some())) {
+            Ok(Ok(inline)) => self.keep(inline),
             Ok(Err(sorted)) => self.send(Unsent::Sorted(sorted)),
             Err(error) => {
                 self.broken = Some(Broken::Lost);
@@ -378,10 +383,10 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
     }
 
     fn send(&mut self, unsent: Unsent<K, V, T, D>) {
-        let (machine, config) = (Arc::clone(&self.machine), self.config);
+        let (machine, config, digested) = (Arc::clone(&self.machine), self.config, self.digest.is_some());
         // What this thread allocates for the task is small: asked for 1 KiB or more, glibc first puts together all small
         // pieces that the thread has freed, the caller's rows, and that takes as long as sorting does.
-        let upload = async move { Box::pin(upload(&machine, &config, unsent)).await };
+        let upload = async move { Box::pin(upload(&machine, &config, digested, unsent)).await };
         self.upload = Some(self.machine.life().work().spawn(upload));
     }
 
@@ -413,8 +418,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
     fn take_upload(&mut self, joined: Result<Uploaded<K, V, T, D>, JoinError>) -> Result<(), Error> {
         self.upload = None;
         let failed = match joined {
-            Ok(Ok(run)) => {
-                self.done.extend((!run.is_empty()).then_some(run));
+            Ok(Ok(stored)) => {
+                self.keep(stored);
                 return Ok(());
             }
             Ok(Err(failed)) => *failed,
@@ -425,6 +430,12 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
             self.broken = Some(Broken::Lost);
         }
         Err(failed.error)
+    }
+
+    /// Keeps what has come into storage.
+    fn keep(&mut self, Stored { run, digest }: Stored<T>) {
+        self.digest = self.digest.zip(digest).map(|(sum, digest)| sum.wrapping_add(digest));
+        self.done.extend((!run.is_empty()).then_some(run));
     }
 
     /// The batch `[lower, upper)` of all rows.
@@ -439,8 +450,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
         machine.life().within(self.flush()).await?;
         let runs = std::mem::take(&mut self.done);
         let (codecs, lower) = (Arc::clone(&self.codecs), self.lower.clone());
-        let digest = self.digest.as_ref().and_then(Digest::sum);
-        let staged = state::Batch { desc: Description::new(lower, upper), runs, digest };
+        let staged = state::Batch { desc: Description::new(lower, upper), runs, digest: self.digest };
         Ok(Batch::new(&machine, machine.shard(), codecs, staged))
     }
 
@@ -486,7 +496,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Drop for BatchBuilder<K, V, T, D> {
         if let Some(upload) = self.upload.take() {
             self.machine.life().note(async move {
                 let names = match upload.await {
-                    Ok(Ok(run)) => names(&run),
+                    Ok(Ok(stored)) => names(&stored.run),
                     Ok(Err(failed)) => failed.unsent.iter().flat_map(Unsent::names).collect(),
                     Err(_stopped) => Vec::new(), // a sweep finds it
                 };

@@ -39,6 +39,15 @@ pub(super) struct Sorted<K: Data, V: Data, T: Time, D: Diff> {
     left: Vec<(usize, Range<usize>)>,
     /// The parts that are.
     stored: Vec<(usize, Part<T>)>,
+    /// Of all the rows.
+    digest: Option<u64>,
+}
+
+/// Rows that are in storage, or as good as that: inline.
+pub(super) struct Stored<T: Time> {
+    pub(super) run: Run<T>,
+    /// Of all the rows, if it was asked for.
+    pub(super) digest: Option<u64>,
 }
 
 /// Why a run is not in storage, and what is left of it; nothing, if that cannot be stored.
@@ -54,7 +63,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> From<Error> for Failed<K, V, T, D> {
 }
 
 /// What a run came to.
-pub(super) type Uploaded<K, V, T, D> = Result<Run<T>, Box<Failed<K, V, T, D>>>;
+pub(super) type Uploaded<K, V, T, D> = Result<Stored<T>, Box<Failed<K, V, T, D>>>;
 
 impl<K: Data, V: Data, T: Time, D: Diff> Unsent<K, V, T, D> {
     /// The objects that it has in storage.
@@ -66,31 +75,35 @@ impl<K: Data, V: Data, T: Time, D: Diff> Unsent<K, V, T, D> {
     }
 }
 
-/// Sorts rows, and encodes them inline where they may stay there and are small. Keeps a processor busy.
+/// Sorts rows, and encodes them inline where they may stay there and are small; `digested`: and adds up their digest. Keeps a
+/// processor busy.
 pub(super) fn sort<K: Data, V: Data, T: Time, D: Diff>(
     unsent: Unsent<K, V, T, D>,
     config: &WriteConfig,
-) -> Result<Result<Run<T>, Sorted<K, V, T, D>>, Error> {
+    digested: bool,
+) -> Result<Result<Stored<T>, Sorted<K, V, T, D>>, Error> {
     let (rows, all) = match unsent {
         Unsent::Rows(rows) => (rows, false),
         Unsent::All(rows) => (rows, true),
         Unsent::Sorted(sorted) => return Ok(Err(sorted)),
     };
     let spare = rows.bytes() <= config.spare_rows_bytes_max;
+    let digest = if digested { rows.digest() } else { None };
     let rows = rows.sort()?;
     let mut ranges = rows.cut(config.part_bytes_max, config.part_bytes_min, config.uploads_max.max(1));
     if all {
         match rows.encode_small(&EncodeOptions::of(config))? {
-            None => return Ok(Ok(Run::new())),
+            None => return Ok(Ok(Stored { run: Run::new(), digest })),
             Some(EncodedPart { bytes, meta }) if bytes.len() <= config.inline_part_bytes_max => {
-                return Ok(Ok(vec![Part { location: Location::Inline(bytes), meta }]));
+                let run = vec![Part { location: Location::Inline(bytes), meta }];
+                return Ok(Ok(Stored { run, digest }));
             }
             // With what Arrow adds it is too large: an object, and so a file.
             Some(_) => ranges = std::iter::once(0..rows.rows()).collect(),
         }
     }
     let left = ranges.into_iter().enumerate().collect();
-    Ok(Err(Sorted { rows: Arc::new(rows), spare, left, stored: Vec::new() }))
+    Ok(Err(Sorted { rows: Arc::new(rows), spare, left, stored: Vec::new(), digest }))
 }
 
 /// Brings rows into storage.
@@ -99,13 +112,14 @@ pub(super) fn sort<K: Data, V: Data, T: Time, D: Diff>(
 pub(super) async fn upload<K: Data, V: Data, T: Time, D: Diff>(
     machine: &Arc<Machine<T>>,
     config: &WriteConfig,
+    digested: bool,
     unsent: Unsent<K, V, T, D>,
 ) -> Uploaded<K, V, T, D> {
     let (shard, limits) = (machine.shard(), *config);
     let named = |error: Error| Box::new(Failed::from(error.of_shard(shard)));
     let sorted = match unsent {
         Unsent::Sorted(sorted) => sorted,
-        unsent => match machine.life().block(STOPPED, move || sort(unsent, &limits)).await.map_err(named)? {
+        unsent => match machine.life().block(STOPPED, move || sort(unsent, &limits, digested)).await.map_err(named)? {
             Ok(Ok(inline)) => return Ok(inline),
             Ok(Err(sorted)) => sorted,
             Err(error) => return Err(named(error)),
@@ -164,11 +178,11 @@ async fn store<K: Data, V: Data, T: Time, D: Diff>(
 }
 
 /// The run; the memory of its rows is for the next.
-fn done<K: Data, V: Data, T: Time, D: Diff>(machine: &Machine<T>, sorted: Sorted<K, V, T, D>) -> Run<T> {
-    let Sorted { rows, spare, mut stored, .. } = sorted;
+fn done<K: Data, V: Data, T: Time, D: Diff>(machine: &Machine<T>, sorted: Sorted<K, V, T, D>) -> Stored<T> {
+    let Sorted { rows, spare, mut stored, digest, .. } = sorted;
     if let Some(rows) = Arc::into_inner(rows).filter(|_| spare) {
         machine.spare_rows().keep(rows.into_empty());
     }
     stored.sort_by_key(|(place, _)| *place);
-    stored.into_iter().map(|(_, part)| part).collect()
+    Stored { run: stored.into_iter().map(|(_, part)| part).collect(), digest }
 }

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use timely_persist_types::codec::{Builder, Data, Diff, Time};
+use timely_persist_types::codec::{Builder, Data, Diff, Digest, Time};
 use timely_persist_types::config::piece_bytes;
 use timely_persist_types::error::Error;
 
@@ -89,6 +89,15 @@ impl<K: Data, V: Data, T: Time, D: Diff> PartBuilder<K, V, T, D> {
     /// is not compressed.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// The digest of the updates; `None` if diffs of this type have none. It reads all of them, in the order in which they came.
+    pub fn digest(&self) -> Option<u64> {
+        let mut digest = Digest::new();
+        for (row, (time, diff)) in self.times.iter().zip(&self.diffs).enumerate() {
+            digest.add::<K, V, T, D>(self.keys.get(row), self.values.get(row), time, diff);
+        }
+        digest.sum()
     }
 
     /// The part, or `None` if all updates cancel out. Errors as in [`PartBuilder::sort`].

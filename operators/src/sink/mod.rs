@@ -212,7 +212,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> PersistSink<K, V, T, D> {
     }
 
     /// Bytes of rows that a worker collects in memory: when there are half as many, those of one time go into storage, while
-    /// the next are collected. Default: `config.write.run_bytes_max`.
+    /// the next are collected. Default: a third of `config.write.run_bytes_max`, 16 MiB; with what sorts and encodes them it is about five
+    /// times that.
     pub fn memory_max(mut self, bytes: usize) -> Self {
         self.settings.memory_max = bytes;
         self

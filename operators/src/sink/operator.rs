@@ -4,7 +4,9 @@
 //! Always: it neither waits nor blocks. The mail between workers is an edge that leads nowhere further, so it holds no
 //! frontier back; nor does the input, as what is shown is what is in the shard.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::iter;
 use std::time::Duration;
 
 use timely::container::CapacityContainerBuilder;
@@ -106,6 +108,7 @@ pub(crate) fn sink<'scope, K: Data, V: Data, T: Time, D: Diff>(
     });
     let mut worker = Worker {
         shard: settings.terms.shard,
+        index: scope.index() as u64,
         leader: leader as u64,
         peers: scope.peers() as u64,
         gather: Gather::new(settings.memory_max as u64),
@@ -116,6 +119,7 @@ pub(crate) fn sink<'scope, K: Data, V: Data, T: Time, D: Diff>(
         waiting: Vec::new(),
         right: None,
         outbox: Vec::new(),
+        here: VecDeque::new(),
         held_back: None,
     };
     let mut asked = (scope.peers() > 1).then(|| settings.asked(scope.index()));
@@ -137,13 +141,7 @@ pub(crate) fn sink<'scope, K: Data, V: Data, T: Time, D: Diff>(
             }
             worker.hear();
             mail.for_each(|_, letters| {
-                for Mail { letter, .. } in letters.drain(..) {
-                    match (letter, &mut leading) {
-                        (Letter::Order(order), _) => worker.obey(order),
-                        (letter, Some(leading)) => leading.receive(letter, &mut worker),
-                        (_, None) => {} // not for this one
-                    }
-                }
+                letters.drain(..).for_each(|Mail { letter, .. }| read(letter, leading.as_mut(), &mut worker));
             });
             updates.for_each(|_, rows| worker.collect(rows));
             worker.spill();
@@ -153,6 +151,10 @@ pub(crate) fn sink<'scope, K: Data, V: Data, T: Time, D: Diff>(
             if let Some(leading) = &mut leading {
                 let stopped = (stop.is_empty(), pressed.get());
                 leading.work(input.frontier().to_owned(), stopped, &mut worker);
+                while let Some(letter) = worker.here.pop_front() {
+                    worker.send(&mut mail_session); // an end leaves nothing to be sent
+                    read(letter, Some(leading), &mut worker);
+                }
                 leading.report(&mut errors);
             }
             if stop.is_empty() {
@@ -166,6 +168,19 @@ pub(crate) fn sink<'scope, K: Data, V: Data, T: Time, D: Diff>(
         }
     });
     Written { mail: mail_out, progress, errors }
+}
+
+/// Does what a letter says.
+fn read<K: Data, V: Data, T: Time, D: Diff>(
+    letter: Letter<T>,
+    leading: Option<&mut Leader<T>>,
+    worker: &mut Worker<K, V, T, D>,
+) {
+    match (letter, leading) {
+        (Letter::Order(order), _) => worker.obey(order),
+        (letter, Some(leading)) => leading.receive(letter, worker),
+        (_, None) => {} // not for this one
+    }
 }
 
 type MailSession<'a, T> = OutputBuilderSession<'a, T, CapacityContainerBuilder<Vec<Mail<T>>>>;
@@ -184,6 +199,7 @@ struct Tasks {
 /// What the operator keeps on every worker.
 struct Worker<K: Data, V: Data, T: Time, D: Diff> {
     shard: ShardId,
+    index: u64,
     leader: u64,
     peers: u64,
     gather: Piles<K, V, T, D>,
@@ -197,17 +213,25 @@ struct Worker<K: Data, V: Data, T: Time, D: Diff> {
     /// The right to send mail; `None` when nothing is to be said any more.
     right: Option<Capability<T>>,
     outbox: Vec<Mail<T>>,
+    /// Letters of the leader to itself: read as soon as there are any.
+    here: VecDeque<Letter<T>>,
     held_back: Option<InflightHold>,
 }
 
 impl<K: Data, V: Data, T: Time, D: Diff> Worker<K, V, T, D> {
     fn tell_leader(&mut self, letter: Letter<T>) {
-        self.outbox.push(Mail { to: self.leader, letter });
+        self.tell(self.leader, letter);
     }
 
     fn tell_all(&mut self, order: &Order<T>) {
-        let mails = (0..self.peers).map(|to| Mail { to, letter: Letter::Order(order.clone()) });
-        self.outbox.extend(mails);
+        (0..self.peers).for_each(|to| self.tell(to, Letter::Order(order.clone())));
+    }
+
+    fn tell(&mut self, to: u64, letter: Letter<T>) {
+        match to == self.index {
+            true => self.here.push_back(letter),
+            false => self.outbox.push(Mail { to, letter }),
+        }
     }
 
     fn fail(&mut self, error: Error) {
@@ -219,9 +243,13 @@ impl<K: Data, V: Data, T: Time, D: Diff> Worker<K, V, T, D> {
     fn collect(&mut self, rows: &mut Vec<((K, V), T, D)>) {
         let (gather, writer) = (&mut self.gather, self.writer.as_ref());
         let collected = call(TYPES, || {
-            for (row, time, diff) in rows.drain(..) {
-                if let Some(Err(error)) = gather.collect(&time, |pile| pile.add(row, &time, diff, writer)) {
-                    return Err(error);
+            let mut rows = rows.drain(..).peekable();
+            while let Some(time) = rows.peek().map(|(_, time, _)| time.clone()) {
+                let mut of_time =
+                    iter::from_fn(|| rows.next_if(|(_, at, _)| *at == time)).map(|(row, _, diff)| (row, diff));
+                match gather.collect(&time, |pile| pile.add(&mut of_time, &time, writer)) {
+                    Some(added) => added?,
+                    None => of_time.for_each(drop),
                 }
             }
             Ok(())
@@ -330,6 +358,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Worker<K, V, T, D> {
     fn end(&mut self) {
         self.rest();
         self.outbox.clear();
+        self.here.clear();
         self.right = None;
         self.writer = None;
     }

@@ -8,7 +8,11 @@ use crate::sink::gather::Pile;
 /// Rows of at most so many bytes are kept as they came: columns are worth their memory from there on.
 const FEW_BYTES: u64 = 64 << 10;
 
-/// What a row takes beside its key and value: its diff, and what holds it together.
+/// So many more rows may come, where there are that many bytes already: enough that the memory of the last pile is used
+/// again, and little if they do not come.
+const MANY_ROWS: usize = 4_096;
+
+/// What a row takes beside its key and value: its diff, and what holds it together, as it came or in columns.
 const ROW_BYTES: u64 = 48;
 
 /// Rows of one time.
@@ -37,25 +41,27 @@ impl<K: Data, V: Data, T: Time, D: Diff> Pile for Rows<K, V, T, D> {
 }
 
 impl<K: Data, V: Data, T: Time, D: Diff> Rows<K, V, T, D> {
-    /// Adds a row at the pile's time.
+    /// Adds rows at the pile's time.
     pub(crate) fn add(
         &mut self,
-        row: (K, V),
+        rows: impl Iterator<Item = ((K, V), D)>,
         time: &T,
-        diff: D,
         writer: Option<&WriteHandle<K, V, T, D>>,
     ) -> Result<(), Error> {
-        let (key, value) = (K::size(row.0.as_ref()).unwrap_or(0), V::size(row.1.as_ref()).unwrap_or(0));
-        self.bytes += (key as u64).saturating_add(value as u64).saturating_add(ROW_BYTES);
-        self.rows += 1;
+        let (bytes, count) = (&mut self.bytes, &mut self.rows);
+        let rows = rows.inspect(|((key, value), _)| {
+            let size = K::size(key.as_ref()).unwrap_or(0).saturating_add(V::size(value.as_ref()).unwrap_or(0));
+            *bytes = bytes.saturating_add(size as u64).saturating_add(ROW_BYTES);
+            *count += 1;
+        });
         if let Some(many) = &mut self.many {
-            many.push(&row.0, &row.1, time, &diff)?;
-            return Ok(());
+            return add_all(many, time, rows);
         }
-        self.few.push((row, diff));
+        self.few.extend(rows);
         match writer.filter(|_| self.bytes > FEW_BYTES) {
             Some(writer) => {
                 let builder = self.many.insert(any_interval(writer));
+                builder.reserve(MANY_ROWS);
                 add_all(builder, time, std::mem::take(&mut self.few).into_iter())
             }
             None => Ok(()),
@@ -95,8 +101,5 @@ fn add_all<K: Data, V: Data, T: Time, D: Diff>(
     time: &T,
     rows: impl Iterator<Item = ((K, V), D)>,
 ) -> Result<(), Error> {
-    for ((key, value), diff) in rows {
-        builder.push(&key, &value, time, &diff)?;
-    }
-    Ok(())
+    builder.push_rows(rows.map(|(row, diff)| (row, time.clone(), diff)))
 }

@@ -47,7 +47,7 @@ impl<T: Time> Settings<T> {
                 close_at_end: false,
                 waits: false,
             },
-            memory_max: config.write.run_bytes_max.max(MEMORY_MIN),
+            memory_max: (config.write.run_bytes_max / 3).max(MEMORY_MIN),
             generation: 0,
             exchange: false,
             pause: config.store.retry_pause_max,

@@ -114,6 +114,7 @@ async fn fetch<K: Data, V: Data, T: Time, D: Diff>(
     let mut permit = Some(share.acquire(part.bytes()).await);
     let mut pieces = shard.fetcher().fetch_pieces(&part);
     while permit.is_some() {
+        share.not_held_back().await;
         let brought = match pieces.next().await {
             Ok(piece) => rows(piece, permit.take_if(|_| pieces.is_finished())),
             Err(error) if error.kind() == ErrorKind::Unavailable => {
