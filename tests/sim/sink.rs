@@ -113,7 +113,7 @@ struct Worker<T: SimTime> {
 impl<T: SimTime> Worker<T> {
     fn collect(&mut self, (row, time, diff): Row<T>) {
         let writer = self.writer.as_ref();
-        if let Some(added) = self.gather.collect(&time, |pile| pile.add(row, &time, diff, writer)) {
+        if let Some(added) = self.gather.collect(&time, |pile| pile.add(std::iter::once((row, diff)), &time, writer)) {
             added.unwrap();
         }
         let mut actions = Vec::new();
