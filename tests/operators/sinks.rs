@@ -140,7 +140,7 @@ fn what_does_not_fit_into_memory_goes_to_storage_before_it_is_committed() {
     let (rows, upper) = written(&output);
     assert_eq!((rows == doubled(expected(0..40, 500, 39)), upper), (true, at(40)));
     let parts = wait(output.inspect()).unwrap().parts;
-    assert!(parts > 6, "{parts} parts: nothing was spilled");
+    assert!(parts > 2, "{parts} parts, as many as there are workers: nothing was spilled");
 }
 
 /// `as_of = upper` instead of before it would write everything twice.
