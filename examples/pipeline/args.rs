@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
+use clap::builder::RangedU64ValueParser;
 use clap::{Args as Group, Parser, Subcommand};
 
 /// Orders and their items in two shards, revenue per customer in a third: three processes that share a directory, and go on
 /// where they were, whatever is killed.
 ///
-/// At the end, the third shard is compared with a plain computation, at every step. Exit codes: 0 if it is equal, 1 with a
-/// message if not, or if something went wrong.
+/// Meanwhile a fourth compares the third shard with a plain computation, at every step. Exit codes: 0 if it is equal, 1 with
+/// a message if not, or if something went wrong.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "pipeline", version, args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
@@ -17,7 +18,7 @@ pub(crate) struct Args {
     pub(crate) data: PathBuf,
 
     /// How many steps more to produce, 20 each second
-    #[arg(long, value_name = "N", default_value_t = 100, conflicts_with = "kill")]
+    #[arg(long, value_name = "N", default_value_t = 100, conflicts_with = "kill", value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
     pub(crate) steps: u64,
 
     /// Kill one of the three processes each second, with SIGKILL, and start it again
@@ -28,11 +29,15 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SECONDS", default_value_t = 60, requires = "kill")]
     pub(crate) kill_for: u64,
 
+    /// Kill so often instead, each time after a random part of a second
+    #[arg(long, value_name = "N", requires = "kill", conflicts_with = "kill_for")]
+    pub(crate) moments: Option<u64>,
+
     #[command(subcommand)]
     pub(crate) role: Option<Role>,
 }
 
-/// What one of the three processes is started with.
+/// What a process is started with.
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum Role {
     /// Appends orders and items
@@ -44,6 +49,9 @@ pub(crate) enum Role {
     /// Prints it
     #[command(hide = true)]
     Follower(Part),
+    /// Compares it with a plain computation
+    #[command(hide = true)]
+    Auditor(Part),
 }
 
 /// What every process is told.

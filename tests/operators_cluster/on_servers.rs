@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use timely::progress::Antichain;
 use timely_persist::clock::Clock;
-use timely_persist::{Client, Config, Hold, Holder, Shard, ShardId};
+use timely_persist::{Client, Config, Hold, Holder, ListenEvent, Shard, ShardId};
 
 use super::processes::{Place, Process, Sums, finish, sums, sums_of};
 use servers::{ACCESS_KEY, Kind, SECRET, Server};
@@ -66,6 +66,11 @@ impl Stand {
 
     fn follow(&self, upper: u64) -> Vec<Process> {
         self.place.start_cluster(&["follow", &upper.to_string()], 2)
+    }
+
+    /// A cluster that keeps the sums: this start of the pipeline of this name.
+    fn keep(&self, upper: u64, name: &str, start: u64) -> Vec<Process> {
+        self.place.start_cluster(&["keep", &upper.to_string(), name, &start.to_string()], 2)
     }
 }
 
@@ -183,16 +188,7 @@ async fn a_process_is_killed_while_another_appends() {
         let upper = begin + APPENDS + 1; // the last append comes later, so nobody ends before
         let mut cluster = stand.follow(upper);
         let writer = stand.fill(MANY_ROWS);
-        // In the middle: some appends have been seen, and others are still to come.
-        let seen = |line: &str| {
-            let frontier = line.split_once(": ").and_then(|(_, moved)| moved.split_once(" at "));
-            frontier.is_some_and(|(frontier, _)| frontier.parse().is_ok_and(|at: u64| at > begin + APPENDS / 4))
-        };
-        cluster[killed].wait_for(|line| line.starts_with("worker") && seen(line));
-        cluster[killed].kill();
-        for process in &mut cluster {
-            assert!(!process.end().success(), "who has lost the other cannot go on");
-        }
+        kill_in_the_middle(&mut cluster, killed, begin);
         left = shard.holds().await.unwrap();
         let readers: Vec<Holder> = left.iter().map(|hold| hold.holder).collect();
         println!("process {killed} was killed: {} readers are left", readers.len());
@@ -207,6 +203,71 @@ async fn a_process_is_killed_while_another_appends() {
         assert!(holds.iter().all(|hold| readers.contains(&hold.holder)), "who ends well leaves nothing: {holds:#?}");
     }
     nothing_is_held_when_the_leases_are_over(&stand, &left).await;
+}
+
+/// Kills one process, when some appends from `begin` on have been seen and others are still to come. The other one ends.
+fn kill_in_the_middle(cluster: &mut [Process], killed: usize, begin: u64) {
+    let seen = |line: &str| {
+        let frontier = line.split_once(": ").and_then(|(_, moved)| moved.split_once(" at "));
+        frontier.is_some_and(|(frontier, _)| frontier.parse().is_ok_and(|at: u64| at > begin + APPENDS / 4))
+    };
+    cluster[killed].wait_for(|line| line.starts_with("worker") && seen(line));
+    cluster[killed].kill();
+    for process in cluster {
+        assert!(!process.end().success(), "who has lost the other cannot go on");
+    }
+}
+
+/// First it is started again; then a standby that runs beside it goes on alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_killed_clusters_keep_is_there_once() {
+    let stand = Stand::start().await;
+    let amounts = stand.shard(None).await;
+    let kept: Shard<String, (i64, i64), u64, i64> = amounts.client().shard(ShardId::from_u128(2));
+    let reader = kept.open_reader("the test: all times").await.unwrap();
+
+    let upper = APPENDS + 1; // the last append comes later, so nobody ends before
+    let mut cluster = stand.keep(upper, "sums", 1);
+    let writer = stand.fill(MANY_ROWS);
+    kill_in_the_middle(&mut cluster, 0, 0);
+    let cluster = stand.keep(upper, "sums", 2);
+    writer.finish(); // nothing happened to it
+    stand.place.start(&["fill", "1", &MANY_ROWS.to_string()]).finish();
+    finish(cluster);
+    assert_eq!(kept.inspect().await.unwrap().upper, Antichain::from_elem(upper));
+
+    let (begin, upper) = (upper, 2 * upper);
+    let mut cluster = stand.keep(upper, "sums", 3);
+    let standby = stand.keep(upper, "standby", 1);
+    let writer = stand.fill(MANY_ROWS);
+    kill_in_the_middle(&mut cluster, 1, begin);
+    writer.finish();
+    stand.place.start(&["fill", "1", &MANY_ROWS.to_string()]).finish();
+    finish(standby);
+
+    let mut changes: BTreeMap<u64, Vec<_>> = BTreeMap::new();
+    let mut rows = reader.subscribe(Antichain::from_elem(0)).await.unwrap().until(Antichain::from_elem(upper));
+    while rows.frontier().less_than(&upper) {
+        for event in rows.fetch_next().await.unwrap() {
+            let ListenEvent::Updates(updates) = event else { continue };
+            for (row, time, diff) in updates {
+                changes.entry(time).or_default().push((row, diff));
+            }
+        }
+    }
+    let (mut found, mut expected) = (BTreeMap::new(), Sums::new());
+    for time in 0..upper {
+        for (row, diff) in changes.remove(&time).unwrap_or_default() {
+            *found.entry(row).or_default() += diff;
+        }
+        found.retain(|_, diff| *diff != 0);
+        for (key, (count, sum)) in sums_of(time * MANY_ROWS..(time + 1) * MANY_ROWS) {
+            let before = expected.entry(key).or_default();
+            *before = (before.0 + count, before.1 + sum);
+        }
+        let once = |(key, (count, sum)): (&String, &(u64, u64))| ((key.clone(), (*count as i64, *sum as i64)), 1);
+        assert_eq!(found, expected.iter().map(once).collect(), "at {time}");
+    }
 }
 
 /// A leader that is killed cannot remove its reader, and one that has lost the other process may not get to it. The reader
