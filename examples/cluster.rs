@@ -188,7 +188,8 @@ fn with_others(client: &Client, run: impl FnOnce() -> Result<(), String> + Send)
 fn keep(place: &str, upper: &str, (name, start): (&str, &str), timely_arguments: &[String]) -> Result<(), String> {
     let (amounts, upper) = (open(place)?, number(upper)?);
     let kept: Kept = amounts.client().shard(ShardId::from_u128(2));
-    let resume = Resume::of(name, &kept).input(&amounts).incarnation(number(start)?);
+    // What it holds moves with each commit: the shard of amounts keeps no history that a restart does not need.
+    let resume = Resume::of(name, &kept).input(&amounts).incarnation(number(start)?).hold_interval(Duration::ZERO);
     let resume = wait(resume.open()).map_err(|error| error.to_string())?;
     with_others(amounts.client(), || run_kept(&amounts, &kept, &resume, upper, timely_arguments))
 }

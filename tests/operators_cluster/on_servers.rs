@@ -22,6 +22,9 @@ use servers::{ACCESS_KEY, Kind, SECRET, Server};
 const APPENDS: u64 = 150;
 const PACE_MS: &str = "20";
 
+/// The same, where what is counted is kept. A quarter comes before a kill.
+const KEPT_APPENDS: u64 = 60;
+
 /// Rows of an append that is kept in the log, and of one that becomes an object of the bucket.
 const FEW_ROWS: u64 = 10;
 const MANY_ROWS: u64 = 1_000;
@@ -60,8 +63,8 @@ impl Stand {
         client.shard(ShardId::from_u128(1))
     }
 
-    fn fill(&self, rows: u64) -> Process {
-        self.place.start(&["fill", &APPENDS.to_string(), &rows.to_string(), PACE_MS])
+    fn fill(&self, appends: u64, rows: u64) -> Process {
+        self.place.start(&["fill", &appends.to_string(), &rows.to_string(), PACE_MS])
     }
 
     fn follow(&self, upper: u64) -> Vec<Process> {
@@ -159,7 +162,7 @@ async fn a_cluster_follows_another_process() {
             let there = format!(": {begin} at ");
             process.wait_for(|line| line.starts_with("worker") && line.contains(&there));
         }
-        let new = appends(stand.fill(rows));
+        let new = appends(stand.fill(APPENDS, rows));
         assert_eq!(new.len() as u64, APPENDS);
         let said: Vec<Vec<String>> = cluster.into_iter().map(Process::finish).collect();
         print_latencies(name, &new, &said);
@@ -187,8 +190,8 @@ async fn a_process_is_killed_while_another_appends() {
         let begin = written.len() as u64;
         let upper = begin + APPENDS + 1; // the last append comes later, so nobody ends before
         let mut cluster = stand.follow(upper);
-        let writer = stand.fill(MANY_ROWS);
-        kill_in_the_middle(&mut cluster, killed, begin);
+        let writer = stand.fill(APPENDS, MANY_ROWS);
+        kill_when_at(&mut cluster, killed, begin + APPENDS / 4);
         left = shard.holds().await.unwrap();
         let readers: Vec<Holder> = left.iter().map(|hold| hold.holder).collect();
         println!("process {killed} was killed: {} readers are left", readers.len());
@@ -205,11 +208,11 @@ async fn a_process_is_killed_while_another_appends() {
     nothing_is_held_when_the_leases_are_over(&stand, &left).await;
 }
 
-/// Kills one process, when some appends from `begin` on have been seen and others are still to come. The other one ends.
-fn kill_in_the_middle(cluster: &mut [Process], killed: usize, begin: u64) {
+/// Kills one process in the middle: all before this time has been seen, and more is still to come. The other one ends.
+fn kill_when_at(cluster: &mut [Process], killed: usize, time: u64) {
     let seen = |line: &str| {
         let frontier = line.split_once(": ").and_then(|(_, moved)| moved.split_once(" at "));
-        frontier.is_some_and(|(frontier, _)| frontier.parse().is_ok_and(|at: u64| at > begin + APPENDS / 4))
+        frontier.is_some_and(|(frontier, _)| frontier.parse().is_ok_and(|at: u64| at > time))
     };
     cluster[killed].wait_for(|line| line.starts_with("worker") && seen(line));
     cluster[killed].kill();
@@ -226,10 +229,10 @@ async fn what_killed_clusters_keep_is_there_once() {
     let kept: Shard<String, (i64, i64), u64, i64> = amounts.client().shard(ShardId::from_u128(2));
     let reader = kept.open_reader("the test: all times").await.unwrap();
 
-    let upper = APPENDS + 1; // the last append comes later, so nobody ends before
+    let upper = KEPT_APPENDS + 1; // the last append comes later, so nobody ends before
     let mut cluster = stand.keep(upper, "sums", 1);
-    let writer = stand.fill(MANY_ROWS);
-    kill_in_the_middle(&mut cluster, 0, 0);
+    let writer = stand.fill(KEPT_APPENDS, MANY_ROWS);
+    kill_when_at(&mut cluster, 0, KEPT_APPENDS / 4);
     let cluster = stand.keep(upper, "sums", 2);
     writer.finish(); // nothing happened to it
     stand.place.start(&["fill", "1", &MANY_ROWS.to_string()]).finish();
@@ -239,8 +242,8 @@ async fn what_killed_clusters_keep_is_there_once() {
     let (begin, upper) = (upper, 2 * upper);
     let mut cluster = stand.keep(upper, "sums", 3);
     let standby = stand.keep(upper, "standby", 1);
-    let writer = stand.fill(MANY_ROWS);
-    kill_in_the_middle(&mut cluster, 1, begin);
+    let writer = stand.fill(KEPT_APPENDS, MANY_ROWS);
+    kill_when_at(&mut cluster, 1, begin + KEPT_APPENDS / 4);
     writer.finish();
     stand.place.start(&["fill", "1", &MANY_ROWS.to_string()]).finish();
     finish(standby);
