@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use timely::progress::Antichain;
-use timely_persist::{Client, Config, Shard, ShardId};
+use timely_persist::{Client, Config, ReadHandle, Shard, ShardId};
 
 use crate::problem::Problem;
 
@@ -14,6 +14,7 @@ pub(crate) type Orders = Shard<u64, String, u64, i64>;
 pub(crate) type Items = Shard<u64, i64, u64, i64>;
 /// The rows `(customer, cents)`.
 pub(crate) type Revenue = Shard<String, i64, u64, i64>;
+pub(crate) type RevenueReader = ReadHandle<String, i64, u64, i64>;
 
 /// The shards, time = step.
 #[derive(Clone)]
