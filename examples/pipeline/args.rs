@@ -18,7 +18,8 @@ pub(crate) struct Args {
     pub(crate) data: PathBuf,
 
     /// How many steps more to produce, 20 each second
-    #[arg(long, value_name = "N", default_value_t = 100, conflicts_with = "kill", value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 100, conflicts_with = "kill")]
+    #[arg(value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
     pub(crate) steps: u64,
 
     /// Kill one of the three processes each second, with SIGKILL, and start it again
@@ -26,11 +27,11 @@ pub(crate) struct Args {
     pub(crate) kill: bool,
 
     /// For so long
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, requires = "kill")]
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, requires = "kill", value_parser = kills())]
     pub(crate) kill_for: u64,
 
     /// Kill so often instead, each time after a random part of a second
-    #[arg(long, value_name = "N", requires = "kill", conflicts_with = "kill_for")]
+    #[arg(long, value_name = "N", requires = "kill", conflicts_with = "kill_for", value_parser = kills())]
     pub(crate) moments: Option<u64>,
 
     #[command(subcommand)]
@@ -61,4 +62,9 @@ pub(crate) struct Part {
     pub(crate) data: PathBuf,
     /// The step before which it ends
     pub(crate) until: u64,
+}
+
+/// How often to kill: a million times at most, in more than a week.
+fn kills() -> RangedU64ValueParser {
+    RangedU64ValueParser::new().range(1..=1_000_000)
 }
