@@ -1,4 +1,4 @@
-//! One dataflow over several processes that share a store: count and sum by key, maintained.
+//! One dataflow over several processes that share a store: count and sum by key, maintained, and kept if wanted.
 //!
 //! ```text
 //! cargo run --release --example cluster -- PLACE fill 60 5000             # 60 appends of 5,000 rows each
@@ -7,6 +7,7 @@
 //! cargo run --release --example cluster -- PLACE sum -n 2 -p 0 -w 2 -h hosts   # two processes: this is the first,
 //! cargo run --release --example cluster -- PLACE sum -n 2 -p 1 -w 2 -h hosts   # and this the second
 //! cargo run --release --example cluster -- PLACE follow 120 -w 2          # from the since on, until the upper is 120
+//! cargo run --release --example cluster -- PLACE keep 120 sums 1 -w 2     # the same, into a shard: the first start of `sums`
 //! ```
 //!
 //! `PLACE` is a directory or a store's URL, such as `s3://bucket/prefix`; what a bucket needs beside that comes from the
@@ -20,6 +21,9 @@
 //! nobody should append while `sum` starts, else each process finds another upper, and the source says so and shows
 //! nothing. A process that is killed takes the others with it, as always in timely; start all of them again, and they begin
 //! where the shard is.
+//!
+//! `keep` writes the sums into a second shard, and goes on with it. All processes of one start are given one number, a
+//! larger one than those of the start before. A standby beside them has another name.
 #![allow(clippy::disallowed_methods)] // a program, which paces itself and tells the time
 
 use std::collections::BTreeMap;
@@ -30,18 +34,26 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use differential_dataflow::VecCollection;
+use differential_dataflow::operators::CountTotal;
 use timely::dataflow::operators::{Inspect, Probe};
 use timely::progress::Antichain;
 use timely_persist::{Appended, Client, Error, Shard, ShardId};
-use timely_persist_operators::PersistSource;
+use timely_persist_operators::{PersistSink, PersistSource, Resume};
 
 type Amounts = Shard<String, u64, u64, i64>;
+
+/// Keys with their counts and sums.
+type Kept = Shard<String, (i64, i64), u64, i64>;
 
 /// Keys with their counts and sums, and how often each is in the collection.
 type Sums = BTreeMap<(String, (i64, i64)), isize>;
 
 /// Keys that the rows are spread over.
 const KEYS: u64 = 100;
+
+/// How often a worker that has nothing to do looks whether another one has failed.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -51,9 +63,10 @@ fn main() -> ExitCode {
         [place, "fill", appends, rows, pause] => fill(place, appends, rows, pause),
         [place, "sum", ..] => sum(place, &arguments[2..]),
         [place, "follow", upper, ..] => follow(place, upper, &arguments[3..]),
+        [place, "keep", upper, name, start, ..] => keep(place, upper, (name, start), &arguments[5..]),
         _ => Err(
             "usage: cluster PLACE fill APPENDS ROWS [MILLISECONDS] | cluster PLACE sum [-n -p -w -h] | cluster PLACE \
-                  follow UPPER [-n -p -w -h]"
+                  follow UPPER [-n -p -w -h] | cluster PLACE keep UPPER NAME START [-n -p -w -h]"
                 .to_owned(),
         ),
     };
@@ -161,11 +174,78 @@ fn follow(place: &str, upper: &str, timely_arguments: &[String]) -> Result<(), S
 /// Maintains the sums until then, and prints them. The source's reader is removed before the process ends, if there is time
 /// for it: else it holds the shard's history until its lease is over.
 fn maintain(shard: &Amounts, as_of: Option<u64>, upper: u64, timely_arguments: &[String]) -> Result<(), String> {
-    // On a thread, because timely panics when it has lost another process.
-    let run = || run(shard, as_of, upper, timely_arguments);
-    let maintained = std::thread::scope(|scope| scope.spawn(run).join());
-    wait(shard.client().shutdown()).map_err(|error| error.to_string())?;
-    maintained.unwrap_or_else(|_panic| Err("another process of the cluster has ended".to_owned()))
+    with_others(shard.client(), || run(shard, as_of, upper, timely_arguments))
+}
+
+/// Runs a dataflow on a thread of its own, because timely panics when it has lost another process.
+fn with_others(client: &Client, run: impl FnOnce() -> Result<(), String> + Send) -> Result<(), String> {
+    let ran = std::thread::scope(|scope| scope.spawn(run).join());
+    wait(client.shutdown()).map_err(|error| error.to_string())?;
+    ran.unwrap_or_else(|_panic| Err("another process of the cluster has ended".to_owned()))
+}
+
+/// Keeps the sums in a shard until it has all before `upper`, as this start of the pipeline of this name.
+fn keep(place: &str, upper: &str, (name, start): (&str, &str), timely_arguments: &[String]) -> Result<(), String> {
+    let (amounts, upper) = (open(place)?, number(upper)?);
+    let kept: Kept = amounts.client().shard(ShardId::from_u128(2));
+    // What it holds moves with each commit: the shard of amounts keeps no history that a restart does not need.
+    let resume = Resume::of(name, &kept).input(&amounts).incarnation(number(start)?).hold_interval(Duration::ZERO);
+    let resume = wait(resume.open()).map_err(|error| error.to_string())?;
+    with_others(amounts.client(), || run_kept(&amounts, &kept, &resume, upper, timely_arguments))
+}
+
+fn run_kept(
+    amounts: &Amounts,
+    kept: &Kept,
+    resume: &Resume<u64>,
+    upper: u64,
+    timely_arguments: &[String],
+) -> Result<(), String> {
+    let config = timely::Config::from_args(timely_arguments.iter().cloned())?;
+    let (amounts, kept, resume) = (amounts.clone(), kept.clone(), resume.clone());
+    let failed = Arc::new(AtomicU64::new(0));
+    let of_all = Arc::clone(&failed);
+    let guards = timely::execute(config, move |worker| {
+        let (index, of_source, of_sink) = (worker.index(), Arc::clone(&of_all), Arc::clone(&of_all));
+        let (progress, buttons) = worker.dataflow::<u64, _, _>(|scope| {
+            let source = PersistSource::new(&amounts).as_of(resume.as_of()).build(scope);
+            source.errors.inspect(move |error| {
+                note(format_args!("worker {index}: {error}"));
+                of_source.fetch_add(u64::from(error.is_final()), Ordering::Relaxed);
+            });
+            let sums = counted(source.updates).count_total_core::<i64>();
+            let sink = PersistSink::new(&kept).resume(&resume).until(Antichain::from_elem(upper)).build(sums);
+            sink.errors.inspect(move |error| {
+                note(format_args!("worker {index}: {error}"));
+                of_sink.fetch_add(u64::from(error.is_final()), Ordering::Relaxed);
+            });
+            (sink.progress.probe().0, [sink.button, source.button])
+        });
+        let mut told = Some(0);
+        while !progress.done() && of_all.load(Ordering::Relaxed) == 0 {
+            worker.step_or_park(Some(LOOK_EVERY));
+            let moved = progress.with_frontier(|frontier| frontier.first().copied());
+            if moved != told {
+                print(format_args!("worker {index}: {} at {}", moved.unwrap_or(upper), now()));
+                told = moved;
+            }
+        }
+        drop(buttons); // the sink's first
+    })?;
+    for worker in guards.join() {
+        worker?;
+    }
+    match failed.load(Ordering::Relaxed) {
+        0 => Ok(()),
+        _ => Err("a worker failed".to_owned()),
+    }
+}
+
+/// Each key, as often and with as much as its diff says: what is counted is the sum of the diffs.
+fn counted<'scope>(
+    amounts: VecCollection<'scope, u64, (String, u64), i64>,
+) -> VecCollection<'scope, u64, String, (i64, i64)> {
+    amounts.explode(|(key, amount)| Some((key, (1, i64::try_from(amount).unwrap_or(i64::MAX)))))
 }
 
 fn run(shard: &Amounts, as_of: Option<u64>, upper: u64, timely_arguments: &[String]) -> Result<(), String> {
@@ -195,8 +275,7 @@ fn run(shard: &Amounts, as_of: Option<u64>, upper: u64, timely_arguments: &[Stri
                     note(format_args!("worker {index}: hydrating"));
                 }
             });
-            let amounts = updates.explode(|(key, amount)| Some((key, (1, i64::try_from(amount).unwrap_or(i64::MAX)))));
-            let sums = amounts.count().inner.inspect(move |(sums, _, diff)| {
+            let sums = counted(updates).count().inner.inspect(move |(sums, _, diff)| {
                 if let Ok(mut results) = shared.lock() {
                     *results.entry(sums.clone()).or_default() += diff;
                 }

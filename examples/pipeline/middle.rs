@@ -1,6 +1,6 @@
 //! The middle: source → differential → sink.
 //!
-//! It remembers nothing either: the third shard's upper says how far it came.
+//! It remembers nothing either: the third shard's upper says how far it came, and [`Resume`] where to begin.
 
 use std::time::Duration;
 
@@ -8,15 +8,14 @@ use differential_dataflow::VecCollection;
 use differential_dataflow::operators::CountTotal;
 use timely::dataflow::Scope;
 use timely::dataflow::operators::{Inspect, Probe};
-use timely::progress::Antichain;
 use timely::worker::Worker;
-use timely_persist::{Data, Error, Shard};
-use timely_persist_operators::{PersistSink, PersistSource, Source};
+use timely_persist::{Data, Shard};
+use timely_persist_operators::{Input, PersistSink, PersistSource, Resume, Source};
 
 use crate::failure::Failure;
 use crate::problem::Problem;
 use crate::say::say;
-use crate::shards::{Revenue, Shards, at, step_of};
+use crate::shards::{Shards, at, step_of};
 
 const WORKERS: usize = 2;
 
@@ -24,12 +23,15 @@ const WORKERS: usize = 2;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 pub(crate) async fn maintain(shards: &Shards, until: u64) -> Result<(), Problem> {
-    let as_of = begin(&shards.revenue).await?;
-    say(format_args!("middle: from step {} on", step_of(&as_of)));
+    // It takes over from the process before, wherever that was killed. The inputs stay readable from where the next one
+    // would begin; all that is older may be merged, in the output too.
+    let inputs: [&dyn Input<u64>; 2] = [&shards.orders, &shards.items];
+    let resume = Resume::open("revenue", &shards.revenue, inputs).await?;
+    say(format_args!("middle: from step {} on", step_of(&resume.as_of())));
     let (shards, failure) = (shards.clone(), Failure::default());
     let workers = timely::execute(timely::Config::process(WORKERS), {
         let failure = failure.clone();
-        move |worker| work(worker, &shards, &as_of, until, &failure)
+        move |worker| work(worker, &shards, &resume, until, &failure)
     });
     // Workers are threads of their own, and this one waits for them.
     for worker in workers.map_err(Problem::new)?.join() {
@@ -38,24 +40,13 @@ pub(crate) async fn maintain(shards: &Shards, until: u64) -> Result<(), Problem>
     failure.check()
 }
 
-/// Where the dataflow begins: strictly before the output's upper.
-///
-/// What a source shows at its `as_of` are the contents so far, and what comes of them is in the output already: the sink
-/// drops rows before the output's upper. At the upper itself they would be taken for new; the sink refuses to begin there.
-/// An earlier step is always right too, and more work.
-async fn begin(output: &Revenue) -> Result<Antichain<u64>, Error> {
-    let upper = output.inspect().await?.upper;
-    Ok(upper.iter().map(|step| step.saturating_sub(1)).collect())
-}
-
-fn work(worker: &mut Worker, shards: &Shards, as_of: &Antichain<u64>, until: u64, failure: &Failure) {
+fn work(worker: &mut Worker, shards: &Shards, resume: &Resume<u64>, until: u64, failure: &Failure) {
     let (progress, buttons) = worker.dataflow::<u64, _, _>(|scope| {
-        let orders = source(&shards.orders, as_of, scope, failure);
-        let items = source(&shards.items, as_of, scope, failure);
+        let orders = source(&shards.orders, resume, scope, failure);
+        let items = source(&shards.items, resume, scope, failure);
         let revenue = revenue(orders.updates, items.updates);
         // The sink alone ends there: an input that has ended does not say, by itself, that all its rows are there.
-        let sink = PersistSink::new(&shards.revenue).name("revenue").as_of(as_of.clone()).until(at(until));
-        let sink = sink.build(revenue);
+        let sink = PersistSink::new(&shards.revenue).name("revenue").resume(resume).until(at(until)).build(revenue);
         let noted = failure.clone();
         sink.errors.inspect(move |error| noted.note(Problem::of_sink(error)));
         (sink.progress.probe().0, [sink.button, orders.button, items.button])
@@ -69,11 +60,11 @@ fn work(worker: &mut Worker, shards: &Shards, as_of: &Antichain<u64>, until: u64
 
 fn source<'scope, V: Data>(
     shard: &Shard<u64, V, u64, i64>,
-    as_of: &Antichain<u64>,
+    resume: &Resume<u64>,
     scope: Scope<'scope, u64>,
     failure: &Failure,
 ) -> Source<'scope, u64, V, u64, i64> {
-    let source = PersistSource::new(shard).as_of(as_of.clone()).build(scope);
+    let source = PersistSource::new(shard).as_of(resume.as_of()).build(scope);
     let noted = failure.clone();
     source.errors.clone().inspect(move |error| noted.note(Problem::of_source(error)));
     source

@@ -23,11 +23,11 @@ pub(crate) async fn produce(shards: &Shards, until: u64) -> Result<(), Problem> 
     say(format_args!("producer: from step {step} on"));
     let mut next = Instant::now();
     while step < until {
+        next += STEP_EVERY;
+        tokio::time::sleep(next.saturating_duration_since(Instant::now())).await;
         append(&mut to_orders, step, orders(step)).await?;
         append(&mut to_items, step, items(step)).await?;
         step += 1;
-        next += STEP_EVERY;
-        tokio::time::sleep(next.saturating_duration_since(Instant::now())).await;
     }
     to_orders.expire().await?;
     to_items.expire().await?;

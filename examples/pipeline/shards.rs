@@ -1,9 +1,10 @@
-//! The three shards in the data directory: their names, their types, and who keeps their history.
+//! The three shards in the data directory: their names and their types.
 
 use std::path::Path;
+use std::time::Duration;
 
 use timely::progress::Antichain;
-use timely_persist::{Client, CriticalReaderId, Data, Error, Shard, ShardId};
+use timely_persist::{Client, Config, ReadHandle, Shard, ShardId};
 
 use crate::problem::Problem;
 
@@ -13,6 +14,7 @@ pub(crate) type Orders = Shard<u64, String, u64, i64>;
 pub(crate) type Items = Shard<u64, i64, u64, i64>;
 /// The rows `(customer, cents)`.
 pub(crate) type Revenue = Shard<String, i64, u64, i64>;
+pub(crate) type RevenueReader = ReadHandle<String, i64, u64, i64>;
 
 /// The shards, time = step.
 #[derive(Clone)]
@@ -28,18 +30,14 @@ impl Shards {
     pub(crate) async fn open(directory: &Path) -> Result<Self, Problem> {
         let place = std::path::absolute(directory)
             .map_err(|error| Problem::new(format!("cannot find {}: {error}", directory.display())))?;
-        let client = Client::in_directory(place).open().await?;
+        let client = Client::in_directory(place).config(config()).open().await?;
         let id = |name: &[u8; 16]| ShardId::from_u128(u128::from_be_bytes(*name));
-        let shards = Self {
+        Ok(Self {
             orders: client.shard(id(b"pipeline  orders")),
             items: client.shard(id(b"pipeline   items")),
             revenue: client.shard(id(b"pipeline revenue")),
             client,
-        };
-        keep_all(&shards.orders).await?;
-        keep_all(&shards.items).await?;
-        keep_all(&shards.revenue).await?;
-        Ok(shards)
+        })
     }
 
     /// Leaves nothing of this process behind.
@@ -50,14 +48,14 @@ impl Shards {
     }
 }
 
-/// Keeps the shard's history from its beginning on: by a reader without a lease, which is there before any other, and which
-/// nobody moves.
-///
-/// A shard's since is where its readers stand, and a source's reader moves on with what it has read. Without this one the
-/// `middle` could not begin again at a step that it has read but not written, and `truth` not look at every step.
-async fn keep_all<K: Data, V: Data>(shard: &Shard<K, V, u64, i64>) -> Result<(), Error> {
-    let keeper = CriticalReaderId::from_u128(u128::from_be_bytes(*b"pipeline  keeper"));
-    shard.open_critical_since(keeper, 0).await.map(|_| ())
+/// Leases that are over soon: here processes are killed all the time, and what a killed one was reading is kept until its
+/// lease is over. Nothing waits for that; it is only history.
+fn config() -> Config {
+    let mut config = Config::default();
+    config.lease.duration = Duration::from_secs(30);
+    config.lease.heartbeat_interval = Duration::from_secs(5);
+    config.lease.margin = Duration::from_secs(5);
+    config
 }
 
 /// The frontier at a step.

@@ -1,22 +1,23 @@
-//! Starts the three processes, kills them if that is wanted, waits for their end, and has the result compared.
+//! Starts the processes, kills them if that is wanted, and waits for their end.
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::args::{Args, Part};
+use crate::follower::AUDITOR;
 use crate::problem::Problem;
 use crate::producer::STEP_EVERY;
 use crate::rows::mixed;
 use crate::say::{NOBODY_READS, say};
 use crate::shards::{Shards, step_of};
-use crate::truth;
 
-const ROLES: [&str; 3] = ["producer", "middle", "follower"];
+/// All but the first may be killed.
+const ROLES: [&str; 4] = [AUDITOR, "producer", "middle", "follower"];
 
-/// How often one of them is killed.
+/// How often one of them is killed, and the longest time to a random moment.
 const KILL_EVERY: Duration = Duration::from_secs(1);
 
 /// How often it is looked at whether one of them has ended.
@@ -28,29 +29,44 @@ const STEPS_AFTER: u64 = 20;
 /// Runs all of it.
 pub(crate) fn direct(args: &Args) -> Result<(), Problem> {
     let from = wait(reached(&args.data))??;
+    let seed = RandomState::new().hash_one(0);
+    let pauses = pauses(args, seed);
     let steps = match args.kill {
-        true => args.kill_for * (Duration::from_secs(1).as_millis() / STEP_EVERY.as_millis()) as u64 + STEPS_AFTER,
+        true => pauses.iter().sum::<Duration>().div_duration_f64(STEP_EVERY) as u64 + STEPS_AFTER,
         false => args.steps,
     };
     let until = from.saturating_add(steps);
     say(format_args!("steps {from} to {} in {}", until.saturating_sub(1), args.data.display()));
     let mut stage = Stage { data: args.data.clone(), until, players: Vec::new() };
     for role in ROLES {
-        let player = stage.start(role)?;
+        let player = stage.start(role, 0)?;
         stage.players.push(player);
+        if role == AUDITOR {
+            wait(stage.audited())??;
+        }
     }
     if args.kill {
-        stage.kill_for(Duration::from_secs(args.kill_for))?;
+        stage.kill_after(&pauses, seed)?;
     }
     while !stage.is_over()? {
         std::thread::sleep(LOOK_EVERY);
     }
-    wait(compare(&args.data, until))??;
-    say(format_args!("equal: the third shard and a plain computation, at each of {until} steps"));
     Ok(())
 }
 
-/// What each of the three processes does: its role, on shards that it opens and closes.
+/// The time to each kill from the one before.
+fn pauses(args: &Args, seed: u64) -> Vec<Duration> {
+    match args.moments {
+        _ if !args.kill => Vec::new(),
+        None => vec![KILL_EVERY; args.kill_for as usize],
+        Some(moments) => {
+            let part = |number| mixed(seed, 2 * number) % KILL_EVERY.as_micros() as u64;
+            (0..moments).map(|number| Duration::from_micros(part(number))).collect()
+        }
+    }
+}
+
+/// What each process does: its role, on shards that it opens and closes.
 pub(crate) fn play(part: Part, role: impl AsyncFnOnce(&Shards, u64) -> Result<(), Problem>) -> Result<(), Problem> {
     std::thread::spawn(end_with_the_parent);
     wait(async {
@@ -82,14 +98,7 @@ async fn reached(data: &Path) -> Result<u64, Problem> {
     Ok(step_of(&upper))
 }
 
-async fn compare(data: &Path, until: u64) -> Result<(), Problem> {
-    let shards = Shards::open(data).await?;
-    let compared = truth::compare(&shards.revenue, until).await;
-    shards.close().await?;
-    compared
-}
-
-/// One of the three processes. It is killed with the value.
+/// A process. It is killed with the value.
 struct Player {
     role: &'static str,
     process: Child,
@@ -110,47 +119,52 @@ struct Stage {
 }
 
 impl Stage {
-    fn start(&self, role: &'static str) -> Result<Player, Problem> {
+    fn start(&self, role: &'static str, kills: u64) -> Result<Player, Problem> {
         let cannot = |error| Problem::new(format!("cannot start the {role}: {error}"));
         let mut command = Command::new(std::env::current_exe().map_err(cannot)?);
         command.arg(role).arg(&self.data).arg(self.until.to_string()).stdin(Stdio::piped());
-        Ok(Player { role, process: command.spawn().map_err(cannot)?, kills: 0 })
+        Ok(Player { role, process: command.spawn().map_err(cannot)?, kills })
     }
 
-    /// Kills one of those that still run, each second for so long, and starts it again.
-    fn kill_for(&mut self, duration: Duration) -> Result<(), Problem> {
-        let (seed, began) = (RandomState::new().hash_one(0), Instant::now());
-        let mut next = began + KILL_EVERY;
-        while next <= began + duration {
-            self.is_over()?;
-            std::thread::sleep(next.saturating_duration_since(Instant::now()).min(LOOK_EVERY));
-            if Instant::now() >= next {
-                self.kill(mixed(seed, (next - began).as_secs()), began)?;
-                next += KILL_EVERY;
-            }
+    /// Waits until the auditor reads: it is to see what the others do from the beginning.
+    async fn audited(&mut self) -> Result<(), Problem> {
+        let shards = Shards::open(&self.data).await?;
+        while !shards.revenue.holds().await?.iter().any(|hold| hold.purpose == AUDITOR) && !self.is_over()? {
+            tokio::time::sleep(LOOK_EVERY).await;
         }
-        let kills: Vec<_> = self.players.iter().map(|player| format!("the {} {}", player.role, player.kills)).collect();
+        shards.close().await
+    }
+
+    /// Kills one of those that may be, after each of these pauses, and starts it again.
+    fn kill_after(&mut self, pauses: &[Duration], seed: u64) -> Result<(), Problem> {
+        let began = Instant::now();
+        let mut next = began;
+        for (number, pause) in (0..).zip(pauses) {
+            next += *pause;
+            while Instant::now() < next {
+                self.is_over()?;
+                std::thread::sleep(next.saturating_duration_since(Instant::now()).min(LOOK_EVERY));
+            }
+            let victim = 1 + (mixed(seed, 2 * number + 1) % (ROLES.len() - 1) as u64) as usize;
+            say(format_args!("{:4.1} s: killing the {}", began.elapsed().as_secs_f64(), ROLES[victim]));
+            self.kill(victim)?;
+        }
+        let kills: Vec<_> =
+            self.players[1..].iter().map(|player| format!("the {} {}", player.role, player.kills)).collect();
         say(format_args!("killed {} times; now they may end", kills.join(", ")));
         Ok(())
     }
 
-    /// Kills one of those that run, and starts it again.
-    fn kill(&mut self, random: u64, began: Instant) -> Result<(), Problem> {
-        let running = |player: &mut Player| matches!(player.process.try_wait(), Ok(None));
-        let running: Vec<usize> =
-            (0..self.players.len()).filter(|player| running(&mut self.players[*player])).collect();
-        if running.is_empty() {
-            return Ok(());
-        }
-        let victim = running[(random % running.len() as u64) as usize];
+    /// Kills a process, and starts it again.
+    fn kill(&mut self, victim: usize) -> Result<(), Problem> {
         let Player { role, process, kills } = &mut self.players[victim];
         let (role, kills) = (*role, *kills + 1);
         let ended = process.kill().and_then(|()| process.wait()); // SIGKILL
-        ended.map_err(|error| Problem::new(format!("cannot kill the {role}: {error}")))?;
-        say(format_args!("{:4.1} s: killed the {role}", began.elapsed().as_secs_f64()));
-        let mut player = self.start(role)?;
-        player.kills = kills;
-        self.players[victim] = player;
+        let status = ended.map_err(|error| Problem::new(format!("cannot kill the {role}: {error}")))?;
+        if status.code().is_some() {
+            check(role, status)?; // it had ended by itself
+        }
+        self.players[victim] = self.start(role, kills)?;
         Ok(())
     }
 
@@ -161,13 +175,18 @@ impl Stage {
             let looked = process.try_wait();
             match looked.map_err(|error| Problem::new(format!("cannot look at the {role}: {error}")))? {
                 None => over = false,
-                Some(status) if status.success() => {}
-                Some(status) if status.code() == Some(NOBODY_READS) => std::process::exit(NOBODY_READS),
-                Some(status) => {
-                    return Err(Problem::new(format!("the {role} ended with {status}: see what it said above")));
-                }
+                Some(status) => check(role, status)?,
             }
         }
         Ok(over)
+    }
+}
+
+/// Whether a process ended well.
+fn check(role: &str, status: ExitStatus) -> Result<(), Problem> {
+    match status.code() {
+        Some(0) => Ok(()),
+        Some(NOBODY_READS) => std::process::exit(NOBODY_READS),
+        _ => Err(Problem::new(format!("the {role} ended with {status}: see what it said above"))),
     }
 }

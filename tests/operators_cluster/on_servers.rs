@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use timely::progress::Antichain;
 use timely_persist::clock::Clock;
-use timely_persist::{Client, Config, Hold, Holder, Shard, ShardId};
+use timely_persist::{Client, Config, Hold, Holder, ListenEvent, Shard, ShardId};
 
 use super::processes::{Place, Process, Sums, finish, sums, sums_of};
 use servers::{ACCESS_KEY, Kind, SECRET, Server};
@@ -21,6 +21,9 @@ use servers::{ACCESS_KEY, Kind, SECRET, Server};
 /// Appends of a process that writes, and the time from one to the next.
 const APPENDS: u64 = 150;
 const PACE_MS: &str = "20";
+
+/// The same, where what is counted is kept. A quarter comes before a kill.
+const KEPT_APPENDS: u64 = 60;
 
 /// Rows of an append that is kept in the log, and of one that becomes an object of the bucket.
 const FEW_ROWS: u64 = 10;
@@ -60,12 +63,17 @@ impl Stand {
         client.shard(ShardId::from_u128(1))
     }
 
-    fn fill(&self, rows: u64) -> Process {
-        self.place.start(&["fill", &APPENDS.to_string(), &rows.to_string(), PACE_MS])
+    fn fill(&self, appends: u64, rows: u64) -> Process {
+        self.place.start(&["fill", &appends.to_string(), &rows.to_string(), PACE_MS])
     }
 
     fn follow(&self, upper: u64) -> Vec<Process> {
         self.place.start_cluster(&["follow", &upper.to_string()], 2)
+    }
+
+    /// A cluster that keeps the sums: this start of the pipeline of this name.
+    fn keep(&self, upper: u64, name: &str, start: u64) -> Vec<Process> {
+        self.place.start_cluster(&["keep", &upper.to_string(), name, &start.to_string()], 2)
     }
 }
 
@@ -154,7 +162,7 @@ async fn a_cluster_follows_another_process() {
             let there = format!(": {begin} at ");
             process.wait_for(|line| line.starts_with("worker") && line.contains(&there));
         }
-        let new = appends(stand.fill(rows));
+        let new = appends(stand.fill(APPENDS, rows));
         assert_eq!(new.len() as u64, APPENDS);
         let said: Vec<Vec<String>> = cluster.into_iter().map(Process::finish).collect();
         print_latencies(name, &new, &said);
@@ -182,17 +190,8 @@ async fn a_process_is_killed_while_another_appends() {
         let begin = written.len() as u64;
         let upper = begin + APPENDS + 1; // the last append comes later, so nobody ends before
         let mut cluster = stand.follow(upper);
-        let writer = stand.fill(MANY_ROWS);
-        // In the middle: some appends have been seen, and others are still to come.
-        let seen = |line: &str| {
-            let frontier = line.split_once(": ").and_then(|(_, moved)| moved.split_once(" at "));
-            frontier.is_some_and(|(frontier, _)| frontier.parse().is_ok_and(|at: u64| at > begin + APPENDS / 4))
-        };
-        cluster[killed].wait_for(|line| line.starts_with("worker") && seen(line));
-        cluster[killed].kill();
-        for process in &mut cluster {
-            assert!(!process.end().success(), "who has lost the other cannot go on");
-        }
+        let writer = stand.fill(APPENDS, MANY_ROWS);
+        kill_when_at(&mut cluster, killed, begin + APPENDS / 4);
         left = shard.holds().await.unwrap();
         let readers: Vec<Holder> = left.iter().map(|hold| hold.holder).collect();
         println!("process {killed} was killed: {} readers are left", readers.len());
@@ -207,6 +206,71 @@ async fn a_process_is_killed_while_another_appends() {
         assert!(holds.iter().all(|hold| readers.contains(&hold.holder)), "who ends well leaves nothing: {holds:#?}");
     }
     nothing_is_held_when_the_leases_are_over(&stand, &left).await;
+}
+
+/// Kills one process in the middle: all before this time has been seen, and more is still to come. The other one ends.
+fn kill_when_at(cluster: &mut [Process], killed: usize, time: u64) {
+    let seen = |line: &str| {
+        let frontier = line.split_once(": ").and_then(|(_, moved)| moved.split_once(" at "));
+        frontier.is_some_and(|(frontier, _)| frontier.parse().is_ok_and(|at: u64| at > time))
+    };
+    cluster[killed].wait_for(|line| line.starts_with("worker") && seen(line));
+    cluster[killed].kill();
+    for process in cluster {
+        assert!(!process.end().success(), "who has lost the other cannot go on");
+    }
+}
+
+/// First it is started again; then a standby that runs beside it goes on alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_killed_clusters_keep_is_there_once() {
+    let stand = Stand::start().await;
+    let amounts = stand.shard(None).await;
+    let kept: Shard<String, (i64, i64), u64, i64> = amounts.client().shard(ShardId::from_u128(2));
+    let reader = kept.open_reader("the test: all times").await.unwrap();
+
+    let upper = KEPT_APPENDS + 1; // the last append comes later, so nobody ends before
+    let mut cluster = stand.keep(upper, "sums", 1);
+    let writer = stand.fill(KEPT_APPENDS, MANY_ROWS);
+    kill_when_at(&mut cluster, 0, KEPT_APPENDS / 4);
+    let cluster = stand.keep(upper, "sums", 2);
+    writer.finish(); // nothing happened to it
+    stand.place.start(&["fill", "1", &MANY_ROWS.to_string()]).finish();
+    finish(cluster);
+    assert_eq!(kept.inspect().await.unwrap().upper, Antichain::from_elem(upper));
+
+    let (begin, upper) = (upper, 2 * upper);
+    let mut cluster = stand.keep(upper, "sums", 3);
+    let standby = stand.keep(upper, "standby", 1);
+    let writer = stand.fill(KEPT_APPENDS, MANY_ROWS);
+    kill_when_at(&mut cluster, 1, begin + KEPT_APPENDS / 4);
+    writer.finish();
+    stand.place.start(&["fill", "1", &MANY_ROWS.to_string()]).finish();
+    finish(standby);
+
+    let mut changes: BTreeMap<u64, Vec<_>> = BTreeMap::new();
+    let mut rows = reader.subscribe(Antichain::from_elem(0)).await.unwrap().until(Antichain::from_elem(upper));
+    while rows.frontier().less_than(&upper) {
+        for event in rows.fetch_next().await.unwrap() {
+            let ListenEvent::Updates(updates) = event else { continue };
+            for (row, time, diff) in updates {
+                changes.entry(time).or_default().push((row, diff));
+            }
+        }
+    }
+    let (mut found, mut expected) = (BTreeMap::new(), Sums::new());
+    for time in 0..upper {
+        for (row, diff) in changes.remove(&time).unwrap_or_default() {
+            *found.entry(row).or_default() += diff;
+        }
+        found.retain(|_, diff| *diff != 0);
+        for (key, (count, sum)) in sums_of(time * MANY_ROWS..(time + 1) * MANY_ROWS) {
+            let before = expected.entry(key).or_default();
+            *before = (before.0 + count, before.1 + sum);
+        }
+        let once = |(key, (count, sum)): (&String, &(u64, u64))| ((key.clone(), (*count as i64, *sum as i64)), 1);
+        assert_eq!(found, expected.iter().map(once).collect(), "at {time}");
+    }
 }
 
 /// A leader that is killed cannot remove its reader, and one that has lost the other process may not get to it. The reader

@@ -67,7 +67,7 @@ impl Place {
         // Ports that are free now: nobody else takes them within the second.
         let listeners: Vec<_> = (0..processes).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let lines: Vec<String> = listeners.iter().map(|listener| listener.local_addr().unwrap().to_string()).collect();
-        let hosts = self.hosts.path().join("hosts").to_str().unwrap().to_owned();
+        let hosts = self.hosts.path().join(&lines[0]).to_str().unwrap().to_owned(); // of this cluster alone
         std::fs::write(&hosts, lines.join("\n")).unwrap();
         drop(listeners);
         let count = processes.to_string();

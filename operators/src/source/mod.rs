@@ -100,7 +100,9 @@ impl<K: Data, V: Data, T: Time, D: Diff> PersistSource<K, V, T, D> {
     }
 
     /// Where it begins. An `as_of` in the future waits, with the frontier standing there; the empty one gives the empty
-    /// collection. Default: the shard's since when the reader is opened.
+    /// collection. Default: the shard's since when the reader is opened, which is as far back as anybody holds it. A program
+    /// that may be killed and started again sooner than a lease runs out should say it: each start would hold, at that since,
+    /// what the killed one held.
     pub fn as_of(mut self, as_of: Antichain<T>) -> Self {
         self.settings.as_of = Some(as_of);
         self
