@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use object_store::ObjectStore;
 use tokio::runtime::Handle;
 
-use crate::machine::{Context, Log, Spare};
+use crate::machine::{Context, Log, Spare, SpareBytes};
 use timely_persist_io::blobs::{Agreement, Blobs};
 use timely_persist_io::life::{Life, Task, start_threads};
 use timely_persist_io::store::{Consensus, HedgingStore, ObjectCache, ObjectLog, qualify};
@@ -256,6 +256,7 @@ impl ClientBuilder {
             clock: self.clock,
             entropy: self.entropy,
             spare_rows: Spare::default(),
+            spare_parts: SpareBytes::default(),
         });
         let inflight = InflightPool::new(config.read.inflight_bytes_max);
         let (shards, runtimes) = (Mutex::new(HashMap::new()), Mutex::new(runtimes));

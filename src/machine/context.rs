@@ -7,7 +7,7 @@ use timely_persist_io::life::Life;
 use timely_persist_types::clock::{Clock, Entropy};
 use timely_persist_types::config::{LeaseConfig, StoreLimits, UpkeepConfig};
 
-use super::{Log, Spare};
+use super::{Log, Spare, SpareBytes};
 
 /// The shared values of one client.
 pub(crate) struct Context {
@@ -29,6 +29,8 @@ pub(crate) struct Context {
     pub entropy: Arc<dyn Entropy>,
     /// What the rows of a batch were collected in, for the next: `config.write.spare_rows_bytes_max` at most.
     pub spare_rows: Spare,
+    /// What parts were encoded in, for the next: as many bytes in all.
+    pub spare_parts: SpareBytes,
 }
 
 /// Names the store, and no credentials.

@@ -33,7 +33,7 @@ pub use health::Health;
 pub(crate) use log::Log;
 pub(crate) use purpose::check_purpose;
 pub(crate) use request::Applied;
-pub(crate) use spare::Spare;
+pub(crate) use spare::{Spare, SpareBytes};
 
 use timely_persist_core::state::command::Command;
 use timely_persist_core::state::{Part, Sightings, State};
@@ -123,6 +123,11 @@ impl<T: Time> Machine<T> {
     }
 
     /// What the rows of a batch were collected in, for the next.
+    /// What parts were encoded in.
+    pub(crate) fn spare_parts(&self) -> &SpareBytes {
+        &self.context.spare_parts
+    }
+
     pub(crate) fn spare_rows(&self) -> &Spare {
         &self.context.spare_rows
     }

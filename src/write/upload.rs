@@ -138,14 +138,16 @@ async fn store<K: Data, V: Data, T: Time, D: Diff>(
     let upload = |(place, range): (usize, Range<usize>)| {
         let (rows, options) = (Arc::clone(&sorted.rows), EncodeOptions::of(config));
         let encoded = range.clone();
-        let encoding = machine.life().block(STOPPED, move || rows.encode(encoded, &options));
+        let memory = machine.spare_parts().take(rows.encoded_bytes(range.clone()));
+        let encoding = machine.life().block(STOPPED, move || rows.encode(encoded, &options, memory));
         async move {
             let stored = async {
                 let Some(encoded) = encoding.await.map_err(|error| error.of_shard(shard))?? else {
                     return Ok(None);
                 };
                 let name = machine.part_name();
-                machine.blobs().write(shard, &name, encoded.bytes).await?;
+                machine.blobs().write(shard, &name, encoded.bytes.clone()).await?;
+                machine.spare_parts().keep(encoded.bytes, config.spare_rows_bytes_max);
                 Ok(Some(Part { location: Location::Blob(name), meta: encoded.meta }))
             };
             (place, range, stored.await)

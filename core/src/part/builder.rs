@@ -9,6 +9,7 @@ use timely_persist_types::codec::{Builder, Data, Diff, Digest, Time};
 use timely_persist_types::config::piece_bytes;
 use timely_persist_types::error::Error;
 
+use super::format::file_bytes;
 use super::meta::EncodedPart;
 use super::sum::too_large;
 use super::words::{check_apart, check_time};
@@ -103,7 +104,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> PartBuilder<K, V, T, D> {
     /// The part, or `None` if all updates cancel out. Errors as in [`PartBuilder::sort`].
     pub fn finish(self, options: &EncodeOptions) -> Result<Option<EncodedPart<T>>, Error> {
         let sorted = self.sort()?;
-        sorted.encode(0..sorted.rows.len(), options)
+        sorted.encode(0..sorted.rows.len(), options, Vec::new())
     }
 
     /// The updates in order, those of one row summed. `Invalid` if the diffs of one add up beyond what their type holds.
@@ -186,19 +187,30 @@ impl<K: Data, V: Data, T: Time, D: Diff> SortedRows<K, V, T, D> {
         ranges
     }
 
-    /// The part of a range of the rows; `None` if it is empty.
-    pub fn encode(&self, range: Range<usize>, options: &EncodeOptions) -> Result<Option<EncodedPart<T>>, Error> {
+    /// The part of a range of the rows; `None` if it is empty. In memory that was used before, if that is enough: see
+    /// [`SortedRows::encoded_bytes`].
+    pub fn encode(
+        &self,
+        range: Range<usize>,
+        options: &EncodeOptions,
+        memory: Vec<u8>,
+    ) -> Result<Option<EncodedPart<T>>, Error> {
         let Some(rows) = self.rows.get(range).filter(|rows| !rows.is_empty()) else {
             return Ok(None);
         };
-        self.write(rows, SortedPartWriter::with_capacity(options, self.bytes(rows))?)
+        self.write(rows, SortedPartWriter::in_memory(options, self.bytes(rows), memory)?)
+    }
+
+    /// The memory in which the part of a range is encoded, in bytes.
+    pub fn encoded_bytes(&self, range: Range<usize>) -> usize {
+        self.rows.get(range).map_or(0, |rows| file_bytes(self.bytes(rows)))
     }
 
     /// All rows as a part that lies in a log entry, if they are so few that they fit into one record batch: without the
     /// file around it. `None` if there are none.
     pub fn encode_small(&self, options: &EncodeOptions) -> Result<Option<EncodedPart<T>>, Error> {
         if self.rows.len() > options.chunk_rows_max || self.bytes(&self.rows) > options.chunk_bytes_max {
-            return self.encode(0..self.rows.len(), options);
+            return self.encode(0..self.rows.len(), options, Vec::new());
         }
         self.write(&self.rows, SortedPartWriter::message(options)?)
     }

@@ -111,21 +111,26 @@ impl<K: Data, V: Data, T: Time, D: Diff> SortedPartWriter<K, V, T, D> {
     /// A writer that has room for an object of so many bytes of rows: it need not grow, which takes up to three times
     /// that.
     pub fn with_capacity(options: &EncodeOptions, bytes: usize) -> Result<Self, Error> {
-        Self::of(PartFormat::ArrowIpc, options, bytes)
+        Self::in_memory(options, bytes, Vec::new())
+    }
+
+    /// The same in memory that was used before, if that is enough.
+    pub(super) fn in_memory(options: &EncodeOptions, bytes: usize, memory: Vec<u8>) -> Result<Self, Error> {
+        Self::of(PartFormat::ArrowIpc, options, bytes, memory)
     }
 
     /// A writer of a single record batch without a file around it. It takes as many rows as fit in a chunk.
     pub(super) fn message(options: &EncodeOptions) -> Result<Self, Error> {
-        Self::of(PartFormat::ArrowMessage, options, 0)
+        Self::of(PartFormat::ArrowMessage, options, 0, Vec::new())
     }
 
-    fn of(format: PartFormat, options: &EncodeOptions, bytes: usize) -> Result<Self, Error> {
+    fn of(format: PartFormat, options: &EncodeOptions, bytes: usize, memory: Vec<u8>) -> Result<Self, Error> {
         let schema = Arc::new(schema::<K, V, T, D>());
         check_types(&schema)?;
         Ok(Self {
             options: options.clone(),
             stats: StatsCollector::new(&schema),
-            encoder: format.encoder(&schema, options.compression, bytes).map_err(not_encodable)?,
+            encoder: format.encoder(&schema, options.compression, bytes, memory).map_err(not_encodable)?,
             format,
             schema,
             keys: K::Builder::default(),

@@ -49,8 +49,8 @@ group! {
         /// tiny, see [`PIECES_MAX`].
         run_bytes_max: usize = 48 * MIB, 1..=BYTES_MAX;
         /// The memory in which the rows of a batch were collected is kept for the next batch, if they took no more than
-        /// this many bytes. Default 32 MiB, once per client: fresh memory of that size costs as much time as sorting the
-        /// rows.
+        /// this many bytes; and as many bytes of that in which parts were encoded. Default 32 MiB, once per client: fresh
+        /// memory of that size costs as much time as sorting the rows.
         spare_rows_bytes_max: usize = 32 * MIB, 0..=BYTES_MAX;
         /// The largest part, in encoded bytes, that is kept inside the log entry. Default 8 KiB: less than a round trip's
         /// worth of transfer.

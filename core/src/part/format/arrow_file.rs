@@ -35,6 +35,11 @@ const ALIGNMENT: usize = 64;
 /// Bytes of an object that do not come from rows, generously: header and footer of a part of common types.
 const OVERHEAD_BYTES: usize = 4_096;
 
+/// The bytes of a file of so many bytes of rows, or a few more.
+pub(in crate::part) fn file_bytes(rows: usize) -> usize {
+    rows + rows / 16 + OVERHEAD_BYTES
+}
+
 /// A file that is being written.
 pub(in crate::part) struct FileEncoder {
     writer: FileWriter<Vec<u8>>,
@@ -42,9 +47,15 @@ pub(in crate::part) struct FileEncoder {
 }
 
 impl FileEncoder {
-    /// A file of no rows yet, with room for so many bytes of them.
-    pub(super) fn new(schema: &Schema, compression: Compression, bytes: usize) -> Result<Self, ArrowError> {
-        let room = Vec::with_capacity(bytes + bytes / 16 + OVERHEAD_BYTES);
+    /// A file of no rows yet, with room for so many bytes of them: in this memory, if it has it.
+    pub(super) fn new(
+        schema: &Schema,
+        compression: Compression,
+        bytes: usize,
+        mut room: Vec<u8>,
+    ) -> Result<Self, ArrowError> {
+        room.clear();
+        room.reserve_exact(file_bytes(bytes));
         let writer = FileWriter::try_new_with_options(room, schema, write_options(compression, ALIGNMENT)?)?;
         let blocks = BlockList { header_checksum: xxh3_64(writer.get_ref()), blocks: Vec::new() };
         Ok(Self { writer, blocks })

@@ -21,6 +21,7 @@ use timely_persist_types::config::Compression;
 use timely_persist_types::error::Error;
 
 use arrow_file::FileEncoder;
+pub(super) use arrow_file::file_bytes;
 use arrow_message::MessageEncoder;
 pub use places::BlockInfo;
 pub(super) use places::{BlockSum, Index, Written};
@@ -79,15 +80,16 @@ impl PartFormat {
         }
     }
 
-    /// Begins an object, with room for so many bytes of rows.
+    /// Begins an object, with room for so many bytes of rows: in this memory, if it has it.
     pub(super) fn encoder(
         self,
         schema: &Schema,
         compression: Compression,
         bytes: usize,
+        room: Vec<u8>,
     ) -> Result<PartEncoder, ArrowError> {
         match self {
-            Self::ArrowIpc => FileEncoder::new(schema, compression, bytes).map(PartEncoder::File),
+            Self::ArrowIpc => FileEncoder::new(schema, compression, bytes, room).map(PartEncoder::File),
             Self::ArrowMessage => MessageEncoder::new(compression).map(PartEncoder::Message),
         }
     }
