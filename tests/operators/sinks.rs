@@ -3,13 +3,16 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use differential_dataflow::input::Input;
-use object_store::ObjectStore;
+use futures::StreamExt;
 use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
 use timely::dataflow::operators::{Inspect, Probe};
 use timely::progress::Antichain;
 use timely::worker::Worker;
-use timely_persist::{AppendOutcome, Appended, Client, ErrorKind, ListenEvent, ShardId};
+use timely_persist::{AppendOutcome, Appended, Client, Config, ErrorKind, ListenEvent, ShardId};
 use timely_persist_operators::{Button, PersistSink, PersistSource, Resume, Retention, SinkError};
 use timely_persist_testing::{Fault, Faults, FaultyStore, Gate, Operation, Rule};
 
@@ -367,6 +370,81 @@ fn copies_that_differ_are_found() {
             7 => assert!(matches!(said.as_slice(), [SinkError::Diverged { .. }]), "{said:?}"),
             _ => assert_eq!(said, []),
         }
+    }
+}
+
+/// An older store is put back under a running sink, and goes on without it: longer than the log that the sink knows, and not as
+/// far. Its input only ticks, and no step without rows passes over what was lost.
+#[test]
+fn an_older_store_under_a_sink_whose_input_only_ticks_is_a_gap() {
+    let store = Arc::new(InMemory::new());
+    let mut config = config();
+    config.upkeep.rollup_interval = 3;
+    let client = wait(Client::builder(store.clone()).config(config.clone()).open()).unwrap();
+    let output: Numbers = client.shard(ShardId::new());
+    let (said, under, there) = (Said::default(), store.clone(), config.clone());
+    let (id, saying) = (output.id(), said.clone());
+    timely::execute_directly(move |worker| {
+        let errors = saying.clone();
+        let (mut input, probe, _button) = worker.dataflow::<u64, _, _>(|scope| {
+            let (input, rows) = scope.new_collection();
+            let sink = PersistSink::new(&output).build(rows);
+            sink.errors.inspect(move |error| errors.0.lock().unwrap().push(error.clone()));
+            (input, sink.progress.probe().0, sink.button)
+        });
+        input.update(("row".to_owned(), 7), 1);
+        let mut reach = |time: u64| {
+            input.advance_to(time);
+            input.flush();
+            while probe.less_than(&time) && saying.all().is_empty() {
+                worker.step_or_park(Some(Duration::from_millis(5)));
+            }
+        };
+        (1..=3).for_each(&mut reach);
+        wait(output.settle()).unwrap();
+        let older = wait(objects(&store));
+        (4..=8).for_each(&mut reach);
+        wait(output.settle()).unwrap();
+        wait(put_back(&store, older));
+        wait(go_on(&store, &there, id));
+        reach(9);
+        (0..50).for_each(|_| _ = worker.step_or_park(Some(Duration::from_millis(1))));
+        assert!(probe.less_equal(&8), "it claims what is not there");
+    });
+    let said = said.all();
+    let [SinkError::Gap { shard, lower, upper }] = said.as_slice() else { panic!("{said:?}") };
+    assert_eq!((*shard, lower.to_string(), upper.to_string()), (id, "8".to_owned(), "3".to_owned()));
+    let client = wait(Client::builder(under).config(config).open()).unwrap();
+    assert_eq!(wait(client.shard::<String, u64, u64, i64>(id).inspect()).unwrap().upper, at(3));
+}
+
+/// All that a store has.
+async fn objects(store: &InMemory) -> Vec<(Path, Bytes)> {
+    let all: Vec<_> = store.list(None).map(|object| object.unwrap().location).collect().await;
+    let read = async |path: Path| {
+        let bytes = store.get(&path).await.unwrap().bytes().await.unwrap();
+        (path, bytes)
+    };
+    futures::future::join_all(all.into_iter().map(read)).await
+}
+
+/// Leaves the store with these objects alone.
+async fn put_back(store: &InMemory, older: Vec<(Path, Bytes)>) {
+    for (path, _) in objects(store).await {
+        store.delete(&path).await.unwrap();
+    }
+    for (path, bytes) in older {
+        store.put(&path, bytes.into()).await.unwrap();
+    }
+}
+
+/// Another process, whose readers come and go until nothing is left of the log as it was; nobody writes.
+async fn go_on(store: &Arc<InMemory>, config: &Config, shard: ShardId) {
+    let client = Client::builder(store.clone()).config(config.clone()).open().await.unwrap();
+    let shard: Numbers = client.shard(shard);
+    for _ in 0..20 {
+        shard.open_reader("go on").await.unwrap().expire().await.unwrap();
+        shard.settle().await.unwrap();
     }
 }
 
