@@ -13,6 +13,8 @@ mod idle;
 mod logs;
 #[path = "costs/sinks.rs"]
 mod sinks;
+#[path = "costs/spilled.rs"]
+mod spilled;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use object_store::memory::InMemory;
 use timely_persist::clock::{Clock, Entropy};
-use timely_persist::{Config, ShardId};
+use timely_persist::{ClientBuilder, Config, ShardId};
 use timely_persist_testing::CountingStore;
 use tokio::time::Instant;
 
@@ -60,9 +60,13 @@ enum Handles {
 
 /// A process on a store of its own.
 pub(crate) async fn even(config: Config) -> Process {
-    let (clock, entropy) = (Arc::new(PausedClock(Instant::now())), Arc::new(MiddleJitter(Seeded::new(1))));
     let requests = CountingStore::new(Arc::new(InMemory::new()));
-    Process::with(requests, None, |builder| builder.config(config).clock(clock).entropy(entropy)).await
+    Process::with(requests, None, |builder| evenly(builder.config(config))).await
+}
+
+/// With a clock that is paused, too, and jitter at its middle.
+pub(crate) fn evenly(builder: ClientBuilder) -> ClientBuilder {
+    builder.clock(Arc::new(PausedClock(Instant::now()))).entropy(Arc::new(MiddleJitter(Seeded::new(1))))
 }
 
 /// Four renewals of a thousand shards that one process has open like this.

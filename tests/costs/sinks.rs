@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::idle::{LOOKS, RENEWALS, SPAN, even};
 use crate::{Cost, Process, Rows, append, at, writing};
 
-type Sink = PersistSink<String, u64, u64, i64>;
+pub(crate) type Sink = PersistSink<String, u64, u64, i64>;
 
 /// What a test waits for comes long before.
 const LIMIT: Duration = Duration::from_secs(3_600);
@@ -32,9 +32,9 @@ const LIMIT: Duration = Duration::from_secs(3_600);
 const RESTING: Duration = Duration::from_secs(1);
 
 /// A worker with one dataflow, which has a sink.
-struct Dataflow {
+pub(crate) struct Dataflow {
     worker: Worker,
-    probe: probe::Handle<u64>,
+    pub(crate) probe: probe::Handle<u64>,
     _buttons: Vec<Button>,
 }
 
@@ -52,31 +52,31 @@ impl Dataflow {
         Self::new(|scope| {
             let source = PersistSource::new(input).as_of(at(0)).build(scope);
             let sink = sink.as_of(at(0)).build(source.updates);
-            sink.errors.inspect(|error| panic!("{error}"));
+            sink.errors.inspect(|error| assert!(!error.is_final(), "{error}"));
             let chained = PersistSource::new(output).as_of(at(0)).build(scope);
             (chained.updates.inner.probe().0, vec![sink.button, source.button, chained.button])
         })
     }
 
     /// What the test makes is kept in a shard.
-    fn kept(sink: Sink) -> (Self, InputSession<u64, (String, u64), i64>) {
+    pub(crate) fn kept(sink: Sink) -> (Self, InputSession<u64, (String, u64), i64>) {
         let mut session = None;
         let kept = Self::new(|scope| {
             let (input, rows) = scope.new_collection();
             session = Some(input);
             let sink = sink.build(rows);
-            sink.errors.inspect(|error| panic!("{error}"));
+            sink.errors.inspect(|error| assert!(!error.is_final(), "{error}"));
             (sink.progress.probe().0, vec![sink.button])
         });
         (kept, session.unwrap())
     }
 
-    fn step(&mut self) {
+    pub(crate) fn step(&mut self) {
         self.worker.step();
     }
 
     /// Runs until the probe is there, and a little longer: what a step leaves behind belongs to it.
-    async fn reach(&mut self, time: u64) {
+    pub(crate) async fn reach(&mut self, time: u64) {
         let reached = async {
             while self.probe.less_than(&time) {
                 self.step();
@@ -88,7 +88,7 @@ impl Dataflow {
     }
 
     /// Runs for so long, once in so long.
-    async fn run(&mut self, span: Duration, each: Duration) {
+    pub(crate) async fn run(&mut self, span: Duration, each: Duration) {
         let end = Instant::now() + span;
         while Instant::now() < end {
             self.step();
@@ -109,7 +109,7 @@ fn looks_of(looks: u64) -> Cost {
     Cost { scans: looks, requests, ..Cost::default() }
 }
 
-fn output(process: &Process) -> Rows {
+pub(crate) fn output(process: &Process) -> Rows {
     process.client.shard(ShardId::from_u128(2))
 }
 
