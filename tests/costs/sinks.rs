@@ -42,7 +42,7 @@ impl Dataflow {
     /// What `build` builds: what to look at, and what stops it.
     fn new(build: impl FnOnce(Scope<'_, u64>) -> (probe::Handle<u64>, Vec<Button>)) -> Self {
         let alone = Allocator::Thread(Thread::default());
-        let mut worker = Worker::new(WorkerConfig::default(), alone, Some(std::time::Instant::now()));
+        let mut worker = Worker::new(WorkerConfig::default(), alone, Some(Instant::now().into_std()));
         let (probe, _buttons) = worker.dataflow::<u64, _, _>(build);
         Self { worker, probe, _buttons }
     }

@@ -7,7 +7,7 @@ use object_store::memory::InMemory;
 use timely_persist::ClientBuilder;
 use timely_persist::store::ObjectLog;
 use timely_persist_operators::PersistSink;
-use timely_persist_testing::{CountingStore, Fault, Faults, FaultyLog, Operation, Rule};
+use timely_persist_testing::{CountingStore, Fault, Faults, FaultyLog, FaultyStore, Operation, Rule};
 
 use crate::idle::evenly;
 use crate::sinks::{Dataflow, output};
@@ -25,7 +25,7 @@ const MEMORY: usize = 400 << 10;
 /// Rows that are too many for that, once.
 const ROWS: u64 = 1_500;
 
-/// A process whose log has these faults, and another one that sweeps its store.
+/// A process whose store and log have these faults, and another one that sweeps its store.
 async fn swept(faults: Faults) -> (Process, Process, impl Sized) {
     let (store, mut config) = (Arc::new(InMemory::new()), writing());
     (config.limits.orphan_age_min, config.upkeep.leak_sweep_interval) = (AGE, AGE / 4);
@@ -34,8 +34,8 @@ async fn swept(faults: Faults) -> (Process, Process, impl Sized) {
         config.upkeep.maintain = maintain;
         move |builder: ClientBuilder| evenly(builder.config(config))
     };
-    let log = Arc::new(FaultyLog::new(Arc::new(ObjectLog::new(store.clone())), faults));
-    let requests = CountingStore::new(store.clone());
+    let log = Arc::new(FaultyLog::new(Arc::new(ObjectLog::new(store.clone())), faults.clone()));
+    let requests = CountingStore::new(Arc::new(FaultyStore::new(store.clone(), faults.clone())));
     let process = Process::with(requests, Some(log), ask(false)).await;
     let other = Process::with(CountingStore::new(store), None, ask(true)).await;
     let maintaining = output(&other).maintain().await.unwrap();
@@ -46,7 +46,8 @@ async fn swept(faults: Faults) -> (Process, Process, impl Sized) {
 /// object of them costs a request to copy it, one to look at the copy and one to delete it.
 #[tokio::test(start_paused = true)]
 async fn what_is_spilled_can_be_appended_however_long_that_takes() {
-    let (process, other, _maintaining) = swept(Faults::scripted()).await;
+    let faults = Faults::scripted();
+    let (process, other, _maintaining) = swept(faults.clone()).await;
     let (mut kept, mut input) = Dataflow::kept(PersistSink::new(&output(&process)).memory_max(MEMORY));
     input.advance_to(1);
     input.flush();
@@ -59,6 +60,11 @@ async fn what_is_spilled_can_be_appended_however_long_that_takes() {
     let ((), cost) = process.cost(kept.run(3 * AGE, RESTING)).await;
     let objects = 3 * 3 * 4;
     assert_eq!((cost.requests.copies, cost.requests.deletes), (objects, objects));
+    // A store that does not answer is asked again.
+    faults.add(Rule::every(Operation::Copy, Fault::FailBefore));
+    kept.run(AGE / 4, RESTING).await;
+    faults.clear();
+    kept.run(AGE, RESTING).await;
     input.advance_to(2);
     input.flush();
     kept.reach(2).await;

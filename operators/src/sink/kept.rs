@@ -9,32 +9,33 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::sink::staging::Task;
-
 /// A batch that is kept. Dropping it removes the batch.
 pub(crate) struct Kept<T: Time> {
-    asked: oneshot::Sender<()>,
+    /// Dropping this asks for the batch.
+    unasked: Option<oneshot::Sender<()>>,
     batch: JoinHandle<Result<Batch<T>, Error>>,
-    /// Ends what nobody will ask for.
-    _task: Task,
 }
 
 impl<T: Time> Kept<T> {
-    /// Keeps what `keep` gives when it is asked to.
+    /// Keeps what `keep` gives once it is asked to: when what it is given ends.
     pub(crate) fn new<R>(runtime: &Handle, keep: impl FnOnce(oneshot::Receiver<()>) -> R) -> Self
     where
         R: Future<Output = Result<Batch<T>, Error>> + Send + 'static,
     {
-        let (asked, hears) = oneshot::channel();
-        let batch = runtime.spawn(keep(hears));
-        let _task = Task::of(&batch);
-        Self { asked, batch, _task }
+        let (unasked, asked) = oneshot::channel();
+        Self { unasked: Some(unasked), batch: runtime.spawn(keep(asked)) }
     }
 
-    /// The batch, once what is done for it is done.
-    pub(crate) async fn into_batch(self) -> Result<Batch<T>, Error> {
-        let _ = self.asked.send(()); // or it has ended, and says why
+    /// The batch, once what is under way for it is done.
+    pub(crate) async fn into_batch(mut self) -> Result<Batch<T>, Error> {
+        self.unasked = None;
         let ended = |_| Error::new(ErrorKind::Closed, "the client was shut down under what a sink has spilled");
-        self.batch.await.map_err(ended)?
+        (&mut self.batch).await.map_err(ended)?
+    }
+}
+
+impl<T: Time> Drop for Kept<T> {
+    fn drop(&mut self) {
+        self.batch.abort(); // unless it was given up
     }
 }

@@ -14,7 +14,7 @@ use timely_persist::{
     Batch, BatchBuilder, Client, Data, Diff, Error, ErrorKind, InflightHold, Shard, ShardId, Time, WriteHandle,
 };
 use tokio::sync::oneshot;
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio::task::AbortHandle;
 
 use crate::common::foreign::{TYPES, finish};
 use crate::common::mailbox::Sender;
@@ -42,13 +42,6 @@ pub(crate) enum Delivery<K: Data, V: Data, T: Time, D: Diff> {
 /// A task. Dropping it ends it.
 #[derive(Debug)]
 pub(crate) struct Task(AbortHandle);
-
-impl Task {
-    /// The task with this handle.
-    pub(crate) fn of<R>(handle: &JoinHandle<R>) -> Self {
-        Self(handle.abort_handle())
-    }
-}
 
 impl Drop for Task {
     fn drop(&mut self) {
@@ -175,7 +168,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Staging<K, V, T, D> {
         let task = self.client.runtime().spawn(async move {
             let _ = deliveries.send(work.await).await; // or the operator is gone: nobody waits for it
         });
-        Task::of(&task)
+        Task(task.abort_handle())
     }
 }
 
@@ -220,11 +213,16 @@ impl<K: Data, V: Data, T: Time, D: Diff> Patience<K, V, T, D> {
         renewal_age: Duration,
         mut asked: oneshot::Receiver<()>,
     ) -> Result<Batch<T>, Error> {
-        while tokio::time::timeout(renewal_age, &mut asked).await.is_err() {
-            if let Err(error) = self.persist(&mut batch, async |batch| batch.renew().await).await {
-                self.tell(SinkError::Failed(error.clone().of_shard(self.shard))).await; // why wait until it is asked for?
-                return Err(error);
-            }
+        let mut wait = renewal_age;
+        while tokio::time::timeout(wait, &mut asked).await.is_err() {
+            wait = match batch.renew().await {
+                Ok(()) => renewal_age,
+                Err(error) if error.kind() == ErrorKind::Unavailable => self.pause, // nobody waits for it yet
+                Err(error) => {
+                    self.tell(SinkError::Failed(error.clone().of_shard(self.shard))).await;
+                    return Err(error);
+                }
+            };
         }
         Ok(batch)
     }
