@@ -3,19 +3,17 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
 use differential_dataflow::input::Input;
-use futures::StreamExt;
+use object_store::ObjectStore;
 use object_store::memory::InMemory;
-use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
 use timely::dataflow::operators::{Inspect, Probe};
 use timely::progress::Antichain;
 use timely::worker::Worker;
-use timely_persist::{AppendOutcome, Appended, Client, Config, ErrorKind, ListenEvent, ShardId};
+use timely_persist::{AppendOutcome, Appended, Client, ErrorKind, ListenEvent, ShardId};
 use timely_persist_operators::{Button, PersistSink, PersistSource, Resume, Retention, SinkError};
 use timely_persist_testing::{Fault, Faults, FaultyStore, Gate, Operation, Rule};
 
+use crate::stage::{go_on, objects, put_back};
 use crate::support::*;
 
 type Probed = timely::dataflow::operators::probe::Handle<u64>;
@@ -406,7 +404,8 @@ fn an_older_store_under_a_sink_whose_input_only_ticks_is_a_gap() {
         (4..=8).for_each(&mut reach);
         wait(output.settle()).unwrap();
         wait(put_back(&store, older));
-        wait(go_on(&store, &there, id));
+        let client = wait(Client::builder(store.clone()).config(there).open()).unwrap();
+        wait(go_on(&client.shard(id)));
         reach(9);
         (0..50).for_each(|_| _ = worker.step_or_park(Some(Duration::from_millis(1))));
         assert!(probe.less_equal(&8), "it claims what is not there");
@@ -416,36 +415,6 @@ fn an_older_store_under_a_sink_whose_input_only_ticks_is_a_gap() {
     assert_eq!((*shard, lower.to_string(), upper.to_string()), (id, "8".to_owned(), "3".to_owned()));
     let client = wait(Client::builder(under).config(config).open()).unwrap();
     assert_eq!(wait(client.shard::<String, u64, u64, i64>(id).inspect()).unwrap().upper, at(3));
-}
-
-/// All that a store has.
-async fn objects(store: &InMemory) -> Vec<(Path, Bytes)> {
-    let all: Vec<_> = store.list(None).map(|object| object.unwrap().location).collect().await;
-    let read = async |path: Path| {
-        let bytes = store.get(&path).await.unwrap().bytes().await.unwrap();
-        (path, bytes)
-    };
-    futures::future::join_all(all.into_iter().map(read)).await
-}
-
-/// Leaves the store with these objects alone.
-async fn put_back(store: &InMemory, older: Vec<(Path, Bytes)>) {
-    for (path, _) in objects(store).await {
-        store.delete(&path).await.unwrap();
-    }
-    for (path, bytes) in older {
-        store.put(&path, bytes.into()).await.unwrap();
-    }
-}
-
-/// Another process, whose readers come and go until nothing is left of the log as it was; nobody writes.
-async fn go_on(store: &Arc<InMemory>, config: &Config, shard: ShardId) {
-    let client = Client::builder(store.clone()).config(config.clone()).open().await.unwrap();
-    let shard: Numbers = client.shard(shard);
-    for _ in 0..20 {
-        shard.open_reader("go on").await.unwrap().expire().await.unwrap();
-        shard.settle().await.unwrap();
-    }
 }
 
 /// A program of an older generation commits nothing after the first commit of a newer one, whatever it still has.
