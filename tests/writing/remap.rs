@@ -5,13 +5,13 @@ use std::ops::Range;
 use std::time::Duration;
 
 use futures::stream::{self, Stream};
-use timely_persist::ErrorKind;
 use timely_persist::ingest::{Offsets, PartitionedSource};
-use timely_persist_testing::{Fault, Operation, Rule};
+use timely_persist::{Appended, ErrorKind};
+use timely_persist_testing::{Fault, Gate, Operation, Rule};
 
 use super::ingest_partitions::{Pair, offsets};
 use super::poll_times;
-use super::stage::{Stage, within};
+use super::stage::{Stage, at, within};
 
 #[tokio::test(start_paused = true)]
 async fn a_refresh_that_is_cancelled_or_fails_loses_nothing() {
@@ -83,4 +83,24 @@ async fn what_another_copy_has_bound_is_written_without_anything_new() {
     });
     assert_eq!(there.upper().await, tick + 1);
     assert_eq!(there.process.contents(tick).await.len(), 3);
+}
+
+/// Between the two shards that a run opens, another copy binds a tick and writes it.
+#[tokio::test(start_paused = true)]
+async fn what_another_copy_writes_while_a_run_opens_its_shards_is_no_mismatch() {
+    let stage = Stage::new();
+    let (here, there) = (Pair::new(&stage).await, Pair::new(&stage).await);
+    let (gate, mut silent) = (Gate::closed(), Silent);
+    let opening = Rule::next(Operation::LogHead, Fault::HoldBefore(gate.clone()));
+    here.process.log_faults.add(opening.named(stage.shard.to_string()));
+    let run = tokio::time::timeout(Duration::from_secs(5), here.ingest().run(&mut silent));
+    let (ran, ()) = tokio::join!(run, async {
+        gate.arrived(1).await;
+        let tick = there.open().await.bind(&offsets(&[("a", 1)])).await.unwrap();
+        let row = [(("a".to_owned(), 0), tick, 1)];
+        let appended = there.process.writer().await.compare_and_append(row, at(0), at(tick + 1)).await;
+        assert_eq!(appended.unwrap(), Appended::Committed);
+        gate.open();
+    });
+    assert!(ran.is_err(), "it does not go on: {ran:?}");
 }
