@@ -122,16 +122,16 @@ async fn an_outage_holds_the_source_and_settles_each_commit_once() {
     }
 }
 
-/// An upload fails: where a position ends, or in the middle of one.
+/// An upload fails: where a position ends, with one object or several, or in the middle of one, which has three.
 #[tokio::test(start_paused = true)]
 async fn rows_that_are_lost_on_their_way_are_read_again() {
-    for run_bytes_max in [Config::default().write.run_bytes_max, 1] {
+    for (run_bytes_max, stored) in [(Config::default().write.run_bytes_max, 2), (1, 2), (1, 6)] {
         let stage = Stage::new();
         let mut config = quiet();
         config.write.run_bytes_max = run_bytes_max;
         let process = stage.process(config).await;
         for operation in [Operation::Put, Operation::Create] {
-            process.object_faults.add(Rule::every(operation, Fault::FailBefore).named("/part-").after(2));
+            process.object_faults.add(Rule::every(operation, Fault::FailBefore).named("/part-").after(stored));
         }
         let opened = Arc::new(Mutex::new(Vec::new()));
         let run = every_position(&process).run(|from| {
