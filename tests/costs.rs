@@ -11,6 +11,10 @@ mod idle;
 #[path = "support/logs.rs"]
 #[allow(dead_code)] // only its entropy
 mod logs;
+#[path = "costs/sinks.rs"]
+mod sinks;
+#[path = "costs/spilled.rs"]
+mod spilled;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +25,9 @@ use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use timely::progress::Antichain;
 use timely_persist::store::ObjectLog;
-use timely_persist::{Appended, Client, Config, CriticalReaderId, Shard, ShardId, WriteHandle};
+use timely_persist::{
+    Appended, Client, ClientBuilder, Config, Consensus, CriticalReaderId, Shard, ShardId, WriteHandle,
+};
 use timely_persist_io::store::keys;
 use timely_persist_testing::{CountingLog, CountingStore, LogCounts, OperationCounts};
 
@@ -44,9 +50,17 @@ struct Process {
 
 impl Process {
     async fn new(store: &Arc<InMemory>, config: Config) -> Self {
-        let requests = CountingStore::new(store.clone());
-        let log = CountingLog::new(Arc::new(ObjectLog::new(Arc::new(requests.clone()))));
-        let builder = Client::builder(Arc::new(requests.clone())).consensus(Arc::new(log.clone())).config(config);
+        Self::with(CountingStore::new(store.clone()), None, |builder| builder.config(config)).await
+    }
+
+    /// With the log in the store, unless it is elsewhere, and with what `ask` asks for.
+    async fn with(
+        requests: CountingStore,
+        log: Option<Arc<dyn Consensus>>,
+        ask: impl FnOnce(ClientBuilder) -> ClientBuilder,
+    ) -> Self {
+        let log = CountingLog::new(log.unwrap_or_else(|| Arc::new(ObjectLog::new(Arc::new(requests.clone())))));
+        let builder = ask(Client::builder(Arc::new(requests.clone())).consensus(Arc::new(log.clone())));
         let client = builder.runtime(tokio::runtime::Handle::current()).open().await.unwrap();
         let shard = client.shard(ShardId::from_u128(1));
         Self { client, shard, log, requests }
@@ -61,7 +75,7 @@ impl Process {
 }
 
 /// Requests, and apart from them bytes: these grow with the digits of the numbers in them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Cost {
     commits: u64,
     scans: u64,

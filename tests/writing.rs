@@ -24,6 +24,8 @@ mod panics;
 #[allow(dead_code)]
 #[path = "support/random.rs"]
 mod random;
+#[path = "writing/remap.rs"]
+mod remap;
 #[path = "writing/renewal.rs"]
 mod renewal;
 #[path = "support/stage.rs"]

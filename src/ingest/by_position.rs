@@ -321,7 +321,6 @@ impl<K: Data, V: Data, T: Position, D: Diff> Run<K, V, T, D> {
     /// A row was refused: the positions before its own are committed, without what is staged of that.
     async fn refused<E>(&mut self, error: Error, staged_upper: T) -> Trouble<T, E> {
         if error.kind() != ErrorKind::Invalid {
-            self.pending = None;
             return error.into();
         }
         match self.commit_staged(staged_upper).await {

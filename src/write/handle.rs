@@ -8,7 +8,7 @@ use timely::progress::Antichain;
 use crate::machine::Machine;
 use timely_persist_core::state::command::{Append, AppendReply, Expect, ExpireWriter, Lower, admit_generation};
 use timely_persist_core::state::{CodecNames, State, Sums, storable, wire};
-use timely_persist_io::life::KeepAlive;
+use timely_persist_io::life::{KeepAlive, Supervised};
 use timely_persist_types::codec::{Data, Diff, Time};
 use timely_persist_types::config::WriteConfig;
 use timely_persist_types::error::{Error, ErrorKind};
@@ -59,6 +59,8 @@ pub struct WriteHandle<K: Data, V: Data, T: Time, D: Diff> {
     recorded: bool,
     /// An append whose outcome the caller was not told. Its token makes a repetition of it take effect once.
     unsettled: Option<Attempt<T>>,
+    /// From the first wait on.
+    following: Option<Arc<Supervised>>,
     marker: std::marker::PhantomData<fn() -> (K, V, D)>,
 }
 
@@ -95,6 +97,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
             upper,
             recorded: false,
             unsettled: None,
+            following: None,
             marker: std::marker::PhantomData,
         }
     }
@@ -235,15 +238,22 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
     }
 
     /// Waits until the upper is beyond `frontier`, or empty: nothing is beyond an empty `frontier`, which waits for the
-    /// end. `Invalid` for a time that cannot be stored, which no upper passes. Cancelling leaves nothing.
+    /// end. `Invalid` for a time that cannot be stored, which no upper passes. Cancelling changes nothing.
+    ///
+    /// Once it has waited, the handle follows the log until it is dropped, as a [`Listen`](crate::Listen) does: so who waits
+    /// and appends in turn does not read the log anew after each append.
     pub async fn wait_for_upper_past(&mut self, frontier: &Antichain<T>) -> Result<(), Error> {
         storable(frontier, self.machine.shard())?;
         let find = |state: &timely_persist_core::state::State<T>| {
             let upper = state.upper();
             (upper.is_empty() || PartialOrder::less_than(frontier, &upper)).then_some(upper)
         };
-        let life = Arc::clone(self.machine.life());
-        self.upper = life.within(self.machine.wait_for(find)).await?;
+        let (machine, following) = (&self.machine, &mut self.following);
+        let waiting = async {
+            following.get_or_insert_with(|| machine.follow());
+            machine.wait_for(find).await
+        };
+        self.upper = machine.life().within(waiting).await?;
         Ok(())
     }
 

@@ -7,13 +7,12 @@ use std::time::Duration;
 
 use object_store::memory::InMemory;
 use timely_persist::clock::{Clock, Entropy};
-use timely_persist::store::ObjectLog;
-use timely_persist::{Client, Config, ShardId};
-use timely_persist_testing::{CountingLog, CountingStore};
+use timely_persist::{ClientBuilder, Config, ShardId};
+use timely_persist_testing::CountingStore;
 use tokio::time::Instant;
 
 use crate::logs::Seeded;
-use crate::{Cost, Rows, append, at};
+use crate::{Cost, Process, Rows, append, at};
 
 const SHARDS: u64 = 1_000;
 
@@ -21,7 +20,13 @@ const SHARDS: u64 = 1_000;
 const RENEWAL: Duration = Duration::from_millis(168_750);
 
 /// What is looked at: four renewals, so 11¼ minutes.
-const SPAN: Duration = RENEWAL.saturating_mul(4);
+pub(crate) const SPAN: Duration = RENEWAL.saturating_mul(RENEWALS as u32);
+
+/// Of each shard that is read.
+pub(crate) const RENEWALS: u64 = 4;
+
+/// In that time, whoever waits for updates looks for them so often, where no wake-up tells of them: every 13 seconds.
+pub(crate) const LOOKS: u64 = 51;
 
 /// Wall time that goes with tokio's.
 #[derive(Debug)]
@@ -53,16 +58,23 @@ enum Handles {
     WaitingReaders,
 }
 
+/// A process on a store of its own.
+pub(crate) async fn even(config: Config) -> Process {
+    let requests = CountingStore::new(Arc::new(InMemory::new()));
+    Process::with(requests, None, |builder| evenly(builder.config(config))).await
+}
+
+/// With a clock that is paused, too, and jitter at its middle.
+pub(crate) fn evenly(builder: ClientBuilder) -> ClientBuilder {
+    builder.clock(Arc::new(PausedClock(Instant::now()))).entropy(Arc::new(MiddleJitter(Seeded::new(1))))
+}
+
 /// Four renewals of a thousand shards that one process has open like this.
 async fn idle(handles: Handles) -> Cost {
-    let requests = CountingStore::new(Arc::new(InMemory::new()));
-    let log = CountingLog::new(Arc::new(ObjectLog::new(Arc::new(requests.clone()))));
-    let builder = Client::builder(Arc::new(requests.clone())).consensus(Arc::new(log.clone()));
-    let builder = builder.clock(Arc::new(PausedClock(Instant::now()))).entropy(Arc::new(MiddleJitter(Seeded::new(1))));
-    let client = builder.config(Config::default()).runtime(tokio::runtime::Handle::current()).open().await.unwrap();
+    let process = even(Config::default()).await;
     let (mut writers, mut readers, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
     for number in 0..SHARDS {
-        let shard: Rows = client.shard(ShardId::from_u128(1 + u128::from(number)));
+        let shard: Rows = process.client.shard(ShardId::from_u128(1 + u128::from(number)));
         let mut writer = shard.open_writer("idle").await.unwrap();
         append(&mut writer, 0, 1).await;
         writers.push(writer);
@@ -80,11 +92,9 @@ async fn idle(handles: Handles) -> Cost {
         }
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let before = (log.counts(), requests.counts());
-    tokio::time::sleep(SPAN).await;
-    let after = (log.counts(), requests.counts());
+    let ((), cost) = process.cost(tokio::time::sleep(SPAN)).await;
     waiting.iter().for_each(|task: &tokio::task::JoinHandle<()>| task.abort());
-    Cost::between(before, after)
+    cost
 }
 
 #[tokio::test(start_paused = true)]
@@ -96,9 +106,9 @@ async fn shards_that_are_only_written_cost_nothing_while_idle() {
 #[tokio::test(start_paused = true)]
 async fn idle_readers_cost_their_renewals() {
     let cost = idle(Handles::Readers).await;
-    assert_eq!((cost.commits, cost.scans, cost.heads), (4 * SHARDS, 0, 0));
-    assert_eq!((cost.requests.creates, cost.requests.lists), (4 * SHARDS, 4 * SHARDS));
-    assert_eq!(cost.requests.operations(), 2 * 4 * SHARDS);
+    assert_eq!((cost.commits, cost.scans, cost.heads), (RENEWALS * SHARDS, 0, 0));
+    assert_eq!((cost.requests.creates, cost.requests.lists), (RENEWALS * SHARDS, RENEWALS * SHARDS));
+    assert_eq!(cost.requests.operations(), 2 * RENEWALS * SHARDS);
 }
 
 /// Besides, whoever waits for updates looks for them every 13 seconds where no wake-up tells of them: 51 times in the time of four
@@ -106,7 +116,7 @@ async fn idle_readers_cost_their_renewals() {
 #[tokio::test(start_paused = true)]
 async fn readers_that_wait_also_look_every_thirteen_seconds() {
     let cost = idle(Handles::WaitingReaders).await;
-    let looks = 51 * SHARDS;
-    assert_eq!((cost.commits, cost.scans, cost.heads, cost.entries_read), (4 * SHARDS, looks, 0, 0));
-    assert_eq!(cost.requests.operations(), 2 * (4 * SHARDS + looks));
+    let looks = LOOKS * SHARDS;
+    assert_eq!((cost.commits, cost.scans, cost.heads, cost.entries_read), (RENEWALS * SHARDS, looks, 0, 0));
+    assert_eq!(cost.requests.operations(), 2 * (RENEWALS * SHARDS + looks));
 }

@@ -13,6 +13,7 @@ use timely_persist::{AppendOutcome, Appended, Client, ErrorKind, ListenEvent, Sh
 use timely_persist_operators::{Button, PersistSink, PersistSource, Resume, Retention, SinkError};
 use timely_persist_testing::{Fault, Faults, FaultyStore, Gate, Operation, Rule};
 
+use crate::stage::{go_on, objects, put_back};
 use crate::support::*;
 
 type Probed = timely::dataflow::operators::probe::Handle<u64>;
@@ -368,6 +369,52 @@ fn copies_that_differ_are_found() {
             _ => assert_eq!(said, []),
         }
     }
+}
+
+/// An older store is put back under a running sink, and goes on without it: longer than the log that the sink knows, and not as
+/// far. Its input only ticks, and no step without rows passes over what was lost.
+#[test]
+fn an_older_store_under_a_sink_whose_input_only_ticks_is_a_gap() {
+    let store = Arc::new(InMemory::new());
+    let mut config = config();
+    config.upkeep.rollup_interval = 3;
+    let client = wait(Client::builder(store.clone()).config(config.clone()).open()).unwrap();
+    let output: Numbers = client.shard(ShardId::new());
+    let (said, under, there) = (Said::default(), store.clone(), config.clone());
+    let (id, saying) = (output.id(), said.clone());
+    timely::execute_directly(move |worker| {
+        let errors = saying.clone();
+        let (mut input, probe, _button) = worker.dataflow::<u64, _, _>(|scope| {
+            let (input, rows) = scope.new_collection();
+            let sink = PersistSink::new(&output).build(rows);
+            sink.errors.inspect(move |error| errors.0.lock().unwrap().push(error.clone()));
+            (input, sink.progress.probe().0, sink.button)
+        });
+        input.update(("row".to_owned(), 7), 1);
+        let mut reach = |time: u64| {
+            input.advance_to(time);
+            input.flush();
+            while probe.less_than(&time) && saying.all().is_empty() {
+                worker.step_or_park(Some(Duration::from_millis(5)));
+            }
+        };
+        (1..=3).for_each(&mut reach);
+        wait(output.settle()).unwrap();
+        let older = wait(objects(&store));
+        (4..=8).for_each(&mut reach);
+        wait(output.settle()).unwrap();
+        wait(put_back(&store, older));
+        let client = wait(Client::builder(store.clone()).config(there).open()).unwrap();
+        wait(go_on(&client.shard(id)));
+        reach(9);
+        (0..50).for_each(|_| _ = worker.step_or_park(Some(Duration::from_millis(1))));
+        assert!(probe.less_equal(&8), "it claims what is not there");
+    });
+    let said = said.all();
+    let [SinkError::Gap { shard, lower, upper }] = said.as_slice() else { panic!("{said:?}") };
+    assert_eq!((*shard, lower.to_string(), upper.to_string()), (id, "8".to_owned(), "3".to_owned()));
+    let client = wait(Client::builder(under).config(config).open()).unwrap();
+    assert_eq!(wait(client.shard::<String, u64, u64, i64>(id).inspect()).unwrap().upper, at(3));
 }
 
 /// A program of an older generation commits nothing after the first commit of a newer one, whatever it still has.

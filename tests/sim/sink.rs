@@ -13,7 +13,7 @@ use timely::PartialOrder;
 use timely::progress::Antichain;
 use timely::scheduling::SyncActivator;
 use timely::scheduling::activate::Activations;
-use timely_persist::{Batch, Error, ErrorKind, WriteHandle};
+use timely_persist::{Error, ErrorKind, WriteHandle};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -24,6 +24,7 @@ use crate::input::{Input, Running};
 use crate::random::Random;
 use crate::sink::error::SinkError;
 use crate::sink::gather::{self, Gather};
+use crate::sink::kept::Kept;
 use crate::sink::lead::{self, Lead};
 use crate::sink::message::{Ask, Letter, Order};
 use crate::sink::pile::Rows;
@@ -72,7 +73,7 @@ enum Fate {
     Ends(Instant),
 }
 
-type Act<T> = gather::Action<T, Rows<String, u64, T, i64>, Batch<T>>;
+type Act<T> = gather::Action<T, Rows<String, u64, T, i64>, Kept<T>>;
 
 /// What is under way; dropped, it is ended.
 struct Tasks<T: SimTime> {
@@ -100,7 +101,7 @@ impl<T: SimTime> Tasks<T> {
 
 /// What the operator keeps on a worker, and its mail.
 struct Worker<T: SimTime> {
-    gather: Gather<T, Rows<String, u64, T, i64>, Batch<T>>,
+    gather: Gather<T, Rows<String, u64, T, i64>, Kept<T>>,
     staging: Staging<String, u64, T, i64>,
     writer: Option<WriteHandle<String, u64, T, i64>>,
     deliveries: Receiver<Delivery<String, u64, T, i64>>,
@@ -156,7 +157,7 @@ impl<T: SimTime> Worker<T> {
         }
     }
 
-    fn happen(&mut self, event: gather::Event<T, Batch<T>>) {
+    fn happen(&mut self, event: gather::Event<T, Kept<T>>) {
         let mut actions = Vec::new();
         self.gather.handle(event, &mut actions);
         self.act(actions);

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::memory::InMemory;
+use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use timely::progress::Antichain;
 use timely_persist::clock::Clock;
@@ -216,4 +218,32 @@ pub async fn quiesce() {
 
 pub async fn within<R>(future: impl Future<Output = R>) -> R {
     tokio::time::timeout(FOREVER, future).await.expect("it hangs")
+}
+
+/// All that a store has.
+pub async fn objects(store: &InMemory) -> Vec<(Path, Bytes)> {
+    let mut objects = Vec::new();
+    for object in store.list(None).try_collect::<Vec<_>>().await.unwrap() {
+        let bytes = store.get(&object.location).await.unwrap().bytes().await.unwrap();
+        objects.push((object.location, bytes));
+    }
+    objects
+}
+
+/// Leaves the store with these objects alone.
+pub async fn put_back(store: &InMemory, older: Vec<(Path, Bytes)>) {
+    for (path, _) in objects(store).await {
+        store.delete(&path).await.unwrap();
+    }
+    for (path, bytes) in older {
+        store.put(&path, bytes.into()).await.unwrap();
+    }
+}
+
+/// Readers come and go, until nothing is left of the log as it was where a client keeps three entries of it; nobody writes.
+pub async fn go_on(shard: &Strings) {
+    for _ in 0..20 {
+        shard.open_reader("go on").await.unwrap().expire().await.unwrap();
+        shard.settle().await.unwrap();
+    }
 }

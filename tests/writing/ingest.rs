@@ -10,7 +10,7 @@ use timely_persist::{Config, ErrorKind, ListenEvent};
 use timely_persist_testing::{Fault, Gate, Operation, Rule};
 
 use super::poll_times;
-use super::stage::{Process, Row, Stage, Strings, at, quiet, within};
+use super::stage::{Process, Row, Stage, Strings, at, go_on, objects, put_back, quiet, within};
 
 /// The rows of a position: a few, of which some are retractions.
 fn rows_at(position: u64) -> Vec<((String, u64), i64)> {
@@ -122,16 +122,16 @@ async fn an_outage_holds_the_source_and_settles_each_commit_once() {
     }
 }
 
-/// An upload fails: where a position ends, or in the middle of one.
+/// An upload fails: where a position ends, with one object or several, or in the middle of one, which has three.
 #[tokio::test(start_paused = true)]
 async fn rows_that_are_lost_on_their_way_are_read_again() {
-    for run_bytes_max in [Config::default().write.run_bytes_max, 1] {
+    for (run_bytes_max, stored) in [(Config::default().write.run_bytes_max, 2), (1, 2), (1, 6)] {
         let stage = Stage::new();
         let mut config = quiet();
         config.write.run_bytes_max = run_bytes_max;
         let process = stage.process(config).await;
         for operation in [Operation::Put, Operation::Create] {
-            process.object_faults.add(Rule::every(operation, Fault::FailBefore).named("/part-").after(2));
+            process.object_faults.add(Rule::every(operation, Fault::FailBefore).named("/part-").after(stored));
         }
         let opened = Arc::new(Mutex::new(Vec::new()));
         let run = every_position(&process).run(|from| {
@@ -255,11 +255,11 @@ async fn what_came_before_an_error_is_committed() {
 async fn it_ends_at_until_and_leaves_the_shard_open() {
     let stage = Stage::new();
     let process = stage.process(quiet()).await;
-    for until in [8, 10] {
+    for until in [8, 9, 10] {
         // 8 is not there, so the next position says that it has passed; 9 is known to be the last without waiting.
         let source = |from| {
             source(from, until)
-                .chain(stream::iter((until == 8).then_some(Ok((9, rows_at(9))))))
+                .chain(stream::iter((until < 10).then_some(Ok((9, rows_at(9))))))
                 .chain(stream::pending())
         };
         let ingested = within(Ingest::new(&process.shard).until(until).run(source)).await.unwrap();
@@ -372,4 +372,29 @@ fn it_runs_wherever_it_is_polled() {
     runtime.block_on(client.shutdown()).unwrap();
     let Err(IngestError::Storage(error)) = futures::executor::block_on(run(20)) else { panic!("it is written") };
     assert_eq!(error.kind(), ErrorKind::Closed);
+}
+
+/// An older store is put back under a run, and goes on without it: longer than the log that the run knows, and not as far. What
+/// was lost stays to be read again.
+#[tokio::test(start_paused = true)]
+async fn an_older_store_under_a_run_is_refused() {
+    let (stage, mut config) = (Stage::new(), quiet());
+    config.upkeep.rollup_interval = 3;
+    let process = stage.process(config.clone()).await;
+    assert_eq!(ingest(&process, 4).await.upper, 3);
+    process.shard.settle().await.unwrap();
+    let older = objects(&stage.store).await;
+    let restored = async || {
+        process.shard.settle().await.unwrap();
+        put_back(&stage.store, older.clone()).await;
+        go_on(&stage.process(config.clone()).await.shard).await;
+        Ok((9, rows_at(9)))
+    };
+    let run = every_position(&process).run(|from| source(from, 8).chain(stream::once(restored())));
+    let Err(IngestError::Storage(error)) = within(run).await else { panic!("it goes on") };
+    assert!(error.kind() == ErrorKind::Invalid && error.to_string().contains("went back from 8 to 3"), "{error}");
+    let again = stage.process(config).await;
+    let ingested = ingest(&again, 12).await;
+    assert_eq!((ingested.upper, ingested.positions, ingested.skipped), (12, 7, 0));
+    assert_eq!(history(&again.shard, 12).await, expected(12));
 }

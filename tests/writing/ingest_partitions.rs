@@ -20,7 +20,7 @@ use super::stage::{Process, Stage, Strings, at, quiet, row, within};
 type Rows = Vec<((String, u64), i64)>;
 type Failed = IngestPartitionsError<String, String>;
 
-fn offsets(of: &[(&str, u64)]) -> Offsets<String> {
+pub(super) fn offsets(of: &[(&str, u64)]) -> Offsets<String> {
     of.iter().map(|(partition, offset)| ((*partition).to_owned(), *offset)).collect()
 }
 
@@ -43,11 +43,20 @@ impl World {
     }
 
     /// Some more of each partition.
-    fn grow(&mut self) {
+    fn grow(&mut self) -> Offsets<String> {
         for (index, (partition, total)) in self.total.iter().enumerate() {
             let end = self.ends.entry(partition.clone()).or_default();
             *end = (*end + 2 + 3 * index as u64).min(*total);
         }
+        self.ends.clone()
+    }
+
+    /// All of the next partition.
+    fn tell_one(&mut self) -> Offsets<String> {
+        let mut untold = self.total.iter().filter(|(partition, _)| !self.ends.contains_key(*partition));
+        let told = untold.next().map(|(partition, end)| (partition.clone(), *end));
+        self.ends.extend(told.clone());
+        told.into_iter().collect()
     }
 
     fn acknowledged(&self, partition: &str) -> u64 {
@@ -64,11 +73,19 @@ struct View {
     answered_all: bool,
     /// Whether it looks what is durable before it forgets.
     is_checked: bool,
+    /// Whether it tells the end of one partition at a time, and never again.
+    tells_one: bool,
 }
 
 impl View {
     fn new(world: &Arc<Mutex<World>>, observer: &Process) -> Self {
-        Self { world: world.clone(), observer: observer.shard.clone(), answered_all: false, is_checked: true }
+        Self {
+            world: world.clone(),
+            observer: observer.shard.clone(),
+            answered_all: false,
+            is_checked: true,
+            tells_one: false,
+        }
     }
 }
 
@@ -83,9 +100,9 @@ impl PartitionedSource<String, u64, i64> for View {
         if self.answered_all {
             return Ok(None);
         }
-        world.grow();
+        let told = if self.tells_one { world.tell_one() } else { world.grow() };
         self.answered_all = world.ends == world.total;
-        Ok(Some(world.ends.clone()))
+        Ok(Some(told))
     }
 
     fn read(
@@ -133,19 +150,19 @@ async fn check_durable(observer: &Strings, durable: &Offsets<String>) {
 }
 
 /// A process, with the remap shard beside the data shard.
-struct Pair {
-    process: Process,
-    remap: Strings,
+pub(super) struct Pair {
+    pub(super) process: Process,
+    pub(super) remap: Strings,
 }
 
 impl Pair {
-    async fn new(stage: &Stage) -> Self {
+    pub(super) async fn new(stage: &Stage) -> Self {
         let process = stage.process(quiet()).await;
         let remap = process.client.shard(ShardId::from_u128(2));
         Self { process, remap }
     }
 
-    fn ingest(&self) -> IngestPartitions<String, String, u64, i64> {
+    pub(super) fn ingest(&self) -> IngestPartitions<String, String, u64, i64> {
         IngestPartitions::new(&self.remap, &self.process.shard).tick_interval(Duration::from_millis(1))
     }
 
@@ -153,7 +170,7 @@ impl Pair {
         within(self.ingest().run(source)).await
     }
 
-    async fn open(&self) -> Remap<String> {
+    pub(super) async fn open(&self) -> Remap<String> {
         Remap::open(&self.remap).await.unwrap()
     }
 
@@ -162,7 +179,7 @@ impl Pair {
         tokio::time::sleep(self.process.client.config().lease.duration / 2).await;
     }
 
-    async fn upper(&self) -> u64 {
+    pub(super) async fn upper(&self) -> u64 {
         self.process.shard.inspect().await.unwrap().upper.elements()[0]
     }
 }
@@ -316,12 +333,14 @@ async fn who_binds_first_decides_for_all() {
     // It has not heard of that. What is bound already stays where it is, what is not comes at the next tick.
     assert_eq!(two.bind(&offsets(&[("a", 3)])).await.unwrap(), first);
     let second = two.bind(&offsets(&[("a", 4), ("b", 6)])).await.unwrap();
-    assert_eq!((first, second), (100, 101));
-    one.refresh().await.unwrap();
+    let third = one.bind(&offsets(&[("b", 3), ("c", 1)])).await.unwrap();
+    assert_eq!((first, second, third), (100, 101, 102));
+    two.refresh().await.unwrap();
     for remap in [&one, &two] {
         let bound: Vec<_> = remap.bindings(0).map(|binding| (binding.tick, binding.ranges.clone())).collect();
-        let (a, b) = ("a".to_owned(), "b".to_owned());
-        assert_eq!(bound, [(100, vec![(a, 0..5), (b.clone(), 0..2)]), (101, vec![(b, 2..6)])]);
+        let [a, b, c] = ["a", "b", "c"].map(str::to_owned);
+        let expected = [(100, vec![(a, 0..5), (b.clone(), 0..2)]), (101, vec![(b, 2..6)]), (102, vec![(c, 0..1)])];
+        assert_eq!(bound, expected);
     }
     // A source of one copy that goes back is told apart from one that lags behind another copy's.
     let error = two.bind(&offsets(&[("b", 5)])).await.unwrap_err();
@@ -411,22 +430,22 @@ async fn a_source_that_gives_what_was_not_asked_for_is_refused() {
     }
 }
 
-/// The source has told its ends and says no more, and they could not be bound.
+/// The source has told its ends, one by one, and says no more, and they could not be bound.
 #[tokio::test(start_paused = true)]
 async fn ends_that_were_told_once_are_not_forgotten_in_an_outage() {
     let stage = Stage::new();
     let pair = Pair::new(&stage).await;
-    let world = World::of(&[("a", 2)]);
+    let world = World::of(&[("a", 2), ("b", 2)]);
     let refused = Rule::every(Operation::LogCompareAndSet, Fault::FailBefore);
     pair.process.log_faults.add(refused.named(pair.remap.id().to_string()).after(2)); // two for readers
-    let mut view = View::new(&world, &pair.process);
+    let mut view = View { tells_one: true, ..View::new(&world, &pair.process) };
     let (ended, ()) = tokio::join!(pair.run(&mut view), async {
         tokio::time::sleep(Duration::from_secs(200)).await;
         assert_eq!(world.lock().unwrap().ends, offsets(&[("a", 2)]));
         pair.process.log_faults.clear();
     });
     let ended = ended.unwrap();
-    assert!(ended.restarted > 0 && ended.rows == 1, "{ended:?}");
+    assert!(ended.restarted > 0 && ended.rows == 2, "{ended:?}");
     check(&pair, &world).await;
 }
 

@@ -2,6 +2,7 @@
 
 mod error;
 mod gather;
+mod kept;
 mod lead;
 mod message;
 mod operator;

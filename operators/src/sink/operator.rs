@@ -17,7 +17,7 @@ use timely::dataflow::operators::generic::{OutputBuilder, OutputBuilderSession};
 use timely::dataflow::operators::{Capability, CapabilitySet};
 use timely::progress::Antichain;
 use timely::scheduling::Activator;
-use timely_persist::{Batch, Data, Diff, Error, ErrorKind, InflightHold, Shard, ShardId, Time, WriteHandle};
+use timely_persist::{Data, Diff, Error, ErrorKind, InflightHold, Shard, ShardId, Time, WriteHandle};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -28,6 +28,7 @@ use crate::common::mailbox::{Found, Receiver, Sender, mailbox};
 use crate::common::placement::leader;
 use crate::sink::error::SinkError;
 use crate::sink::gather::{self, Gather};
+use crate::sink::kept::Kept;
 use crate::sink::lead::{self, Lead};
 use crate::sink::message::{Letter, Mail, Order};
 use crate::sink::pile::Rows;
@@ -185,8 +186,8 @@ fn read<K: Data, V: Data, T: Time, D: Diff>(
 
 type MailSession<'a, T> = OutputBuilderSession<'a, T, CapacityContainerBuilder<Vec<Mail<T>>>>;
 type ErrorSession<'a, T> = OutputBuilderSession<'a, T, CapacityContainerBuilder<Vec<SinkError>>>;
-type Piles<K, V, T, D> = Gather<T, Rows<K, V, T, D>, Batch<T>>;
-type Act<K, V, T, D> = gather::Action<T, Rows<K, V, T, D>, Batch<T>>;
+type Piles<K, V, T, D> = Gather<T, Rows<K, V, T, D>, Kept<T>>;
+type Act<K, V, T, D> = gather::Action<T, Rows<K, V, T, D>, Kept<T>>;
 
 /// What is under way.
 #[derive(Default)]
@@ -318,7 +319,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Worker<K, V, T, D> {
         }
     }
 
-    fn happen(&mut self, event: gather::Event<T, Batch<T>>) {
+    fn happen(&mut self, event: gather::Event<T, Kept<T>>) {
         let mut actions = Vec::new();
         self.gather.handle(event, &mut actions);
         self.act(actions);

@@ -8,15 +8,18 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use futures::FutureExt;
+use futures::future::try_join_all;
 use timely::progress::Antichain;
 use timely_persist::{
     Batch, BatchBuilder, Client, Data, Diff, Error, ErrorKind, InflightHold, Shard, ShardId, Time, WriteHandle,
 };
+use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 use crate::common::foreign::{TYPES, finish};
 use crate::common::mailbox::Sender;
 use crate::sink::error::SinkError;
+use crate::sink::kept::Kept;
 use crate::sink::message::{Answer, Ask};
 use crate::sink::pile::Rows;
 use crate::sink::settings::Settings;
@@ -29,7 +32,7 @@ pub(crate) enum Delivery<K: Data, V: Data, T: Time, D: Diff> {
     /// Batches can be built now.
     Opened(WriteHandle<K, V, T, D>),
     /// Rows of one time are in storage.
-    Spilled { time: T, batch: Batch<T> },
+    Spilled { time: T, batch: Kept<T> },
     /// An answer is ready.
     Staged(Answer),
     /// Something to say.
@@ -93,9 +96,11 @@ impl<K: Data, V: Data, T: Time, D: Diff> Staging<K, V, T, D> {
         writer: &WriteHandle<K, V, T, D>,
     ) -> Result<Work<Delivery<K, V, T, D>>, Error> {
         let builder = rows.into_builder(&time, writer)?;
-        let patience = self.patience();
+        let (patience, runtime) = (self.patience(), self.client.runtime().clone());
+        let renewal_age = self.client.config().limits.renewal_age();
         let stored = async move {
             let batch = patience.finish(builder, Antichain::new()).await?;
+            let batch = Kept::new(&runtime, |asked| patience.keep(batch, renewal_age, asked));
             Ok(Delivery::Spilled { time, batch })
         };
         Ok(self.work(self.guarded(stored)))
@@ -106,7 +111,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Staging<K, V, T, D> {
         &self,
         ask: Ask<T>,
         piles: Vec<(T, Rows<K, V, T, D>)>,
-        batches: Vec<Batch<T>>,
+        batches: Vec<Kept<T>>,
         rows_later: u64,
         writer: &WriteHandle<K, V, T, D>,
     ) -> Result<Work<Delivery<K, V, T, D>>, Error> {
@@ -181,8 +186,9 @@ impl<K: Data, V: Data, T: Time, D: Diff> Patience<K, V, T, D> {
         few: BatchBuilder<K, V, T, D>,
         upper: Antichain<T>,
         many: Vec<BatchBuilder<K, V, T, D>>,
-        mut batches: Vec<Batch<T>>,
+        kept: Vec<Kept<T>>,
     ) -> Result<Vec<Batch<T>>, Error> {
+        let mut batches = try_join_all(kept.into_iter().map(Kept::into_batch)).await?;
         batches.push(self.finish(few, upper).await?);
         for builder in many {
             batches.push(self.finish(builder, Antichain::new()).await?);
@@ -198,6 +204,27 @@ impl<K: Data, V: Data, T: Time, D: Diff> Patience<K, V, T, D> {
     async fn finish(&self, mut builder: BatchBuilder<K, V, T, D>, upper: Antichain<T>) -> Result<Batch<T>, Error> {
         self.persist(&mut builder, async |builder| builder.flush().await).await?;
         builder.finish(upper).await
+    }
+
+    /// Renews the batch whenever that may be due, until it is asked for.
+    async fn keep(
+        self,
+        mut batch: Batch<T>,
+        renewal_age: Duration,
+        mut asked: oneshot::Receiver<()>,
+    ) -> Result<Batch<T>, Error> {
+        let mut wait = renewal_age;
+        while tokio::time::timeout(wait, &mut asked).await.is_err() {
+            wait = match batch.renew().await {
+                Ok(()) => renewal_age,
+                Err(error) if error.kind() == ErrorKind::Unavailable => self.pause, // nobody waits for it yet
+                Err(error) => {
+                    self.tell(SinkError::Failed(error.clone().of_shard(self.shard))).await;
+                    return Err(error);
+                }
+            };
+        }
+        Ok(batch)
     }
 
     /// Does it until it is done. Where storage does not answer, that is said once.

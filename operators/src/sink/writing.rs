@@ -148,8 +148,7 @@ impl<T: Time> Writing<T> {
         let mut batches = batches.collect::<Result<Vec<Batch<T>>, Error>>()?;
         let ours = batches.iter().try_fold(0u64, |sum, batch| batch.digest().map(|digest| sum.wrapping_add(digest)));
         let outcome = loop {
-            let mut all: Vec<&mut Batch<T>> = batches.iter_mut().collect();
-            match writer.append_batches(&mut all, lower.clone(), upper.clone()).await {
+            match try_append(writer, &mut batches, &lower, &upper).await {
                 Ok(outcome) => break outcome,
                 Err(error) => self.stall(error).await?,
             }
@@ -207,4 +206,18 @@ impl<T: Time> Writing<T> {
         }
         Ok(())
     }
+}
+
+/// Appends batches that may have waited for long: for another worker's, for the next interval, or for storage.
+async fn try_append<K: Data, V: Data, T: Time, D: Diff>(
+    writer: &mut WriteHandle<K, V, T, D>,
+    batches: &mut [Batch<T>],
+    lower: &Antichain<T>,
+    upper: &Antichain<T>,
+) -> Result<AppendOutcome<T>, Error> {
+    for batch in batches.iter_mut() {
+        batch.renew().await?;
+    }
+    let mut all: Vec<&mut Batch<T>> = batches.iter_mut().collect();
+    writer.append_batches(&mut all, lower.clone(), upper.clone()).await
 }

@@ -4,6 +4,8 @@
 pub(crate) mod error;
 #[path = "../../../operators/src/sink/gather.rs"]
 pub(crate) mod gather;
+#[path = "../../../operators/src/sink/kept.rs"]
+pub(crate) mod kept;
 #[path = "../../../operators/src/sink/lead.rs"]
 pub(crate) mod lead;
 #[path = "../../../operators/src/sink/message.rs"]
