@@ -47,7 +47,7 @@ async fn read(name: &'static str, revenue: &Revenue, until: u64, print: fn(&Tabl
     let (first, revenue, failure) = (step_of(reader.since()), revenue.clone(), Failure::default());
     timely::execute_directly({
         let failure = failure.clone();
-        move |worker| work(worker, &revenue, reader, until, &failure, print)
+        move |worker| work(worker, name, &revenue, reader, until, &failure, print)
     });
     failure.check()?;
     Ok(first)
@@ -68,6 +68,7 @@ async fn open_near_the_end(name: &str, revenue: &Revenue) -> Result<RevenueReade
 
 fn work(
     worker: &mut Worker,
+    name: &str,
     revenue: &Revenue,
     reader: RevenueReader,
     until: u64,
@@ -77,7 +78,7 @@ fn work(
     let first = step_of(reader.since());
     let table = Rc::new(RefCell::new(Table { next: first, ..Table::default() }));
     let (progress, button) = worker.dataflow::<u64, _, _>(|scope| {
-        let source = PersistSource::new(revenue).as_of(at(first)).until(at(until)).build(scope);
+        let source = PersistSource::new(revenue).name(name).as_of(at(first)).until(at(until)).build(scope);
         let (noted, shared) = (failure.clone(), Rc::clone(&table));
         source.errors.inspect(move |error| noted.note(Problem::of_source(error)));
         source.updates.inspect(move |(row, step, diff)| shared.borrow_mut().take(row.clone(), *step, *diff));
@@ -87,7 +88,7 @@ fn work(
     while !progress.done() && !failure.is_there() {
         worker.step_or_park(Some(next.saturating_duration_since(Instant::now())));
         let complete = progress.with_frontier(|frontier| step_of(&frontier.to_owned())).min(until);
-        reader = reader.filter(|_| complete <= first); // the source has its own, and moves it
+        reader = reader.filter(|_| complete <= first); // the source has its own of that name, and moves it
         failure.note(table.borrow_mut().reach(complete).err());
         if complete > first && (Instant::now() >= next || progress.done()) {
             next = Instant::now() + PRINT_EVERY;

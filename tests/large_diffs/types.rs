@@ -105,7 +105,7 @@ async fn a_sum_beyond_an_i32_is_neither_wrapped_nor_lost() {
     append(&shard, 4, [(2, -1)]).await; // what was merged before the since moved is merged again with this
     move_since(&shard, 4).await;
     let info = shard.inspect().await.unwrap();
-    assert!(info.batches <= 2 && info.rows <= 5, "{info:?}");
+    assert!(info.batches <= 2 && info.rows <= 6, "{info:?}"); // of ten; four are of the row that has no word
     let error = shard.open_reader("test").await.unwrap().snapshot_and_fetch(at(4)).await.unwrap_err();
     assert!(error.to_string().contains("add up beyond what i32 holds"), "{error}");
     for time in 5..8 {
