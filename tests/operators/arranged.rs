@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, Mutex};
 
-use differential_dataflow::operators::arrange::ArrangeByKey;
 use differential_dataflow::trace::{Cursor, Navigable};
 use timely::dataflow::operators::{Inspect, Probe};
 use timely_persist::ShardId;
@@ -41,12 +40,12 @@ const TIMES: u64 = 12;
 
 /// Rows of few keys and values at each time, some of them taken back later; of one key alone, or none, at times.
 fn history(random: &mut Random) -> Vec<Vec<Row>> {
-    let (keys, values, rows) = (1 + random.below(20), 1 + random.below(5), random.below(60));
+    let (keys, values, rows) = (1 + random.below(20), 1 + random.below(5), 1 + random.below(60));
     let row = |random: &mut Random, time| {
-        let key = if random.one_in(2) { 0 } else { random.below(keys) };
-        ((format!("key {key}"), random.below(values)), time, if random.one_in(3) { -1 } else { 1 })
+        let key = if random.percent(50) { 0 } else { random.below(keys) };
+        ((format!("key {key}"), random.below(values) as u64), time, if random.percent(33) { -1 } else { 1 })
     };
-    (0..TIMES).map(|time| (0..random.below(rows + 1)).map(|_| row(random, time)).collect()).collect()
+    (0..TIMES).map(|time| (0..random.below(rows)).map(|_| row(random, time)).collect()).collect()
 }
 
 fn append(shard: &Numbers, history: &[Vec<Row>], times: std::ops::Range<u64>) {
@@ -62,14 +61,15 @@ fn append(shard: &Numbers, history: &[Vec<Row>], times: std::ops::Range<u64>) {
 #[test]
 fn what_a_source_arranges_is_what_its_rows_come_to() {
     for seed in 0..24 {
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let mut config = config();
         config.write.part_bytes_max = 1 << random.below(12);
-        config.upkeep.compact = random.one_in(2);
-        config.write.inline_part_bytes_max = if random.one_in(2) { 0 } else { 4 << 10 };
+        config.upkeep.compact = random.percent(50);
+        config.write.inline_part_bytes_max = if random.percent(50) { 0 } else { 4 << 10 };
         let client = memory(config);
         let (shard, history) = (client.shard(ShardId::new()), history(&mut random));
-        let (begun, as_of, workers) = (1 + random.below(TIMES), random.below(TIMES), 1 + seed as usize % 4);
+        let (begun, as_of, workers) =
+            (1 + random.below(TIMES as usize) as u64, random.below(TIMES as usize) as u64, 1 + seed as usize % 4);
         append(&shard, &history, 0..begun);
         let [plain, by_key, flat] = [Rows::default(), Rows::default(), Rows::default()];
         let writing = std::thread::spawn({
