@@ -49,6 +49,12 @@ pub mod codec {
     };
 }
 
+/// What an operator that merges sorted rows needs.
+pub mod merge {
+    #[doc(inline)]
+    pub use timely_persist_core::part::Tournament;
+}
+
 /// Every limit, with its unit, its default and the reason for that default, in groups by what it limits.
 pub mod config {
     #[doc(inline)]

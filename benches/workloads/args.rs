@@ -186,8 +186,12 @@ pub enum Mode {
     Fold,
     /// The source looks at borrowed rows.
     Borrowed,
+    /// `arrange` only: the source arranges them itself, as differential's own trace.
+    Sorted,
+    /// The same in flat columns.
+    Flat,
 }
-named!(Mode { Owned "owned", Fold "fold", Borrowed "borrowed" });
+named!(Mode { Owned "owned", Fold "fold", Borrowed "borrowed", Sorted "sorted", Flat "flat" });
 
 /// Where parts lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use differential_dataflow::AsCollection;
+use differential_dataflow::trace::{Cursor, Navigable};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::ProbeHandle;
 use timely::dataflow::channels::pact::Pipeline;
@@ -69,7 +70,7 @@ pub fn run_here(args: &Args, child: &str) -> Sample {
     let kept: Strings = counted.client.shard(ShardId::new());
     let output = kept.clone();
     let guards = timely::execute(timely::Config::process(args.workers), move |worker| match workload {
-        Workload::Arrange => arrange(worker, &shard),
+        Workload::Arrange => arrange(worker, &shard, mode),
         Workload::Sink => keep(worker, &shard, &output),
         _ => hydrate(worker, &shard, mode),
     });
@@ -131,7 +132,7 @@ fn hydrate(worker: &mut Worker, shard: &Strings, mode: Mode) -> Sums {
         let source = PersistSource::new(shard).as_of(at(BATCHES - 1)).until(at(BATCHES));
         let sums = Rc::clone(&sums);
         match mode {
-            Mode::Owned => {
+            Mode::Owned | Mode::Sorted | Mode::Flat => {
                 let source = source.build(scope);
                 let count = count(source.updates.inner, sums);
                 count.probe_with(&probe);
@@ -181,13 +182,45 @@ fn count<'scope>(
     })
 }
 
+/// Reads a batch of an arrangement.
+macro_rules! counted {
+    ($batch:expr, $sums:expr) => {
+        if let Some(batch) = &$batch.inner {
+            let (mut cursor, mut sums) = (batch.cursor(), $sums.borrow_mut());
+            while let Some(key) = cursor.get_key(batch) {
+                while cursor.val_valid(batch) {
+                    cursor.map_times(batch, |_time, diff| sums.add(key, *diff));
+                    cursor.step_val(batch);
+                }
+                cursor.step_key(batch);
+            }
+        }
+    };
+}
+
 /// What is arranged is counted by reading the arrangement's batches.
-fn arrange(worker: &mut Worker, shard: &Strings) -> Sums {
+fn arrange(worker: &mut Worker, shard: &Strings, mode: Mode) -> Sums {
     let sums = Rc::new(RefCell::new(Sums::default()));
     let probe = ProbeHandle::new();
     let button = worker.dataflow::<u64, _, _>(|scope| {
-        let source = PersistSource::new(shard).as_of(at(BATCHES - 1)).until(at(BATCHES)).build(scope);
+        let source = PersistSource::new(shard).as_of(at(BATCHES - 1)).until(at(BATCHES));
         let counting = Rc::clone(&sums);
+        match mode {
+            Mode::Sorted => {
+                let source = source.arrange_by_key(scope);
+                let batches = source.arranged.stream;
+                batches.inspect(move |batch| counted!(batch, counting)).probe_with(&probe);
+                return source.button;
+            }
+            Mode::Flat => {
+                let source = source.arrange_flat(scope);
+                let batches = source.arranged.stream;
+                batches.inspect(move |batch| counted!(batch, counting)).probe_with(&probe);
+                return source.button;
+            }
+            _ => {}
+        }
+        let source = source.build(scope);
         let rows = source.updates.inspect(move |((key, _value), _time, diff)| counting.borrow_mut().add(key, *diff));
         rows.arrange_by_key().stream.probe_with(&probe);
         source.button

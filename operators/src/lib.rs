@@ -60,11 +60,13 @@
 
 #![warn(unreachable_pub)]
 
+mod arrange;
 pub mod bridge;
 mod common;
 mod sink;
 mod source;
 
+pub use arrange::{ArrangedSource, Flat, FlatLayout, FlatSpine, TakeColumn, TakeLayout};
 pub use common::button::Button;
 pub use common::error::SourceError;
 pub use sink::{Input, PersistSink, Resume, ResumeBuilder, Retention, Sink, SinkError, persist_sink};

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod agreement;
+mod arranged;
 mod bounds;
 mod bridge;
 mod button;

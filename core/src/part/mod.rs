@@ -45,6 +45,7 @@ pub use merge::{Merge, MergeStep};
 pub use meta::{EncodedPart, PartMeta};
 pub use stats::{ColumnStats, PartStats, STATS_BYTES_MAX};
 pub use tail::PartTail;
+pub use tournament::Tournament;
 pub use value::StatValue;
 pub(crate) use words::check_time;
 pub use writer::{EncodeOptions, ROW_BYTES_MAX, SortedPartWriter};

@@ -5,7 +5,7 @@
 
 /// The players `0..n`, ranked.
 #[derive(Debug)]
-pub(super) struct Tournament {
+pub struct Tournament {
     /// At `0` the winner; at each inner node of the tree the loser of the match that was played there. The children of
     /// node `i` are `2i` and `2i + 1`; from `n` on they are the players.
     nodes: Vec<Player>,
@@ -14,8 +14,8 @@ pub(super) struct Tournament {
 /// A player, and what is known of its head without looking at it: a smaller prefix is less.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Player {
-    pub(super) prefix: u64,
-    pub(super) index: usize,
+    prefix: u64,
+    index: usize,
 }
 
 impl Player {
@@ -28,7 +28,7 @@ impl Player {
 
 impl Tournament {
     /// Players with these prefixes.
-    pub(super) fn new(prefixes: impl Iterator<Item = u64>, less: impl Fn(usize, usize) -> bool) -> Self {
+    pub fn new(prefixes: impl Iterator<Item = u64>, less: impl Fn(usize, usize) -> bool) -> Self {
         let players: Vec<_> = prefixes.enumerate().map(|(index, prefix)| Player { prefix, index }).collect();
         let mut nodes = vec![Player::default(); players.len()];
         let mut winners = players.repeat(2);
@@ -46,13 +46,13 @@ impl Tournament {
 
     /// The least player; `None` if there are none.
     #[inline]
-    pub(super) fn winner(&self) -> Option<usize> {
+    pub fn winner(&self) -> Option<usize> {
         self.nodes.first().map(|winner| winner.index)
     }
 
     /// Ranks the winner again, whose head has changed and has this prefix.
     #[inline]
-    pub(super) fn replay(&mut self, prefix: u64, less: impl Fn(usize, usize) -> bool) {
+    pub fn replay(&mut self, prefix: u64, less: impl Fn(usize, usize) -> bool) {
         let Some(index) = self.winner() else {
             return;
         };

@@ -39,6 +39,14 @@ pub(crate) trait Rows<K: Data, V: Data, T: Time, D: Diff>: 'static {
     /// Whose code runs now: asked when it has panicked.
     fn running(&self) -> Code;
 
+    /// Takes all rows of a block at once, where it can; whether it did.
+    fn block(&mut self, _block: &Block<K, V, T, D>, _out: &mut Vec<Self::Out>) -> bool {
+        false
+    }
+
+    /// Adds what earlier rows led to and was not added yet: no row is kept beyond an activation.
+    fn flush(&mut self, _out: &mut Vec<Self::Out>) {}
+
     /// Adds what the row leads to, perhaps nothing.
     fn row<'a>(&mut self, key: K::Ref<'a>, value: V::Ref<'a>, time: T, diff: D, out: &mut Vec<Self::Out>);
 }
@@ -125,6 +133,14 @@ impl<K: Data, V: Data, T: Time, D: Diff, R: Rows<K, V, T, D>> Rows<K, V, T, D> f
 
     fn running(&self) -> Code {
         if self.keep_runs { FILTER_ROWS } else { self.rows.running() }
+    }
+
+    fn block(&mut self, block: &Block<K, V, T, D>, out: &mut Vec<Self::Out>) -> bool {
+        self.keep.is_none() && self.rows.block(block, out)
+    }
+
+    fn flush(&mut self, out: &mut Vec<Self::Out>) {
+        self.rows.flush(out);
     }
 
     #[inline]
@@ -217,7 +233,12 @@ impl<K: Data, V: Data, T: Time, D: Diff> Emission<K, V, T, D> {
             let looked = rows_left.min(fuel.div_ceil(self.row_fuel)).min(CONTAINER_ROWS);
             let sent_before = containers.sent;
             let sends = Cell::new(false);
+            let mut whole = false;
             let look = AssertUnwindSafe(|| {
+                whole = self.row == 0 && rows.block(block, &mut out);
+                if whole {
+                    return;
+                }
                 block.for_each(self.row..self.row + looked, |key, value, time, diff| {
                     if out.capacity() == 0 {
                         out = containers.take();
@@ -238,12 +259,15 @@ impl<K: Data, V: Data, T: Time, D: Diff> Emission<K, V, T, D> {
                 Err(panic) => return Err(Panicked::with(rows.running(), &*panic)),
             }
             let sent = containers.sent - sent_before;
+            let looked = if whole { rows_left } else { looked };
             *fuel = fuel.saturating_sub(looked * self.row_fuel + sent * CONTAINER_FUEL);
             self.row += looked;
             if looked == rows_left {
                 (_, self.row) = (self.blocks.next(), 0);
             }
         }
+        catch_unwind(AssertUnwindSafe(|| rows.flush(&mut out)))
+            .map_err(|panic| Panicked::with(rows.running(), &*panic))?;
         if !out.is_empty() {
             session.give_container(&mut out);
             containers.sent += 1;
@@ -257,6 +281,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Emission<K, V, T, D> {
         let look = AssertUnwindSafe(|| {
             self.blocks.as_slice().iter().flat_map(Block::refs).any(|(key, value, time, diff)| {
                 rows.row(key, value, time, diff, &mut out);
+                rows.flush(&mut out);
                 !out.is_empty()
             })
         });

@@ -2,7 +2,7 @@
 
 mod capabilities;
 mod closures;
-mod emit;
+pub(crate) mod emit;
 mod fetch;
 mod fetch_operator;
 mod fetch_task;
@@ -97,6 +97,10 @@ impl<K: Data, V: Data, T: Time, D: Diff> PersistSource<K, V, T, D> {
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.settings.name = name.into();
         self
+    }
+
+    pub(crate) fn name_of(&self) -> &str {
+        &self.settings.name
     }
 
     /// Where it begins. An `as_of` in the future waits, with the frontier standing there; the empty one gives the empty
@@ -195,7 +199,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> PersistSource<K, V, T, D> {
         MapSource { source: self, logic }
     }
 
-    fn build_rows<'scope, R: Rows<K, V, T, D>>(
+    pub(crate) fn build_rows<'scope, R: Rows<K, V, T, D>>(
         self,
         scope: Scope<'scope, T>,
         rows: R,

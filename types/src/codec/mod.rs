@@ -133,7 +133,7 @@ pub trait Column<C: Codec>: Clone + Send + Sync + fmt::Debug + 'static {
 }
 
 /// Collects values of `C` into an Arrow array.
-pub trait Builder<C: Codec>: Default + Send + Sync + fmt::Debug {
+pub trait Builder<C: Codec>: Default + Send + Sync + fmt::Debug + 'static {
     /// Adds a value.
     fn push(&mut self, value: C::Ref<'_>);
 

@@ -1,0 +1,70 @@
+//! Piles of segments: as few sorted sequences as the segments can be put into, in the order in which they come.
+//!
+//! Always: a pile is in order, all rows of one segment before those of the next, or equal. A segment goes onto the pile whose
+//! end is the greatest that is not beyond its beginning (patience sorting): there are as few piles as that order allows,
+//! one for each run of a shard if parts come in order. The piles are kept in the order of their ends, so that finding one
+//! takes comparisons by the logarithm of their number.
+
+use std::cmp::Ordering;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use timely_persist::{Data, Diff, Time};
+
+use crate::arrange::segment::Body;
+
+/// Segments in order. Never empty.
+pub(crate) type Pile<K, V, T, D> = VecDeque<Arc<Body<K, V, T, D>>>;
+
+/// The rows that have come.
+#[derive(Debug)]
+pub(crate) struct Piles<K: Data, V: Data, T: Time, D: Diff> {
+    piles: Vec<Pile<K, V, T, D>>,
+}
+
+impl<K: Data, V: Data, T: Time, D: Diff> Default for Piles<K, V, T, D> {
+    fn default() -> Self {
+        Self { piles: Vec::new() }
+    }
+}
+
+impl<K: Data, V: Data, T: Time, D: Diff> Piles<K, V, T, D> {
+    /// Adds a segment.
+    pub(crate) fn add(&mut self, body: Arc<Body<K, V, T, D>>) {
+        let Some(last) = body.len().checked_sub(1) else { return };
+        let ends_before = self.piles.partition_point(|pile| end_order(pile, &body, 0) != Ordering::Greater);
+        let place = match ends_before.checked_sub(1) {
+            Some(place) => place,
+            None => {
+                self.piles.insert(0, VecDeque::new());
+                0
+            }
+        };
+        // Its end may be beyond those of others then.
+        let beyond = self.piles[place + 1..].partition_point(|pile| end_order(pile, &body, last) == Ordering::Less);
+        self.piles[place].push_back(body);
+        self.piles[place..=place + beyond].rotate_left(1);
+    }
+
+    /// All of them, which are not here any more.
+    pub(crate) fn take(&mut self) -> Vec<Pile<K, V, T, D>> {
+        std::mem::take(&mut self.piles)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.piles.len()
+    }
+}
+
+/// How the end of a pile and a row follow each other.
+fn end_order<K: Data, V: Data, T: Time, D: Diff>(
+    pile: &Pile<K, V, T, D>,
+    body: &Body<K, V, T, D>,
+    row: usize,
+) -> Ordering {
+    match pile.back() {
+        Some(end) => end.order(end.len().saturating_sub(1), body, row),
+        None => Ordering::Less,
+    }
+}
