@@ -48,10 +48,10 @@ clock
 
 /// Each top-level module of `operators/src/`, and those it may import: what operators share knows none of them.
 const OPERATOR_LAYERS: &str = "\
+arrange   source common
 sink      common
 bridge    common
 source    common
-sink      common
 common
 ";
 

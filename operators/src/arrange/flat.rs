@@ -63,7 +63,7 @@ impl<C: Codec> BatchContainer for Flat<C> {
 }
 
 /// A column that takes values where they lie.
-pub trait TakeColumn<C: Codec>: BatchContainer {
+pub(crate) trait TakeColumn<C: Codec>: BatchContainer {
     /// Adds a value.
     fn take(&mut self, value: C::Ref<'_>);
 
@@ -96,7 +96,7 @@ impl<C: Codec> TakeColumn<C> for Vec<C> {
 }
 
 /// How an arrangement lies whose merge this module writes.
-pub trait TakeLayout<K: Data, V: Data, T: Time, D: Diff>:
+pub(crate) trait TakeLayout<K: Data, V: Data, T: Time, D: Diff>:
     Layout<
         KeyContainer: TakeColumn<K>,
         ValContainer: TakeColumn<V>,

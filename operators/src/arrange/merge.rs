@@ -52,16 +52,25 @@ struct Later<K: Data, V: Data, T: Time, D: Diff> {
 
 /// What is left of a pile.
 struct Head<K: Data, V: Data, T: Time, D: Diff> {
-    body: Option<Rc<Arc<Body<K, V, T, D>>>>,
+    body: Option<Rc<Held<K, V, T, D>>>,
     row: usize,
     rest: Pile<K, V, T, D>,
     /// Of the row's key.
     prefix: u64,
 }
 
+/// The segment that a pile is at: counted without atomics, as each row takes a count.
+struct Held<K: Data, V: Data, T: Time, D: Diff>(Arc<Body<K, V, T, D>>);
+
+impl<K: Data, V: Data, T: Time, D: Diff> Held<K, V, T, D> {
+    fn new(body: Arc<Body<K, V, T, D>>) -> Rc<Self> {
+        Rc::new(Self(body))
+    }
+}
+
 impl<K: Data, V: Data, T: Time, D: Diff> Head<K, V, T, D> {
     fn new(mut rest: Pile<K, V, T, D>) -> Self {
-        let body = rest.pop_front().map(Rc::new);
+        let body = rest.pop_front().map(Held::new);
         let mut head = Self { body, row: 0, rest, prefix: u64::MAX };
         head.look();
         head
@@ -69,15 +78,15 @@ impl<K: Data, V: Data, T: Time, D: Diff> Head<K, V, T, D> {
 
     #[inline]
     fn look(&mut self) {
-        self.prefix = self.body.as_ref().map_or(u64::MAX, |body| K::prefix(body.key(self.row)));
+        self.prefix = self.body.as_ref().map_or(u64::MAX, |body| K::prefix(body.0.key(self.row)));
     }
 
     /// On to the next row.
     #[inline]
     fn step(&mut self) {
         self.row += 1;
-        if self.body.as_ref().is_some_and(|body| self.row >= body.len()) {
-            (self.body, self.row) = (self.rest.pop_front().map(Rc::new), 0);
+        if self.body.as_ref().is_some_and(|body| self.row >= body.0.len()) {
+            (self.body, self.row) = (self.rest.pop_front().map(Held::new), 0);
         }
         self.look();
     }
@@ -86,7 +95,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Head<K, V, T, D> {
     #[inline]
     fn order(&self, other: &Self) -> Ordering {
         match (&self.body, &other.body) {
-            (Some(one), Some(two)) => one.order(self.row, two, other.row),
+            (Some(one), Some(two)) => one.0.order(self.row, &two.0, other.row),
             (one, two) => one.is_none().cmp(&two.is_none()),
         }
     }
@@ -121,15 +130,15 @@ impl<K: Data, V: Data, T: Time, D: Diff, L: TakeLayout<K, V, T, D>> Merge<K, V, 
     pub(crate) fn work(&mut self, fuel: &mut usize) -> bool {
         while *fuel > 0 {
             let Some((body, row)) = self.next() else { return true };
-            self.gather(&body, row, fuel);
-            self.seal(&body, row);
+            self.gather(&body.0, row, fuel);
+            self.seal(&body.0, row);
         }
         false
     }
 
     /// Where the least row lies; `None` if there is none.
     #[inline]
-    fn next(&self) -> Option<(Rc<Arc<Body<K, V, T, D>>>, usize)> {
+    fn next(&self) -> Option<(Rc<Held<K, V, T, D>>, usize)> {
         let head = self.heads.get(self.tournament.winner()?)?;
         Some((Rc::clone(head.body.as_ref()?), head.row))
     }
@@ -140,7 +149,7 @@ impl<K: Data, V: Data, T: Time, D: Diff, L: TakeLayout<K, V, T, D>> Merge<K, V, 
         let prefix = K::prefix(body.key(row));
         while let Some(head) = self.tournament.winner().and_then(|winner| self.heads.get_mut(winner)) {
             let Some(here) = &head.body else { return };
-            if let Some((time, diff)) = here.update(head.row) {
+            if let Some((time, diff)) = here.0.update(head.row) {
                 match self.upper.less_equal(&time) {
                     true => self.later.updates.push((time, diff)),
                     false => self.staging.push(time, diff),
@@ -153,7 +162,7 @@ impl<K: Data, V: Data, T: Time, D: Diff, L: TakeLayout<K, V, T, D>> Merge<K, V, 
             let head = self.tournament.winner().map(|winner| &self.heads[winner]);
             let is_same = head.is_some_and(|head| {
                 let here = head.body.as_ref().filter(|_| head.prefix == prefix);
-                here.is_some_and(|here| here.order(head.row, body, row) == Ordering::Equal)
+                here.is_some_and(|here| here.0.order(head.row, body, row) == Ordering::Equal)
             });
             if !is_same {
                 return;

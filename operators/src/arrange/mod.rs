@@ -18,7 +18,8 @@ use differential_dataflow::trace::implementations::ValSpine;
 use timely::dataflow::{Scope, StreamVec};
 use timely_persist::{Data, Diff, Time};
 
-pub use self::flat::{Flat, FlatLayout, FlatSpine, TakeColumn, TakeLayout};
+use self::flat::TakeLayout;
+pub use self::flat::{Flat, FlatLayout, FlatSpine};
 use self::operator::{SpineOf, arrange};
 use self::split::Split;
 use crate::common::button::Button;

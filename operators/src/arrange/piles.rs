@@ -50,11 +50,6 @@ impl<K: Data, V: Data, T: Time, D: Diff> Piles<K, V, T, D> {
     pub(crate) fn take(&mut self) -> Vec<Pile<K, V, T, D>> {
         std::mem::take(&mut self.piles)
     }
-
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.piles.len()
-    }
 }
 
 /// How the end of a pile and a row follow each other.
