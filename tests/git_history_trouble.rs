@@ -188,15 +188,19 @@ fn an_interrupted_run_ends_in_the_middle_and_the_next_goes_on_from_there() {
 
 #[test]
 fn following_is_interrupted_while_it_reads_what_is_new() {
-    let mut scratch = small_repository();
-    let mut following = Following::start(scratch.path(), &[]);
-    assert_eq!(following.next()["commit"], 2);
-    lengthen(&mut scratch, MANY);
-    while upper(&scratch) <= 3 {
-        std::thread::yield_now();
-    }
-    following.signal("INT");
-    let (code, said) = following.ends_saying();
-    assert_eq!((code, &*said), (Some(0), ""));
-    assert!(upper(&scratch) < MANY as u64, "it went on to the end");
+    let interrupted = || {
+        let mut scratch = small_repository();
+        let mut following = Following::start(scratch.path(), &[]);
+        assert_eq!(following.next()["commit"], 2);
+        lengthen(&mut scratch, MANY);
+        while upper(&scratch) <= 3 {
+            std::thread::yield_now();
+        }
+        following.signal("INT");
+        let (code, said) = following.ends_saying();
+        assert_eq!((code, &*said), (Some(0), ""));
+        upper(&scratch) < MANY as u64
+    };
+    // A busy machine may let it read all before this process comes to send the signal.
+    assert!((0..3).any(|_| interrupted()), "it went on to the end");
 }

@@ -464,5 +464,5 @@ fn what_operators_share_knows_no_source() {
     assert!(refused[0].starts_with("common/button.rs:1: `common` may not import `source`"), "{refused:?}");
     let beside = said("sink/resume.rs", "use crate::source::settings::Settings;");
     assert!(beside[0].starts_with("sink/resume.rs:1: `sink` may not import `source`"), "{beside:?}");
-    assert_eq!(said("arrange/mod.rs", "").len(), 1, "a new module comes with its row");
+    assert_eq!(said("metrics/mod.rs", "").len(), 1, "a new module comes with its row");
 }

@@ -12,6 +12,7 @@
 
 use std::time::Duration;
 
+use differential_dataflow::lattice::antichain_join;
 use timely::PartialOrder;
 use timely::progress::Antichain;
 use timely_persist::{EncodedFrontier, Error, ShardId, Time};
@@ -335,14 +336,17 @@ impl<T: Time> Lead<T> {
                 return self.rise(upper, now, actions);
             }
         }
-        let known = self.upper.as_ref();
-        if known.is_some_and(|known| *known != lower) {
+        // The shard is beyond both what was asked for and what was heard of meanwhile. Of times that are only partially ordered
+        // neither need be beyond the other; and the workers have no rows any more that are before either.
+        let known = self.upper.clone().unwrap_or_else(|| lower.clone());
+        let reached = antichain_join(known.elements(), upper.elements());
+        if known != lower {
             // Others wrote meanwhile, and the workers may not have heard of it.
-            actions.extend(known.map(|known| Action::Tell(Order::Floor(known.clone()))));
+            actions.push(Action::Tell(Order::Floor(reached.clone())));
         }
-        if known.is_none_or(|known| PartialOrder::less_than(known, &upper)) {
+        if reached != known {
             self.standby.moved(now);
-            self.show(upper, actions);
+            self.show(reached, actions);
         }
         if last {
             self.finish(rows_later, actions);

@@ -21,7 +21,7 @@ use crate::sink::message::{Answer, Ask, Order};
 use crate::sink::protocol_model::{Kind, Row, Rows, Shard, encode};
 
 /// Runs of each kind of time; each has its own seed, so a run that fails can be run alone. `SINK_RUNS` asks for others.
-const RUNS: u64 = 400;
+const RUNS: u64 = 800;
 
 /// What goes wrong in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
