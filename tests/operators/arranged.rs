@@ -18,9 +18,12 @@ macro_rules! noted {
         let rows: Rows = Arc::clone(&$rows);
         move |span| {
             let Some(batch) = &span.inner else { return };
-            let mut cursor = batch.cursor();
+            let (mut cursor, mut last) = (batch.cursor(), None);
             while let Some(key) = cursor.get_key(batch) {
                 while let Some(value) = cursor.get_val(batch) {
+                    let pair = (key.to_string(), u64::clone(&value.to_owned()));
+                    assert!(last.as_ref().is_none_or(|last| *last < pair), "{pair:?} is out of order");
+                    last = Some(pair);
                     cursor.map_times(batch, |time, diff| {
                         assert!(
                             span.lower().less_equal(time) && !span.upper().less_equal(time),
