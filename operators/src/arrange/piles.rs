@@ -63,3 +63,44 @@ fn end_order<K: Data, V: Data, T: Time, D: Diff>(
         None => Ordering::Less,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arrange::segment::Columns;
+    use crate::common::random::Random;
+
+    fn segment(mut keys: Vec<u64>) -> Arc<Body<u64, (), u64, i64>> {
+        keys.sort_unstable();
+        let mut rows = Columns::default();
+        keys.into_iter().for_each(|key| rows.push(key, (), 0, 1));
+        Arc::new(Body::Copied(rows))
+    }
+
+    fn keys(pile: &Pile<u64, (), u64, i64>) -> Vec<u64> {
+        pile.iter().flat_map(|body| (0..body.len()).map(|row| body.key(row))).collect()
+    }
+
+    #[test]
+    fn segments_in_any_order_make_piles_in_order() {
+        for seed in 0..50 {
+            let (mut random, mut piles) = (Random(seed), Piles::default());
+            for _ in 0..100 {
+                let rows = 1 + random.below(3);
+                piles.add(segment((0..rows).map(|_| random.below(60)).collect()));
+            }
+            let piles = piles.take();
+            assert!(piles.iter().all(|pile| keys(pile).is_sorted()), "seed {seed}");
+            assert!(piles.iter().map(|pile| keys(pile).last().copied()).is_sorted(), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn runs_that_come_by_turns_are_as_many_piles() {
+        let mut piles = Piles::default();
+        for turn in 0..50 {
+            (0..5).for_each(|run| piles.add(segment(vec![turn * 100 + run, turn * 100 + 90 + run])));
+        }
+        assert_eq!(piles.take().len(), 5);
+    }
+}
