@@ -187,7 +187,7 @@ impl<K: Data, V: Data, T: Time, D: Diff, L: TakeLayout<K, V, T, D>> Merge<K, V, 
             consolidate(&mut self.later.updates);
             for (time, diff) in self.later.updates.drain(..) {
                 self.later.times.insert_ref(&time);
-                self.later.rows.push(body.key(row), body.value(row), time, diff);
+                self.later.rows.push(key, value, time, diff);
             }
         }
     }

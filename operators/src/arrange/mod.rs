@@ -14,6 +14,7 @@ use std::convert::Infallible;
 use std::hash::Hash;
 
 use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
+use differential_dataflow::trace::TraceReader;
 use differential_dataflow::trace::implementations::ValSpine;
 use timely::dataflow::{Scope, StreamVec};
 use timely_persist::{Data, Diff, Time};
@@ -28,7 +29,7 @@ use crate::source::{MappedSource, PersistSource};
 
 /// A shard as an arrangement.
 #[must_use = "a source that is dropped is stopped"]
-pub struct ArrangedSource<'scope, T: Time, Tr: differential_dataflow::trace::TraceReader<Time = T>> {
+pub struct ArrangedSource<'scope, T: Time, Tr: TraceReader<Time = T>> {
     /// The contents as of `as_of`, then each change at its time, by key.
     pub arranged: Arranged<'scope, Tr>,
     /// As in [`Source`](crate::Source).

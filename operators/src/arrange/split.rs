@@ -7,7 +7,6 @@ use differential_dataflow::Hashable;
 use timely_persist::{Block, Data, Diff, Time};
 
 use crate::arrange::segment::{Body, Columns, Segment};
-use crate::common::foreign::{Code, TYPES};
 use crate::source::emit::Rows;
 
 /// Puts rows into a segment for each worker, by the hash of the key: as differential's own `arrange_by_key` does, so that what
@@ -28,14 +27,6 @@ where
     for<'a> K::Ref<'a>: Hash,
 {
     type Out = Segment<K, V, T, D>;
-
-    fn judges(&self) -> bool {
-        false
-    }
-
-    fn running(&self) -> Code {
-        TYPES
-    }
 
     #[inline]
     fn row<'a>(&mut self, key: K::Ref<'a>, value: V::Ref<'a>, time: T, diff: D, _: &mut Vec<Self::Out>) {

@@ -12,6 +12,10 @@ use crate::sink::lead::Terms;
 /// objects.
 const MEMORY_MIN: usize = 1 << 20;
 
+/// A run is so many times what a worker holds in memory: rows that are sorted and encoded take several times their bytes,
+/// and two lots of them are on their way at once.
+const MEMORY_PART: usize = 3;
+
 /// Bytes that wait on a worker, beyond which a commit does not wait for its interval. 8 MiB: from there on an object is as
 /// large as storage likes them.
 const COMMIT_BYTES: u64 = 8 << 20;
@@ -47,7 +51,7 @@ impl<T: Time> Settings<T> {
                 close_at_end: false,
                 waits: false,
             },
-            memory_max: (config.write.run_bytes_max / 3).max(MEMORY_MIN),
+            memory_max: (config.write.run_bytes_max / MEMORY_PART).max(MEMORY_MIN),
             generation: 0,
             exchange: false,
             pause: config.store.retry_pause_max,

@@ -34,10 +34,14 @@ pub(crate) trait Rows<K: Data, V: Data, T: Time, D: Diff>: 'static {
     type Out: Clone + 'static;
 
     /// Whether it tells rows that matter from others, so that a filter of parts can be checked against it.
-    fn judges(&self) -> bool;
+    fn judges(&self) -> bool {
+        false
+    }
 
     /// Whose code runs now: asked when it has panicked.
-    fn running(&self) -> Code;
+    fn running(&self) -> Code {
+        TYPES
+    }
 
     /// Takes all rows of a block at once, where it can; whether it did.
     fn block(&mut self, _block: &Block<K, V, T, D>, _out: &mut Vec<Self::Out>) -> bool {
@@ -56,14 +60,6 @@ pub(crate) struct Owned;
 
 impl<K: Data, V: Data, T: Time, D: Diff> Rows<K, V, T, D> for Owned {
     type Out = ((K, V), T, D);
-
-    fn judges(&self) -> bool {
-        false
-    }
-
-    fn running(&self) -> Code {
-        TYPES
-    }
 
     #[inline]
     fn row<'a>(&mut self, key: K::Ref<'a>, value: V::Ref<'a>, time: T, diff: D, out: &mut Vec<Self::Out>) {

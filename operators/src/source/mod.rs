@@ -99,6 +99,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> PersistSource<K, V, T, D> {
         self
     }
 
+    /// The name that it has now.
     pub(crate) fn name_of(&self) -> &str {
         &self.settings.name
     }
