@@ -92,6 +92,9 @@ impl Args {
             Workload::Hydrate | Workload::Arrange if in_memory == (false, true) => {
                 Err("a fresh process does not see a log in the memory of another: --log file or postgres")
             }
+            workload if workload != Workload::Arrange && matches!(self.mode, Mode::Sorted | Mode::Flat) => {
+                Err("--mode sorted and flat are for arrange")
+            }
             _ => Ok(()),
         }
     }
