@@ -145,6 +145,11 @@ pub trait Builder<C: Codec>: Default + Send + Sync + fmt::Debug + 'static {
         let _ = (rows, bytes);
     }
 
+    /// The memory that the values so far take, in bytes, within a small factor. By default the size of as many owned values.
+    fn bytes(&self) -> usize {
+        self.len() * size_of::<C>()
+    }
+
     /// The number of values so far, placeholders included.
     fn len(&self) -> usize;
 

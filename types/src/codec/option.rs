@@ -78,6 +78,10 @@ impl<C: Codec> Builder<Option<C>> for OptionBuilder<C> {
         self.some.reserve(rows, bytes);
     }
 
+    fn bytes(&self) -> usize {
+        self.present.len() + self.some.bytes()
+    }
+
     fn len(&self) -> usize {
         self.present.len()
     }

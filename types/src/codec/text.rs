@@ -2,6 +2,7 @@
 //!
 //! Always: `String` is `Utf8`, so other tools show it; `Vec<u8>` and `Bytes` are one codec and read each other.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, BinaryArray, StringArray};
@@ -61,7 +62,7 @@ where
 pub struct TextBuilder {
     text: String,
     /// Where each value ends in `text`.
-    ends: Vec<usize>,
+    ends: Ends,
 }
 
 impl Builder<String> for TextBuilder {
@@ -80,17 +81,21 @@ impl Builder<String> for TextBuilder {
         self.ends.reserve(rows);
     }
 
+    fn bytes(&self) -> usize {
+        self.text.len() + self.ends.len() * size_of::<u32>()
+    }
+
     fn len(&self) -> usize {
         self.ends.len()
     }
 
     #[inline]
     fn get(&self, index: usize) -> &str {
-        &self.text[start(&self.ends, index)..self.ends[index]]
+        &self.text[self.ends.range(index)]
     }
 
     fn finish(&mut self) -> Result<ArrayRef, EncodeError> {
-        let offsets = offsets(&self.ends)?;
+        let offsets = self.ends.offsets()?;
         self.ends.clear();
         let array = StringArray::try_new(offsets, Buffer::from_vec(std::mem::take(&mut self.text).into_bytes()), None);
         Ok(Arc::new(array.map_err(|error| EncodeError(error.to_string()))?))
@@ -107,7 +112,7 @@ impl Builder<String> for TextBuilder {
 pub struct BytesBuilder {
     bytes: Vec<u8>,
     /// Where each value ends in `bytes`.
-    ends: Vec<usize>,
+    ends: Ends,
 }
 
 impl<C> Builder<C> for BytesBuilder
@@ -129,17 +134,21 @@ where
         self.ends.reserve(rows);
     }
 
+    fn bytes(&self) -> usize {
+        self.bytes.len() + self.ends.len() * size_of::<u32>()
+    }
+
     fn len(&self) -> usize {
         self.ends.len()
     }
 
     #[inline]
     fn get(&self, index: usize) -> &[u8] {
-        &self.bytes[start(&self.ends, index)..self.ends[index]]
+        &self.bytes[self.ends.range(index)]
     }
 
     fn finish(&mut self) -> Result<ArrayRef, EncodeError> {
-        let offsets = offsets(&self.ends)?;
+        let offsets = self.ends.offsets()?;
         self.ends.clear();
         let array = BinaryArray::try_new(offsets, Buffer::from_vec(std::mem::take(&mut self.bytes)), None);
         Ok(Arc::new(array.map_err(|error| EncodeError(error.to_string()))?))
@@ -151,18 +160,59 @@ where
     }
 }
 
-#[inline]
-fn start(ends: &[usize], index: usize) -> usize {
-    if index == 0 { 0 } else { ends[index - 1] }
+/// Where values end that lie one behind the other, in four bytes each as long as that is enough.
+#[derive(Debug, Default)]
+struct Ends {
+    small: Vec<u32>,
+    /// Of those behind `small`.
+    large: Vec<usize>,
 }
 
-fn offsets(ends: &[usize]) -> Result<OffsetBuffer<i32>, EncodeError> {
-    let total = ends.last().copied().unwrap_or(0);
-    if i32::try_from(total).is_err() {
-        return Err(EncodeError(format!("{total} bytes in one column, more than 32-bit offsets can address")));
+impl Ends {
+    #[inline]
+    fn push(&mut self, end: usize) {
+        match u32::try_from(end) {
+            Ok(end) => self.small.push(end), // they only grow, so none is in `large`
+            Err(_) => self.large.push(end),
+        }
     }
-    let offsets: Vec<i32> = std::iter::once(0).chain(ends.iter().map(|end| *end as i32)).collect();
-    Ok(OffsetBuffer::new(ScalarBuffer::from(offsets)))
+
+    #[inline]
+    fn get(&self, index: usize) -> usize {
+        match self.small.get(index) {
+            Some(end) => *end as usize,
+            None => self.large[index - self.small.len()],
+        }
+    }
+
+    /// Where a value lies.
+    #[inline]
+    fn range(&self, index: usize) -> Range<usize> {
+        (if index == 0 { 0 } else { self.get(index - 1) })..self.get(index)
+    }
+
+    fn len(&self) -> usize {
+        self.small.len() + self.large.len()
+    }
+
+    fn reserve(&mut self, values: usize) {
+        self.small.reserve(values);
+    }
+
+    fn clear(&mut self) {
+        self.small.clear();
+        self.large.clear();
+    }
+
+    /// As Arrow has them.
+    fn offsets(&self) -> Result<OffsetBuffer<i32>, EncodeError> {
+        let total = self.len().checked_sub(1).map_or(0, |last| self.get(last));
+        if i32::try_from(total).is_err() {
+            return Err(EncodeError(format!("{total} bytes in one column, more than 32-bit offsets can address")));
+        }
+        let offsets: Vec<i32> = std::iter::once(0).chain(self.small.iter().map(|end| *end as i32)).collect();
+        Ok(OffsetBuffer::new(ScalarBuffer::from(offsets)))
+    }
 }
 
 /// The first eight bytes, big-endian; a shorter value is filled up with zeros, which sort first.

@@ -66,6 +66,10 @@ macro_rules! tuple {
                 $(self.builders.$index.reserve(rows, bytes);)+
             }
 
+            fn bytes(&self) -> usize {
+                0 $(+ self.builders.$index.bytes())+
+            }
+
             fn len(&self) -> usize {
                 self.len
             }
