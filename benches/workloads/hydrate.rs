@@ -221,8 +221,8 @@ fn arrange(worker: &mut Worker, shard: &Strings, mode: Mode) -> Sums {
             _ => {}
         }
         let source = source.build(scope);
-        let rows = source.updates.inspect(move |((key, _value), _time, diff)| counting.borrow_mut().add(key, *diff));
-        rows.arrange_by_key().stream.probe_with(&probe);
+        let batches = source.updates.arrange_by_key().stream;
+        batches.inspect(move |batch| counted!(batch, counting)).probe_with(&probe);
         source.button
     });
     while !probe.done() {
