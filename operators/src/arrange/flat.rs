@@ -1,19 +1,65 @@
-//! Columns of an arrangement.
+//! A column of an arrangement in the codec's own builders.
 //!
-//! Always: a flat column keeps its values one behind the other in the codec's own builder, and shows them borrowed: no value
-//! is allocated, by whoever writes or reads it.
+//! Always: values lie one behind the other, and are shown borrowed: no value is allocated, by whoever writes or reads it. All
+//! blocks but the last have the same number of values, so a value is found by its number.
 
-use std::rc::Rc;
-
-use differential_dataflow::trace::implementations::ord_neu::OrdValBatch;
-use differential_dataflow::trace::implementations::spine_fueled::Spine;
-use differential_dataflow::trace::implementations::{BatchContainer, Layout, OffsetList, Vector};
+use differential_dataflow::trace::implementations::BatchContainer;
+use timely_persist::Codec;
 use timely_persist::codec::Builder;
-use timely_persist::{Codec, Data, Diff, Time};
 
-/// A column of an arrangement in the codec's own builder.
+/// Values of a block: enough that its overhead does not count; few enough that a block's memory, some 100 KiB, serves
+/// again when it was merged, and that the last block wastes little.
+pub(crate) const BLOCK_ROWS: usize = 1 << 10;
+
+/// Bytes that are reserved for a block's values at once: one of larger values grows by itself.
+const RESERVED_BYTES_MAX: usize = 1 << 20;
+
+/// A column of an arrangement in the codec's own builders.
 #[derive(Debug)]
-pub struct Flat<C: Codec>(C::Builder);
+pub struct Flat<C: Codec> {
+    blocks: Vec<C::Builder>,
+    len: usize,
+    /// Empty, for the next blocks.
+    spare: Vec<C::Builder>,
+}
+
+impl<C: Codec> Flat<C> {
+    #[inline]
+    fn push(&mut self, value: C::Ref<'_>) {
+        if self.len.is_multiple_of(BLOCK_ROWS) {
+            let block = self.spare.pop().unwrap_or_else(|| like::<C>(self.blocks.last()));
+            self.blocks.push(block);
+        }
+        if let Some(block) = self.blocks.last_mut() {
+            block.push(value);
+            self.len += 1;
+        }
+    }
+
+    /// Takes a block whose values are not needed any more, for its memory.
+    pub(crate) fn reuse(&mut self, mut block: C::Builder) {
+        let has_room = block.len() >= BLOCK_ROWS / 2;
+        if has_room {
+            block.clear();
+            self.spare.push(block);
+        }
+    }
+
+    /// Nothing more will be added.
+    pub(crate) fn end(&mut self) {
+        self.spare = Vec::new();
+    }
+}
+
+/// An empty block with room for as much as this one has, and an eighth more, so that the next seldom has to grow.
+pub(crate) fn like<C: Codec>(block: Option<&C::Builder>) -> C::Builder {
+    let mut new = C::Builder::default();
+    if let Some(block) = block {
+        let bytes = block.bytes();
+        new.reserve(block.len(), (bytes + bytes / 8).min(RESERVED_BYTES_MAX));
+    }
+    new
+}
 
 impl<C: Codec> BatchContainer for Flat<C> {
     type Owned = C;
@@ -26,25 +72,24 @@ impl<C: Codec> BatchContainer for Flat<C> {
 
     #[inline]
     fn push_ref(&mut self, item: C::Ref<'_>) {
-        self.0.push(item);
+        self.push(item);
     }
 
+    #[inline]
     fn push_own(&mut self, item: &C) {
-        self.0.push(item.as_ref());
+        self.push(item.as_ref());
     }
 
     fn clear(&mut self) {
-        self.0.clear();
+        *self = Self::with_capacity(0);
     }
 
     fn with_capacity(size: usize) -> Self {
-        let mut column = C::Builder::default();
-        column.reserve(size, 0);
-        Self(column)
+        Self { blocks: Vec::with_capacity(size.div_ceil(BLOCK_ROWS)), len: 0, spare: Vec::new() }
     }
 
     fn merge_capacity(one: &Self, other: &Self) -> Self {
-        Self::with_capacity(one.0.len() + other.0.len())
+        Self::with_capacity(one.len + other.len)
     }
 
     #[inline]
@@ -54,64 +99,38 @@ impl<C: Codec> BatchContainer for Flat<C> {
 
     #[inline]
     fn index(&self, index: usize) -> C::Ref<'_> {
-        self.0.get(index)
+        self.blocks[index / BLOCK_ROWS].get(index % BLOCK_ROWS)
     }
 
+    #[inline]
     fn len(&self) -> usize {
-        self.0.len()
+        self.len
     }
 }
 
-/// A column that takes values where they lie.
-pub(crate) trait TakeColumn<C: Codec>: BatchContainer {
-    /// Adds a value.
-    fn take(&mut self, value: C::Ref<'_>);
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    /// Whether the last value is this.
-    fn ends_with(&self, value: C::Ref<'_>) -> bool;
-}
-
-impl<C: Codec> TakeColumn<C> for Flat<C> {
-    #[inline]
-    fn take(&mut self, value: C::Ref<'_>) {
-        self.0.push(value);
-    }
-
-    #[inline]
-    fn ends_with(&self, value: C::Ref<'_>) -> bool {
-        self.last().is_some_and(|last| C::reborrow(last) == C::reborrow(value))
-    }
-}
-
-impl<C: Codec> TakeColumn<C> for Vec<C> {
-    #[inline]
-    fn take(&mut self, value: C::Ref<'_>) {
-        self.push(C::from_ref(value));
-    }
-
-    #[inline]
-    fn ends_with(&self, value: C::Ref<'_>) -> bool {
-        self.as_slice().last().is_some_and(|last| C::reborrow(last.as_ref()) == C::reborrow(value))
+    #[test]
+    fn values_are_found_in_any_block_whatever_memory_it_has() {
+        let word = |n: usize| "x".repeat(n % 7) + &n.to_string();
+        let mut column = Flat::<String>::with_capacity(0);
+        for n in 0..3 * BLOCK_ROWS + 1 {
+            if n == BLOCK_ROWS + 5 {
+                let mut used = <String as Codec>::Builder::default();
+                (0..BLOCK_ROWS).for_each(|_| used.push("used"));
+                column.reuse(used);
+            }
+            column.push_own(&word(n));
+        }
+        column.end();
+        assert_eq!(column.len(), 3 * BLOCK_ROWS + 1);
+        for n in 0..column.len() {
+            assert_eq!(column.index(n), word(n), "{n}");
+        }
+        assert_eq!(column.last(), Some(&*word(3 * BLOCK_ROWS)));
+        column.clear();
+        assert_eq!((column.len(), column.last()), (0, None));
     }
 }
-
-/// How an arrangement lies whose merge this module writes.
-pub(crate) trait TakeLayout<K: Data, V: Data, T: Time, D: Diff>:
-    Layout<
-        KeyContainer: TakeColumn<K>,
-        ValContainer: TakeColumn<V>,
-        TimeContainer = Vec<T>,
-        DiffContainer = Vec<D>,
-        OffsetContainer = OffsetList,
-    > + 'static
-{
-}
-
-impl<K: Data, V: Data, T: Time, D: Diff> TakeLayout<K, V, T, D> for FlatLayout<K, V, T, D> {}
-impl<K: Data, V: Data, T: Time, D: Diff> TakeLayout<K, V, T, D> for Vector<((K, V), T, D)> {}
-
-/// Keys and values in flat columns.
-pub type FlatLayout<K, V, T, D> = (Flat<K>, Flat<V>, Vec<T>, Vec<D>, OffsetList);
-
-/// A trace of flat columns.
-pub type FlatSpine<K, V, T, D> = Spine<Rc<OrdValBatch<FlatLayout<K, V, T, D>>>>;

@@ -3,6 +3,7 @@
 //! piece of a part (sorted) -> segments (sorted, one for each worker) -> piles (sorted) -> one merge -> one batch
 
 mod flat;
+mod layout;
 mod merge;
 mod operator;
 mod piles;
@@ -15,16 +16,19 @@ use std::hash::Hash;
 
 use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
 use differential_dataflow::trace::TraceReader;
-use differential_dataflow::trace::implementations::ValSpine;
+use differential_dataflow::trace::implementations::{KeySpine, ValSpine, Vector};
 use timely::dataflow::{Scope, StreamVec};
 use timely_persist::{Data, Diff, Time};
 
-use self::flat::TakeLayout;
-pub use self::flat::{Flat, FlatLayout, FlatSpine};
-use self::operator::{SpineOf, arrange};
-use self::split::Split;
+pub use self::flat::Flat;
+use self::layout::{ByKey, BySelf, SpineOf, Writing};
+pub use self::layout::{FlatKeySpine, FlatLayout, FlatSpine};
+use self::operator::arrange;
+use self::segment::Segment;
+use self::split::{MapSplit, Split};
 use crate::common::button::Button;
 use crate::common::error::SourceError;
+use crate::source::emit::Rows;
 use crate::source::{MappedSource, PersistSource};
 
 /// A shard as an arrangement.
@@ -40,10 +44,12 @@ pub struct ArrangedSource<'scope, T: Time, Tr: TraceReader<Time = T>> {
     pub button: Button,
 }
 
-impl<K: Data, V: Data, T: Time, D: Diff> PersistSource<K, V, T, D>
-where
-    for<'a> K::Ref<'a>: Hash,
-{
+type ByKeyOwned<K, V, T, D> = ByKey<Vector<((K, V), T, D)>>;
+type ByKeyFlat<K, V, T, D> = ByKey<FlatLayout<K, V, T, D>>;
+type BySelfOwned<K, T, D> = BySelf<Vector<((K, ()), T, D)>>;
+type BySelfFlat<K, T, D> = BySelf<FlatLayout<K, (), T, D>>;
+
+impl<K: Data, V: Data, T: Time, D: Diff> PersistSource<K, V, T, D> {
     /// Adds the source to a dataflow, arranged by key as [`arrange_by_key`] does it, at about half of its cost: the order
     /// that the rows are stored in is kept.
     ///
@@ -51,8 +57,11 @@ where
     pub fn arrange_by_key<'scope>(
         self,
         scope: Scope<'scope, T>,
-    ) -> ArrangedSource<'scope, T, TraceAgent<ValSpine<K, V, T, D>>> {
-        self.build_arranged(scope)
+    ) -> ArrangedSource<'scope, T, TraceAgent<ValSpine<K, V, T, D>>>
+    where
+        for<'a> K::Ref<'a>: Hash,
+    {
+        self.arranged::<_, ByKeyOwned<K, V, T, D>, _, _>(scope, Split::among)
     }
 
     /// The same with keys and values one behind the other in flat columns, so that no value is allocated. Keys and values are
@@ -60,16 +69,76 @@ where
     pub fn arrange_flat<'scope>(
         self,
         scope: Scope<'scope, T>,
-    ) -> ArrangedSource<'scope, T, TraceAgent<FlatSpine<K, V, T, D>>> {
-        self.build_arranged(scope)
+    ) -> ArrangedSource<'scope, T, TraceAgent<FlatSpine<K, V, T, D>>>
+    where
+        for<'a> K::Ref<'a>: Hash,
+    {
+        self.arranged::<_, ByKeyFlat<K, V, T, D>, _, _>(scope, Split::among)
     }
 
-    fn build_arranged<'scope, L: TakeLayout<K, V, T, D>>(
+    /// The same as [`arrange_by_key`](Self::arrange_by_key) of what a closure makes of each key and value, which it sees where
+    /// they lie; `None` leaves the row out.
+    ///
+    /// It may make of them what it likes. What is in the order of the rows that it was made of costs least, as where
+    /// values are mapped and keys stay; what is not is sorted again, a thousand rows at a time.
+    pub fn map_arrange<'scope, K2: Data, V2: Data>(
+        self,
+        logic: impl for<'a> FnMut(K::Ref<'a>, V::Ref<'a>) -> Option<(K2, V2)> + 'static,
+        scope: Scope<'scope, T>,
+    ) -> ArrangedSource<'scope, T, TraceAgent<ValSpine<K2, V2, T, D>>>
+    where
+        for<'a> K2::Ref<'a>: Hash,
+    {
+        self.arranged::<_, ByKeyOwned<K2, V2, T, D>, _, _>(scope, |peers| MapSplit::among(peers, logic))
+    }
+
+    /// The same in flat columns.
+    pub fn map_arrange_flat<'scope, K2: Data, V2: Data>(
+        self,
+        logic: impl for<'a> FnMut(K::Ref<'a>, V::Ref<'a>) -> Option<(K2, V2)> + 'static,
+        scope: Scope<'scope, T>,
+    ) -> ArrangedSource<'scope, T, TraceAgent<FlatSpine<K2, V2, T, D>>>
+    where
+        for<'a> K2::Ref<'a>: Hash,
+    {
+        self.arranged::<_, ByKeyFlat<K2, V2, T, D>, _, _>(scope, |peers| MapSplit::among(peers, logic))
+    }
+
+    fn arranged<'scope, R, W, K2: Data, V2: Data>(
         self,
         scope: Scope<'scope, T>,
-    ) -> ArrangedSource<'scope, T, TraceAgent<SpineOf<L>>> {
+        rows: impl FnOnce(usize) -> R,
+    ) -> ArrangedSource<'scope, T, TraceAgent<SpineOf<W::Batch>>>
+    where
+        R: Rows<K, V, T, D, Out = Segment<K2, V2, T, D>>,
+        W: Writing<K2, V2, T, D>,
+    {
         let name = format!("{}: arrange", self.name_of());
-        let MappedSource { stream, errors, progress, button } = self.build_rows(scope, Split::among(scope.peers()));
-        ArrangedSource { arranged: arrange(stream, &name), errors, progress, button }
+        let MappedSource { stream, errors, progress, button } = self.build_rows(scope, rows(scope.peers()));
+        ArrangedSource { arranged: arrange::<K2, V2, T, D, W>(stream, &name), errors, progress, button }
+    }
+}
+
+/// Of a shard of keys without values.
+impl<K: Data, T: Time, D: Diff> PersistSource<K, (), T, D>
+where
+    for<'a> K::Ref<'a>: Hash,
+{
+    /// Adds the source to a dataflow, arranged as [`arrange_by_self`] arranges a collection of its keys.
+    ///
+    /// [`arrange_by_self`]: differential_dataflow::VecCollection::arrange_by_self
+    pub fn arrange_by_self<'scope>(
+        self,
+        scope: Scope<'scope, T>,
+    ) -> ArrangedSource<'scope, T, TraceAgent<KeySpine<K, T, D>>> {
+        self.arranged::<_, BySelfOwned<K, T, D>, _, _>(scope, Split::among)
+    }
+
+    /// The same in flat columns.
+    pub fn arrange_flat_by_self<'scope>(
+        self,
+        scope: Scope<'scope, T>,
+    ) -> ArrangedSource<'scope, T, TraceAgent<FlatKeySpine<K, T, D>>> {
+        self.arranged::<_, BySelfFlat<K, T, D>, _, _>(scope, Split::among)
     }
 }

@@ -9,8 +9,6 @@ use std::sync::Arc;
 
 use differential_dataflow::logging::DifferentialEventBuilder;
 use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
-use differential_dataflow::trace::implementations::ord_neu::OrdValBatch;
-use differential_dataflow::trace::implementations::spine_fueled::Spine;
 use differential_dataflow::trace::{Description, ExertionLogic, Span, Trace};
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Exchange;
@@ -20,29 +18,26 @@ use timely::progress::Antichain;
 use timely::progress::frontier::AntichainRef;
 use timely_persist::{Data, Diff, Time};
 
-use crate::arrange::flat::TakeLayout;
+use crate::arrange::layout::{SpineOf, Writing};
 use crate::arrange::merge::{Merge, Merged};
 use crate::arrange::piles::Piles;
-use crate::arrange::segment::{Body, Segment};
+use crate::arrange::segment::Segment;
 
 /// Rows that one activation merges: some five milliseconds of them.
 const MERGE_FUEL: usize = 16 << 10;
 
-/// A trace of batches of this layout.
-pub(crate) type SpineOf<L> = Spine<Rc<OrdValBatch<L>>>;
-
 /// Arranges segments, each on the worker that it names.
-pub(crate) fn arrange<'scope, K: Data, V: Data, T: Time, D: Diff, L: TakeLayout<K, V, T, D>>(
+pub(crate) fn arrange<'scope, K: Data, V: Data, T: Time, D: Diff, W: Writing<K, V, T, D>>(
     segments: StreamVec<'scope, T, Segment<K, V, T, D>>,
     name: &str,
-) -> Arranged<'scope, TraceAgent<SpineOf<L>>> {
+) -> Arranged<'scope, TraceAgent<SpineOf<W::Batch>>> {
     let scope = segments.scope();
     let mut reader = None;
     let exchange = Exchange::new(|segment: &Segment<K, V, T, D>| segment.worker);
     let stream = segments.unary_frontier(exchange, name, |_, info| {
         let logger = scope.worker().logger_for::<DifferentialEventBuilder>("differential/arrange").map(Into::into);
         let activator = || scope.activator_for(Rc::clone(&info.address));
-        let mut trace = <SpineOf<L> as Trace>::new(info.clone(), logger.clone(), Some(activator()));
+        let mut trace = <SpineOf<W::Batch> as Trace>::new(info.clone(), logger.clone(), Some(activator()));
         let exertion = scope.worker().config().get::<ExertionLogic>("differential/default_exert_logic").cloned();
         if let Some(exertion) = exertion {
             trace.set_exert_logic(exertion);
@@ -50,11 +45,11 @@ pub(crate) fn arrange<'scope, K: Data, V: Data, T: Time, D: Diff, L: TakeLayout<
         let again = activator();
         let (agent, mut writer) = TraceAgent::new(trace, info, logger);
         reader = Some(agent);
-        let mut arranging = Arranging::<K, V, T, D, L>::new();
+        let mut arranging = Arranging::<K, V, T, D, W>::new();
         move |(input, frontier), output| {
             input.for_each(|capability, segments| {
                 arranging.capabilities.extend(capability.retain_stamp(0).iter().cloned());
-                segments.drain(..).for_each(|segment| arranging.piles.add(segment.body));
+                segments.drain(..).for_each(|segment| arranging.piles.add(segment.rows));
             });
             let mut fuel = MERGE_FUEL;
             loop {
@@ -88,30 +83,30 @@ enum Step<T: Time, B> {
 }
 
 /// What the operator keeps.
-struct Arranging<K: Data, V: Data, T: Time, D: Diff, L: TakeLayout<K, V, T, D>> {
+struct Arranging<K: Data, V: Data, T: Time, D: Diff, W: Writing<K, V, T, D>> {
     piles: Piles<K, V, T, D>,
     /// For the times of the rows in the piles.
     capabilities: Antichain<Capability<T>>,
-    merging: Option<Merging<K, V, T, D, L>>,
+    merging: Option<Merging<K, V, T, D, W>>,
     /// What is in the trace ends here.
     upper: Antichain<T>,
 }
 
 /// A merge that is under way.
-struct Merging<K: Data, V: Data, T: Time, D: Diff, L: TakeLayout<K, V, T, D>> {
-    merge: Merge<K, V, T, D, L>,
+struct Merging<K: Data, V: Data, T: Time, D: Diff, W: Writing<K, V, T, D>> {
+    merge: Merge<K, V, T, D, W>,
     capabilities: Antichain<Capability<T>>,
     upper: Antichain<T>,
 }
 
-impl<K: Data, V: Data, T: Time, D: Diff, L: TakeLayout<K, V, T, D>> Arranging<K, V, T, D, L> {
+impl<K: Data, V: Data, T: Time, D: Diff, W: Writing<K, V, T, D>> Arranging<K, V, T, D, W> {
     fn new() -> Self {
         let upper = Antichain::from_elem(T::minimum());
         Self { piles: Piles::default(), capabilities: Antichain::new(), merging: None, upper }
     }
 
     /// Goes on towards the input's frontier.
-    fn work(&mut self, frontier: AntichainRef<'_, T>, fuel: &mut usize) -> Step<T, Rc<OrdValBatch<L>>> {
+    fn work(&mut self, frontier: AntichainRef<'_, T>, fuel: &mut usize) -> Step<T, Rc<W::Batch>> {
         let mut merging = match self.merging.take() {
             Some(merging) => merging,
             None if self.upper.borrow() == frontier => return Step::Nothing,
@@ -135,10 +130,10 @@ impl<K: Data, V: Data, T: Time, D: Diff, L: TakeLayout<K, V, T, D>> Arranging<K,
     }
 
     /// All of a merge is done.
-    fn end(&mut self, Merging { merge, capabilities, upper }: Merging<K, V, T, D, L>) -> Step<T, Rc<OrdValBatch<L>>> {
+    fn end(&mut self, Merging { merge, capabilities, upper }: Merging<K, V, T, D, W>) -> Step<T, Rc<W::Batch>> {
         let Merged { batch, later, later_times } = merge.finish();
         if !later.is_empty() {
-            self.piles.add(Arc::new(Body::Copied(later)));
+            self.piles.add(Arc::new(later));
         }
         for time in later_times.elements() {
             // Every row came with a capability for its time.

@@ -11,10 +11,10 @@ use std::sync::Arc;
 
 use timely_persist::{Data, Diff, Time};
 
-use crate::arrange::segment::Body;
+use crate::arrange::segment::Columns;
 
 /// Segments in order. Never empty.
-pub(crate) type Pile<K, V, T, D> = VecDeque<Arc<Body<K, V, T, D>>>;
+pub(crate) type Pile<K, V, T, D> = VecDeque<Arc<Columns<K, V, T, D>>>;
 
 /// The rows that have come.
 #[derive(Debug)]
@@ -30,9 +30,9 @@ impl<K: Data, V: Data, T: Time, D: Diff> Default for Piles<K, V, T, D> {
 
 impl<K: Data, V: Data, T: Time, D: Diff> Piles<K, V, T, D> {
     /// Adds a segment.
-    pub(crate) fn add(&mut self, body: Arc<Body<K, V, T, D>>) {
-        let Some(last) = body.len().checked_sub(1) else { return };
-        let ends_before = self.piles.partition_point(|pile| end_order(pile, &body, 0) != Ordering::Greater);
+    pub(crate) fn add(&mut self, rows: Arc<Columns<K, V, T, D>>) {
+        let Some(last) = rows.len().checked_sub(1) else { return };
+        let ends_before = self.piles.partition_point(|pile| end_order(pile, &rows, 0) != Ordering::Greater);
         let place = match ends_before.checked_sub(1) {
             Some(place) => place,
             None => {
@@ -41,8 +41,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> Piles<K, V, T, D> {
             }
         };
         // Its end may be beyond those of others then.
-        let beyond = self.piles[place + 1..].partition_point(|pile| end_order(pile, &body, last) == Ordering::Less);
-        self.piles[place].push_back(body);
+        let beyond = self.piles[place + 1..].partition_point(|pile| end_order(pile, &rows, last) == Ordering::Less);
+        self.piles[place].push_back(rows);
         self.piles[place..=place + beyond].rotate_left(1);
     }
 
@@ -55,11 +55,11 @@ impl<K: Data, V: Data, T: Time, D: Diff> Piles<K, V, T, D> {
 /// How the end of a pile and a row follow each other.
 fn end_order<K: Data, V: Data, T: Time, D: Diff>(
     pile: &Pile<K, V, T, D>,
-    body: &Body<K, V, T, D>,
+    rows: &Columns<K, V, T, D>,
     row: usize,
 ) -> Ordering {
     match pile.back() {
-        Some(end) => end.order(end.len().saturating_sub(1), body, row),
+        Some(end) => end.order(end.len().saturating_sub(1), rows, row),
         None => Ordering::Less,
     }
 }
@@ -67,18 +67,17 @@ fn end_order<K: Data, V: Data, T: Time, D: Diff>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arrange::segment::Columns;
     use crate::common::random::Random;
 
-    fn segment(mut keys: Vec<u64>) -> Arc<Body<u64, (), u64, i64>> {
+    fn segment(mut keys: Vec<u64>) -> Arc<Columns<u64, (), u64, i64>> {
         keys.sort_unstable();
         let mut rows = Columns::default();
         keys.into_iter().for_each(|key| rows.push(key, (), 0, 1));
-        Arc::new(Body::Copied(rows))
+        Arc::new(rows)
     }
 
     fn keys(pile: &Pile<u64, (), u64, i64>) -> Vec<u64> {
-        pile.iter().flat_map(|body| (0..body.len()).map(|row| body.key(row))).collect()
+        pile.iter().flat_map(|rows| (0..rows.len()).map(|row| rows.key(row))).collect()
     }
 
     #[test]

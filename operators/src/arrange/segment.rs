@@ -6,48 +6,32 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use timely_persist::codec::{Builder, Column};
-use timely_persist::{Block, Data, Diff, Time};
+use timely_persist::codec::Builder;
+use timely_persist::{Data, Diff, Time};
+
+use crate::arrange::flat::like;
 
 /// Sorted rows for one worker. Cloning shares them.
 #[derive(Debug)]
 pub(crate) struct Segment<K: Data, V: Data, T: Time, D: Diff> {
     pub(crate) worker: u64,
-    pub(crate) body: Arc<Body<K, V, T, D>>,
+    pub(crate) rows: Arc<Columns<K, V, T, D>>,
 }
 
 impl<K: Data, V: Data, T: Time, D: Diff> Clone for Segment<K, V, T, D> {
     fn clone(&self) -> Self {
-        Self { worker: self.worker, body: Arc::clone(&self.body) }
+        Self { worker: self.worker, rows: Arc::clone(&self.rows) }
     }
 }
 
-/// Where the rows lie.
-#[derive(Debug)]
-pub(crate) enum Body<K: Data, V: Data, T: Time, D: Diff> {
-    /// Where they were fetched to: all rows of a block, whose memory this keeps.
-    Fetched(Block<K, V, T, D>),
-    /// Copied.
-    Copied(Columns<K, V, T, D>),
-    /// From another process.
-    Received(Received<K, V, T, D>),
-}
-
-/// Rows from another process.
-#[derive(Debug)]
-pub(crate) struct Received<K: Data, V: Data, T: Time, D: Diff> {
-    pub(crate) keys: K::Column,
-    pub(crate) values: V::Column,
-    pub(crate) times: Vec<T>,
-    pub(crate) diffs: Vec<D>,
-}
-
-/// Rows in columns of their own.
+/// Rows in columns.
 #[derive(Debug)]
 pub(crate) struct Columns<K: Data, V: Data, T: Time, D: Diff> {
-    keys: K::Builder,
-    values: V::Builder,
+    pub(crate) keys: K::Builder,
+    pub(crate) values: V::Builder,
+    /// Of each row, or one that is that of all: most often they are those of a snapshot, all at its time.
     times: Vec<T>,
+    /// Likewise.
     diffs: Vec<D>,
 }
 
@@ -57,65 +41,104 @@ impl<K: Data, V: Data, T: Time, D: Diff> Default for Columns<K, V, T, D> {
     }
 }
 
+/// Adds a value to those of `len` rows.
+#[inline]
+fn add<A: PartialEq + Clone>(values: &mut Vec<A>, len: usize, value: A) {
+    let is_that_of_all = values.len() == 1 && len > 0;
+    if is_that_of_all {
+        if values[0] == value {
+            return;
+        }
+        let first = values[0].clone();
+        values.resize(len, first);
+    }
+    values.push(value);
+}
+
+/// The value of a row.
+#[inline]
+fn of<A>(values: &[A], row: usize) -> &A {
+    &values[if values.len() == 1 { 0 } else { row }]
+}
+
 impl<K: Data, V: Data, T: Time, D: Diff> Columns<K, V, T, D> {
     #[inline]
     pub(crate) fn push(&mut self, key: K::Ref<'_>, value: V::Ref<'_>, time: T, diff: D) {
+        let len = self.len();
+        add(&mut self.times, len, time);
+        add(&mut self.diffs, len, diff);
         self.keys.push(key);
         self.values.push(value);
-        self.times.push(time);
-        self.diffs.push(diff);
+    }
+
+    /// Takes all rows, and has room for as many.
+    pub(crate) fn take(&mut self) -> Self {
+        let room = Self {
+            keys: like::<K>(Some(&self.keys)),
+            values: like::<V>(Some(&self.values)),
+            times: Vec::new(),
+            diffs: Vec::new(),
+        };
+        std::mem::replace(self, room)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.times.is_empty()
+        self.len() == 0
     }
-}
 
-impl<K: Data, V: Data, T: Time, D: Diff> Body<K, V, T, D> {
     /// The number of rows.
     #[inline]
     pub(crate) fn len(&self) -> usize {
-        match self {
-            Self::Fetched(block) => block.columns().len(),
-            Self::Copied(columns) => columns.times.len(),
-            Self::Received(columns) => columns.times.len(),
-        }
+        self.keys.len()
+    }
+
+    /// The bytes of keys and values.
+    pub(crate) fn bytes(&self) -> usize {
+        self.keys.bytes() + self.values.bytes()
     }
 
     /// The key of a row.
     #[inline]
     pub(crate) fn key(&self, row: usize) -> K::Ref<'_> {
-        match self {
-            Self::Fetched(block) => block.columns().keys().get(row),
-            Self::Copied(columns) => columns.keys.get(row),
-            Self::Received(columns) => columns.keys.get(row),
-        }
+        self.keys.get(row)
     }
 
     /// The value of a row.
     #[inline]
     pub(crate) fn value(&self, row: usize) -> V::Ref<'_> {
-        match self {
-            Self::Fetched(block) => block.columns().values().get(row),
-            Self::Copied(columns) => columns.values.get(row),
-            Self::Received(columns) => columns.values.get(row),
-        }
+        self.values.get(row)
     }
 
-    /// The time and the diff of a row; `None` if the reader does not see it.
+    /// The time of a row.
     #[inline]
-    pub(crate) fn update(&self, row: usize) -> Option<(T, D)> {
-        match self {
-            Self::Fetched(block) => Some((block.time(row)?, block.columns().diff(row))),
-            Self::Copied(columns) => Some((columns.times[row].clone(), columns.diffs[row].clone())),
-            Self::Received(columns) => Some((columns.times[row].clone(), columns.diffs[row].clone())),
-        }
+    pub(crate) fn time(&self, row: usize) -> &T {
+        of(&self.times, row)
     }
 
-    /// How a row of one segment and one of another follow each other, by key and value.
+    /// The diff of a row.
+    #[inline]
+    pub(crate) fn diff(&self, row: usize) -> &D {
+        of(&self.diffs, row)
+    }
+
+    /// How a row of these and one of others follow each other, by key and value.
     #[inline]
     pub(crate) fn order(&self, row: usize, other: &Self, other_row: usize) -> Ordering {
         let values = || self.value(row).cmp(&other.value(other_row));
         self.key(row).cmp(&other.key(other_row)).then_with(values)
+    }
+
+    /// The same rows in order.
+    pub(crate) fn sorted(self) -> Self {
+        let mut order: Vec<usize> = (0..self.len()).collect();
+        if order.is_sorted_by(|one, two| self.order(*one, &self, *two).is_le()) {
+            return self;
+        }
+        order.sort_by(|one, two| self.order(*one, &self, *two));
+        let mut sorted = Self::default();
+        for row in order {
+            sorted.push(self.key(row), self.value(row), self.time(row).clone(), self.diff(row).clone());
+        }
+        sorted
     }
 }

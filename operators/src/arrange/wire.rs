@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use timely_persist::codec::{Builder, Column};
 use timely_persist::{Data, Diff, Time};
 
-use crate::arrange::segment::{Body, Received, Segment};
+use crate::arrange::segment::{Columns, Segment};
 
 /// What is sent.
 #[derive(Serialize, Deserialize)]
@@ -28,12 +28,11 @@ impl<K: Data, V: Data, T: Time, D: Diff> Serialize for Segment<K, V, T, D> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (mut keys, mut values) = (K::Builder::default(), V::Builder::default());
         let (mut times, mut diffs) = (Vec::new(), Vec::new());
-        for row in 0..self.body.len() {
-            let Some((time, diff)) = self.body.update(row) else { continue };
-            keys.push(self.body.key(row));
-            values.push(self.body.value(row));
-            times.push(time.encode());
-            diffs.push(diff.encode());
+        for row in 0..self.rows.len() {
+            keys.push(self.rows.key(row));
+            values.push(self.rows.value(row));
+            times.push(self.rows.time(row).encode());
+            diffs.push(self.rows.diff(row).encode());
         }
         let columns = [keys.finish(), values.finish()].map(|column| column.map_err(S::Error::custom));
         let [keys, values] = columns;
@@ -49,17 +48,19 @@ impl<'de, K: Data, V: Data, T: Time, D: Diff> Deserialize<'de> for Segment<K, V,
         let [keys, values] = batch.columns() else {
             return Err(S::Error::custom("a segment without keys and values"));
         };
-        let received = Received {
-            keys: K::Column::try_new(keys, None).map_err(S::Error::custom)?,
-            values: V::Column::try_new(values, None).map_err(S::Error::custom)?,
-            times: times.into_iter().map(T::decode).collect::<Result<_, _>>().map_err(S::Error::custom)?,
-            diffs: diffs.into_iter().map(D::decode).collect::<Result<_, _>>().map_err(S::Error::custom)?,
-        };
-        let (keys, values) = (Column::<K>::len(&received.keys), Column::<V>::len(&received.values));
-        if [keys, values, received.diffs.len()] != [received.times.len(); 3] {
+        let keys = K::Column::try_new(keys, None).map_err(S::Error::custom)?;
+        let values = V::Column::try_new(values, None).map_err(S::Error::custom)?;
+        let rows = times.len();
+        if [Column::<K>::len(&keys), Column::<V>::len(&values), diffs.len()] != [rows; 3] {
             return Err(S::Error::custom("a segment of columns of different lengths"));
         }
-        Ok(Self { worker, body: Arc::new(Body::Received(received)) })
+        let mut columns = Columns::default();
+        for (row, (time, diff)) in times.into_iter().zip(diffs).enumerate() {
+            let time = T::decode(time).map_err(S::Error::custom)?;
+            let diff = D::decode(diff).map_err(S::Error::custom)?;
+            columns.push(Column::<K>::get(&keys, row), Column::<V>::get(&values, row), time, diff);
+        }
+        Ok(Self { worker, rows: Arc::new(columns) })
     }
 }
 

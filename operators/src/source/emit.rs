@@ -16,7 +16,7 @@ use crate::source::closures::{FILTER_ROWS, MAP};
 
 /// The fuel of one activation: rows that are looked at, where each is at most [`ROW_BYTES`] large; a larger one takes more,
 /// and so does sending. Looking at that many takes 0.1 ms.
-pub(crate) const EMIT_FUEL: usize = 4 << 10;
+const EMIT_FUEL: usize = 4 << 10;
 
 /// Bytes of a row that one unit of fuel pays for.
 const ROW_BYTES: usize = 1 << 10;
@@ -33,6 +33,9 @@ pub(crate) trait Rows<K: Data, V: Data, T: Time, D: Diff>: 'static {
     /// What goes downstream.
     type Out: Clone + 'static;
 
+    /// The fuel of one activation.
+    const FUEL: usize = EMIT_FUEL;
+
     /// Whether it tells rows that matter from others, so that a filter of parts can be checked against it.
     fn judges(&self) -> bool {
         false
@@ -41,11 +44,6 @@ pub(crate) trait Rows<K: Data, V: Data, T: Time, D: Diff>: 'static {
     /// Whose code runs now: asked when it has panicked.
     fn running(&self) -> Code {
         TYPES
-    }
-
-    /// Takes all rows of a block at once, where it can; whether it did.
-    fn block(&mut self, _block: &Block<K, V, T, D>, _out: &mut Vec<Self::Out>) -> bool {
-        false
     }
 
     /// Adds what earlier rows led to and was not added yet: no row is kept beyond an activation.
@@ -123,16 +121,14 @@ impl<K: Data, V: Data, R> Kept<K, V, R> {
 impl<K: Data, V: Data, T: Time, D: Diff, R: Rows<K, V, T, D>> Rows<K, V, T, D> for Kept<K, V, R> {
     type Out = R::Out;
 
+    const FUEL: usize = R::FUEL;
+
     fn judges(&self) -> bool {
         self.keep.is_some() || self.rows.judges()
     }
 
     fn running(&self) -> Code {
         if self.keep_runs { FILTER_ROWS } else { self.rows.running() }
-    }
-
-    fn block(&mut self, block: &Block<K, V, T, D>, out: &mut Vec<Self::Out>) -> bool {
-        self.keep.is_none() && self.rows.block(block, out)
     }
 
     fn flush(&mut self, out: &mut Vec<Self::Out>) {
@@ -229,12 +225,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Emission<K, V, T, D> {
             let looked = rows_left.min(fuel.div_ceil(self.row_fuel)).min(CONTAINER_ROWS);
             let sent_before = containers.sent;
             let sends = Cell::new(false);
-            let mut whole = false;
             let look = AssertUnwindSafe(|| {
-                whole = self.row == 0 && rows.block(block, &mut out);
-                if whole {
-                    return;
-                }
                 block.for_each(self.row..self.row + looked, |key, value, time, diff| {
                     if out.capacity() == 0 {
                         out = containers.take();
@@ -255,7 +246,6 @@ impl<K: Data, V: Data, T: Time, D: Diff> Emission<K, V, T, D> {
                 Err(panic) => return Err(Panicked::with(rows.running(), &*panic)),
             }
             let sent = containers.sent - sent_before;
-            let looked = if whole { rows_left } else { looked };
             *fuel = fuel.saturating_sub(looked * self.row_fuel + sent * CONTAINER_FUEL);
             self.row += looked;
             if looked == rows_left {

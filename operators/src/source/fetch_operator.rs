@@ -19,7 +19,7 @@ use crate::common::button::Stopping;
 use crate::common::error::SourceError;
 use crate::common::mailbox::{Found, Receiver, mailbox};
 use crate::source::capabilities::{Capabilities, HOME};
-use crate::source::emit::{Containers, DataSession, EMIT_FUEL, Rows};
+use crate::source::emit::{Containers, DataSession, Rows};
 use crate::source::fetch::{Action, Event, Fetch, PIECES_MAX, Task};
 use crate::source::fetch_task::{Delivery, FetchTask, Fetches, Piece};
 use crate::source::handout_operator::Desc;
@@ -200,7 +200,7 @@ impl<K: Data, V: Data, T: Time, D: Diff, R: Rows<K, V, T, D>> Fetching<K, V, T, 
 
     /// Emits rows of what was fetched, until none are left or the fuel is used up.
     fn emit(&mut self, outputs: &mut Outputs<'_, T, R::Out>) {
-        let mut fuel = EMIT_FUEL;
+        let mut fuel = R::FUEL;
         while fuel > 0
             && let Some((capabilities, Piece { emission, .. }, task)) = self.protocol.next_rows()
         {

@@ -26,6 +26,7 @@ use timely::progress::Antichain;
 use timely_persist::{Data, Diff, PartStats, Shard, Time};
 
 use self::closures::Closures;
+pub(crate) use self::closures::MAP;
 use self::emit::{Keep, Kept, Mapped, Owned, Rows};
 use self::fetch_operator::fetch;
 use self::handout_operator::hand_out;
