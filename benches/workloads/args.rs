@@ -89,11 +89,12 @@ impl Args {
             Workload::TailProcess if in_memory.0 || in_memory.1 => {
                 Err("tail-process is for two processes: --store file and --log file or postgres")
             }
-            Workload::Hydrate | Workload::Arrange if in_memory == (false, true) => {
+            Workload::Hydrate | Workload::Arrange | Workload::Join if in_memory == (false, true) => {
                 Err("a fresh process does not see a log in the memory of another: --log file or postgres")
             }
-            workload if workload != Workload::Arrange && matches!(self.mode, Mode::Sorted | Mode::Flat) => {
-                Err("--mode sorted and flat are for arrange")
+            Workload::Arrange | Workload::Join | Workload::Tail | Workload::TailProcess => Ok(()),
+            _ if matches!(self.mode, Mode::Sorted | Mode::Flat) => {
+                Err("--mode sorted and flat are for arrange, join and tail")
             }
             _ => Ok(()),
         }
@@ -142,6 +143,8 @@ pub enum Workload {
     Hydrate,
     /// The same until an arrangement by key is complete.
     Arrange,
+    /// Two sources of the shard until a join of their arrangements is complete.
+    Join,
     /// A source whose snapshot `persist_sink` keeps in a second shard, in a fresh process, until it is durable.
     Sink,
     /// `snapshot_and_fetch`.
@@ -189,7 +192,7 @@ pub enum Mode {
     Fold,
     /// The source looks at borrowed rows.
     Borrowed,
-    /// `arrange` only: the source arranges them itself, as differential's own trace.
+    /// `arrange`, `join` and `tail` only: the source arranges them itself, as differential's own trace.
     Sorted,
     /// The same in flat columns.
     Flat,

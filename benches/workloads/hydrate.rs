@@ -5,14 +5,11 @@ use std::cell::RefCell;
 use std::path::Path;
 use std::process::Command;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use differential_dataflow::AsCollection;
-use differential_dataflow::trace::{Cursor, Navigable};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::ProbeHandle;
 use timely::dataflow::channels::pact::Pipeline;
-use timely::dataflow::operators::core::input::Handle as InputHandle;
 use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::{Inspect, Probe};
 use timely::worker::Worker;
@@ -20,11 +17,11 @@ use timely_persist::ShardId;
 use timely_persist_operators::{PersistSink, PersistSource};
 
 use crate::args::{Args, Mode, Place, Workload};
+use crate::arrange;
 use crate::data::{BATCHES, Columns, Row, Sums, at};
-use crate::limits::BUFFER_ROWS;
 use crate::place::{Counted, Strings, fill};
 use crate::process::Meter;
-use crate::report::Sample;
+use crate::report::{Sample, percentile};
 
 /// Runs the workload in fresh processes: on the shard in `folder`, or on one that each makes in its own memory.
 pub fn run(args: &Args, folder: &Path, shard: ShardId) -> Vec<Sample> {
@@ -47,7 +44,7 @@ pub fn child(args: &Args, folder: &Path, child: &str) -> Sample {
 pub fn run_here(args: &Args, child: &str) -> Sample {
     let folder = args.dir.clone().unwrap_or_default();
     if child == FROM_MEMORY {
-        return arrange_from_memory(args);
+        return arrange::from_memory(args);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     // What it fills itself is its own: the log of another run may still be there.
@@ -69,8 +66,10 @@ pub fn run_here(args: &Args, child: &str) -> Sample {
     let (workload, mode) = (args.workload, args.mode);
     let kept: Strings = counted.client.shard(ShardId::new());
     let output = kept.clone();
+    let longest = Arc::new(Mutex::new(Vec::new()));
+    let activations = Arc::clone(&longest);
     let guards = timely::execute(timely::Config::process(args.workers), move |worker| match workload {
-        Workload::Arrange => arrange(worker, &shard, mode),
+        Workload::Arrange | Workload::Join => arrange::run(worker, &shard, workload, mode, &longest),
         Workload::Sink => keep(worker, &shard, &output),
         _ => hydrate(worker, &shard, mode),
     });
@@ -81,6 +80,12 @@ pub fn run_here(args: &Args, child: &str) -> Sample {
     let mut sample = Sample { ops: counted.since(before, 1.0), ..meter.sample() };
     sample.more.insert("rss_above_start_mb".to_owned(), (sample.peak_rss_mb - sample.rss_before_mb).into());
     sample.more.insert("open_s".to_owned(), open_s.into());
+    let activations = std::mem::take(&mut *activations.lock().unwrap());
+    if !activations.is_empty() {
+        for (name, percent) in [("p99", 99.0), ("p99.9", 99.9), ("max", 100.0)] {
+            sample.more.insert(format!("activation_{name}_ms"), percentile(&activations, percent).into());
+        }
+    }
     if args.latency_ms > 0 {
         sample.more.extend(rounds(args, &sample, open_s));
     }
@@ -180,96 +185,4 @@ fn count<'scope>(
             })
         }
     })
-}
-
-/// Reads a batch of an arrangement.
-macro_rules! counted {
-    ($batch:expr, $sums:expr) => {
-        if let Some(batch) = &$batch.inner {
-            let (mut cursor, mut sums) = (batch.cursor(), $sums.borrow_mut());
-            while let Some(key) = cursor.get_key(batch) {
-                while cursor.val_valid(batch) {
-                    cursor.map_times(batch, |_time, diff| sums.add(key, *diff));
-                    cursor.step_val(batch);
-                }
-                cursor.step_key(batch);
-            }
-        }
-    };
-}
-
-/// What is arranged is counted by reading the arrangement's batches.
-fn arrange(worker: &mut Worker, shard: &Strings, mode: Mode) -> Sums {
-    let sums = Rc::new(RefCell::new(Sums::default()));
-    let probe = ProbeHandle::new();
-    let button = worker.dataflow::<u64, _, _>(|scope| {
-        let source = PersistSource::new(shard).as_of(at(BATCHES - 1)).until(at(BATCHES));
-        let counting = Rc::clone(&sums);
-        match mode {
-            Mode::Sorted => {
-                let source = source.arrange_by_key(scope);
-                let batches = source.arranged.stream;
-                batches.inspect(move |batch| counted!(batch, counting)).probe_with(&probe);
-                return source.button;
-            }
-            Mode::Flat => {
-                let source = source.arrange_flat(scope);
-                let batches = source.arranged.stream;
-                batches.inspect(move |batch| counted!(batch, counting)).probe_with(&probe);
-                return source.button;
-            }
-            _ => {}
-        }
-        let source = source.build(scope);
-        let batches = source.updates.arrange_by_key().stream;
-        batches.inspect(move |batch| counted!(batch, counting)).probe_with(&probe);
-        source.button
-    });
-    while !probe.done() {
-        worker.step_or_park(None);
-    }
-    drop(button);
-
-    *sums.borrow()
-}
-
-/// The same arrangement, of rows that each worker has built before.
-fn arrange_from_memory(args: &Args) -> Sample {
-    let columns = Arc::new(Columns::new(args.rows));
-    let guards = timely::execute(timely::Config::process(args.workers), move |worker| {
-        let (index, peers) = (worker.index() as u64, worker.peers() as u64);
-        let mut messages: Vec<Vec<Row>> = Vec::new();
-        for batch in (0..BATCHES).filter(|batch| batch % peers == index) {
-            // In the order that a part has them: there is less to sort for the arrangement.
-            let mut rows = columns.batch(batch);
-            rows.sort_unstable();
-            let mut rows = rows.into_iter().map(|(data, _time, diff)| (data, BATCHES - 1, diff));
-            while rows.len() > 0 {
-                messages.push(rows.by_ref().take(BUFFER_ROWS).collect());
-            }
-        }
-        let mut input = InputHandle::<u64, CapacityContainerBuilder<Vec<Row>>>::new_with_builder();
-        let probe = ProbeHandle::new();
-        let start = std::time::Instant::now();
-        worker.dataflow(|scope| {
-            let sums = RefCell::new(Sums::default());
-            let rows = input.to_stream(scope).as_collection();
-            let rows = rows.inspect(move |((key, _value), _time, diff): &Row| sums.borrow_mut().add(key, *diff));
-            rows.arrange_by_key().stream.probe_with(&probe);
-        });
-        input.advance_to(BATCHES - 1);
-        for (sent, mut message) in messages.into_iter().enumerate() {
-            input.send_batch(&mut message);
-            if sent % 4 == 3 {
-                worker.step(); // as often as a source emits
-            }
-        }
-        input.close();
-        while !probe.done() {
-            worker.step();
-        }
-        start.elapsed().as_secs_f64()
-    });
-    let wall_s = guards.unwrap().join().into_iter().map(Result::unwrap).fold(0.0, f64::max);
-    Sample { wall_s, ..Sample::default() }
 }

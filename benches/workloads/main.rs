@@ -8,6 +8,7 @@
 
 mod append;
 mod args;
+mod arrange;
 mod churn;
 mod cursor;
 mod data;
@@ -77,7 +78,7 @@ fn measure(mut args: Args) -> Value {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let times = |mut run: Box<dyn FnMut() -> Sample + '_>| (0..args.runs).map(|_| run()).collect::<Vec<Sample>>();
     match args.workload {
-        Workload::Hydrate | Workload::Arrange | Workload::Sink => return hydrate(&args, &runtime),
+        Workload::Hydrate | Workload::Arrange | Workload::Join | Workload::Sink => return hydrate(&args, &runtime),
         Workload::Ingest | Workload::Cursor => {
             let (columns, expected) = (Arc::new(Columns::new(args.rows)), Sums::expected(args.rows));
             let samples = match args.workload {

@@ -12,7 +12,7 @@ use timely_persist::{Appended, ShardId};
 use timely_persist_operators::{PersistSink, PersistSource};
 
 use crate::append::rows;
-use crate::args::{Args, Workload};
+use crate::args::{Args, Mode, Workload};
 use crate::data::at;
 use crate::place::{Counted, Strings, folder};
 use crate::process::Meter;
@@ -49,7 +49,7 @@ pub fn run(args: &Args, appends: u64) -> Sample {
     runtime.block_on(write_one(&shard));
     let stop = Arc::new(AtomicBool::new(false));
     let kept = (args.workload == Workload::Pipeline).then(|| counted.client.shard(ShardId::new()));
-    let follower = follow(args.workers, &shard, kept, appends, &stop);
+    let follower = follow(args, &shard, kept, appends, &stop);
     let meter = Meter::start();
     let before = counted.counts();
     let times = match args.workload {
@@ -93,18 +93,31 @@ async fn write_one(shard: &Strings) {
 ///
 /// With a shard `kept`, that of what was kept there and read again.
 fn follow(
-    workers: usize,
+    args: &Args,
     shard: &Strings,
     kept: Option<Strings>,
     appends: u64,
     stop: &Arc<AtomicBool>,
 ) -> std::thread::JoinHandle<Vec<u64>> {
     let (shard, stop) = (shard.clone(), Arc::clone(stop));
+    let (workers, mode) = (args.workers, args.mode);
     let (ready, is_ready) = std::sync::mpsc::sync_channel(workers);
     let follower = std::thread::spawn(move || {
         let guards = timely::execute(timely::Config::process(workers), move |worker| {
             let (probe, mut button) = worker.dataflow::<u64, _, _>(|scope| {
-                let source = PersistSource::new(&shard).as_of(at(0)).build(scope);
+                let source = PersistSource::new(&shard).as_of(at(0));
+                match mode {
+                    Mode::Sorted => {
+                        let source = source.arrange_by_key(scope);
+                        return (source.arranged.stream.probe().0, Some(vec![source.button]));
+                    }
+                    Mode::Flat => {
+                        let source = source.arrange_flat(scope);
+                        return (source.arranged.stream.probe().0, Some(vec![source.button]));
+                    }
+                    _ => {}
+                }
+                let source = source.build(scope);
                 let Some(kept) = &kept else {
                     return (source.updates.inner.probe().0, Some(vec![source.button]));
                 };

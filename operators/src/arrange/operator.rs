@@ -115,8 +115,10 @@ impl<K: Data, V: Data, T: Time, D: Diff, W: Writing<K, V, T, D>> Arranging<K, V,
                 return Step::Empty(self.upper.clone());
             }
             None => {
-                let merge = Merge::new(self.piles.take(), frontier.to_owned());
+                let (piles, later_times) = self.piles.take(&frontier.to_owned());
+                let merge = Merge::new(piles, frontier.to_owned());
                 let capabilities = std::mem::take(&mut self.capabilities);
+                self.keep(&later_times, &capabilities);
                 Merging { merge, capabilities, upper: frontier.to_owned() }
             }
         };
@@ -129,17 +131,21 @@ impl<K: Data, V: Data, T: Time, D: Diff, W: Writing<K, V, T, D>> Arranging<K, V,
         }
     }
 
+    /// Keeps capabilities for these times. Every row came with one for its time.
+    fn keep(&mut self, times: &Antichain<T>, capabilities: &Antichain<Capability<T>>) {
+        for time in times.elements() {
+            let of_time = capabilities.iter().find(|capability| capability.time().less_equal(time));
+            self.capabilities.extend(of_time.map(|capability| capability.delayed(time)));
+        }
+    }
+
     /// All of a merge is done.
     fn end(&mut self, Merging { merge, capabilities, upper }: Merging<K, V, T, D, W>) -> Step<T, Rc<W::Batch>> {
         let Merged { batch, later, later_times } = merge.finish();
         if !later.is_empty() {
             self.piles.add(Arc::new(later));
         }
-        for time in later_times.elements() {
-            // Every row came with a capability for its time.
-            let of_time = capabilities.iter().find(|capability| capability.time().less_equal(time));
-            self.capabilities.extend(of_time.map(|capability| capability.delayed(time)));
-        }
+        self.keep(&later_times, &capabilities);
         let retired = capabilities.iter().filter(|capability| !upper.less_equal(capability.time())).cloned();
         let lower = std::mem::replace(&mut self.upper, upper.clone());
         let span =

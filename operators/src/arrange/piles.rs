@@ -9,6 +9,7 @@ use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use timely::progress::Antichain;
 use timely_persist::{Data, Diff, Time};
 
 use crate::arrange::segment::Columns;
@@ -46,9 +47,21 @@ impl<K: Data, V: Data, T: Time, D: Diff> Piles<K, V, T, D> {
         self.piles[place..=place + beyond].rotate_left(1);
     }
 
-    /// All of them, which are not here any more.
-    pub(crate) fn take(&mut self) -> Vec<Pile<K, V, T, D>> {
-        std::mem::take(&mut self.piles)
+    /// All that may have rows up to here, which are not here any more, and the lower envelope of the times of those that stay:
+    /// segments that have none are not merged before it is their turn.
+    pub(crate) fn take(&mut self, upper: &Antichain<T>) -> (Vec<Pile<K, V, T, D>>, Antichain<T>) {
+        let mut taken = std::mem::take(&mut self.piles);
+        let mut times = Antichain::new();
+        for pile in &mut taken {
+            let (later, now): (Pile<_, _, _, _>, _) = pile.drain(..).partition(|rows| rows.is_beyond(upper));
+            *pile = now;
+            for rows in later {
+                rows.lower(&mut times);
+                self.add(rows);
+            }
+        }
+        taken.retain(|pile| !pile.is_empty());
+        (taken, times)
     }
 }
 
@@ -72,7 +85,7 @@ mod tests {
     fn segment(mut keys: Vec<u64>) -> Arc<Columns<u64, (), u64, i64>> {
         keys.sort_unstable();
         let mut rows = Columns::default();
-        keys.into_iter().for_each(|key| rows.push(key, (), 0, 1));
+        keys.into_iter().for_each(|key| rows.push(key, (), key / 10, 1));
         Arc::new(rows)
     }
 
@@ -88,7 +101,7 @@ mod tests {
                 let rows = 1 + random.below(3);
                 piles.add(segment((0..rows).map(|_| random.below(60)).collect()));
             }
-            let piles = piles.take();
+            let (piles, _) = piles.take(&Antichain::new());
             assert!(piles.iter().all(|pile| keys(pile).is_sorted()), "seed {seed}");
             assert!(piles.iter().map(|pile| keys(pile).last().copied()).is_sorted(), "seed {seed}");
         }
@@ -100,6 +113,25 @@ mod tests {
         for turn in 0..50 {
             (0..5).for_each(|run| piles.add(segment(vec![turn * 100 + run, turn * 100 + 90 + run])));
         }
-        assert_eq!(piles.take().len(), 5);
+        assert_eq!(piles.take(&Antichain::new()).0.len(), 5);
+    }
+
+    /// So nothing is merged, and copied, again at each step.
+    #[test]
+    fn segments_of_later_times_stay_as_they_are() {
+        let mut piles = Piles::default();
+        for keys in [vec![0, 50], vec![31, 32], vec![20, 25], vec![1, 2], vec![60]] {
+            piles.add(segment(keys));
+        }
+        let mut taken = |upper| {
+            let (taken, times) = piles.take(&Antichain::from_elem(upper));
+            let mut all: Vec<_> = taken.iter().flat_map(keys).collect();
+            all.sort_unstable();
+            (all, times.into_option())
+        };
+        assert_eq!(taken(2), (vec![0, 1, 2, 50], Some(2)), "50 comes along with 0");
+        assert_eq!(taken(2), (vec![], Some(2)));
+        assert_eq!(taken(3), (vec![20, 25], Some(3)));
+        assert_eq!(taken(9), (vec![31, 32, 60], None));
     }
 }

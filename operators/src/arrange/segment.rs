@@ -6,6 +6,7 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
+use timely::progress::Antichain;
 use timely_persist::codec::Builder;
 use timely_persist::{Data, Diff, Time};
 
@@ -113,6 +114,18 @@ impl<K: Data, V: Data, T: Time, D: Diff> Columns<K, V, T, D> {
     #[inline]
     pub(crate) fn time(&self, row: usize) -> &T {
         of(&self.times, row)
+    }
+
+    /// Whether all rows are at times beyond this.
+    pub(crate) fn is_beyond(&self, upper: &Antichain<T>) -> bool {
+        self.times.iter().all(|time| upper.less_equal(time))
+    }
+
+    /// Adds the times of all rows to their lower envelope.
+    pub(crate) fn lower(&self, envelope: &mut Antichain<T>) {
+        for time in &self.times {
+            envelope.insert_ref(time);
+        }
     }
 
     /// The diff of a row.
