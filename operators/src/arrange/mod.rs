@@ -2,6 +2,8 @@
 //!
 //! piece of a part (sorted) -> segments (sorted, one for each worker) -> piles (sorted) -> one merge -> one batch
 
+mod builder;
+mod collection;
 mod flat;
 mod merge;
 mod operator;
@@ -19,6 +21,8 @@ use differential_dataflow::trace::implementations::ValSpine;
 use timely::dataflow::{Scope, StreamVec};
 use timely_persist::{Data, Diff, Time};
 
+pub use self::builder::FlatBuilder;
+pub use self::collection::arrange_flat;
 use self::flat::TakeLayout;
 pub use self::flat::{Flat, FlatLayout, FlatSpine};
 use self::operator::{SpineOf, arrange};

@@ -1,0 +1,128 @@
+//! From ordered rows to a batch of flat columns.
+
+use differential_dataflow::batcher::merge::Sealer;
+use differential_dataflow::difference::Semigroup;
+use differential_dataflow::lattice::Lattice;
+use differential_dataflow::trace::Builder;
+use differential_dataflow::trace::implementations::BatchContainer;
+use differential_dataflow::trace::implementations::ord_neu::layers::{Upds, UpdsBuilder, Vals};
+use differential_dataflow::trace::implementations::ord_neu::val_batch::OrdValStorage;
+use differential_dataflow::trace::implementations::ord_neu::{BuilderInput, OrdValBatch};
+use timely::progress::Timestamp;
+use timely_persist::Data;
+
+use crate::arrange::flat::{Flat, FlatLayout, TakeColumn};
+
+/// A row of an ordinary collection.
+type Row<K, V, T, D> = ((K, V), T, D);
+
+/// Builds a batch of a [`FlatSpine`](crate::FlatSpine) from ordered rows, for operators that make arrangements.
+///
+/// `reduce_abelian` and `reduce_core` of [`Arranged`] take a flat arrangement, and make one if they are told so:
+///
+/// ```
+/// use differential_dataflow::input::Input;
+/// use timely_persist_operators::{Flat, FlatBuilder, FlatSpine, arrange_flat};
+///
+/// timely::execute_directly(|worker| {
+///     let mut rows = worker.dataflow::<u64, _, _>(|scope| {
+///         let (rows, collection) = scope.new_collection::<(String, u64), i64>();
+///         arrange_flat(collection)
+///             .reduce_abelian::<_, FlatBuilder<String, u64, u64, i64>, FlatSpine<String, u64, u64, i64>, Flat<String>, _>(
+///                 "largest",
+///                 |_key, values, output| output.extend(values.last().map(|(value, _)| (*value, 1))),
+///                 |rows, key, updates| {
+///                     rows.clear();
+///                     rows.extend(updates.drain(..).map(|(value, time, diff)| ((key.to_owned(), value), time, diff)));
+///                 },
+///             )
+///             .as_collection(|key, value| (key.to_owned(), value))
+///             .inspect(|(row, _, _)| assert_eq!(*row, ("pear".to_owned(), 7)));
+///         rows
+///     });
+///     rows.update(("pear".to_owned(), 3), 1);
+///     rows.update(("pear".to_owned(), 7), 1);
+/// });
+/// ```
+///
+/// What differential writes for keys that are a reference to an owned one takes no flat arrangement: `count_total`,
+/// `threshold_total`, `as_vecs`, and `join_core` of a collection that is not arranged. To count, reduce.
+///
+/// [`Arranged`]: differential_dataflow::operators::arrange::Arranged
+pub struct FlatBuilder<K: Data, V: Data, T: Timestamp + Lattice, D: Semigroup + Ord + 'static> {
+    storage: OrdValStorage<FlatLayout<K, V, T, D>>,
+    /// The key and value whose updates are in `staging`.
+    last: Option<(K, V)>,
+    staging: UpdsBuilder<Vec<T>, Vec<D>>,
+}
+
+impl<K: Data, V: Data, T: Timestamp + Lattice, D: Semigroup + Ord + 'static> FlatBuilder<K, V, T, D> {
+    /// For so many keys, values and updates.
+    fn with_capacity(keys: usize, values: usize, updates: usize) -> Self {
+        let storage = OrdValStorage {
+            keys: Flat::with_capacity(keys),
+            vals: Vals::with_capacity(keys + 1, values),
+            upds: Upds::with_capacity(values + 1, updates),
+        };
+        Self { storage, last: None, staging: UpdsBuilder::default() }
+    }
+
+    /// All updates of a key and value are there. What they come to may be nothing, and then there is no such value.
+    fn end_value(&mut self) {
+        let OrdValStorage { keys, vals, upds } = &mut self.storage;
+        let Some((key, value)) = self.last.take() else { return };
+        if !self.staging.seal(upds) {
+            return;
+        }
+        if !keys.ends_with(key.as_ref()) {
+            if !keys.is_empty() {
+                vals.offs.push(vals.vals.len());
+            }
+            keys.take(key.as_ref());
+        }
+        vals.vals.take(value.as_ref());
+    }
+}
+
+impl<K: Data, V: Data, T: Timestamp + Lattice, D: Semigroup + Ord + 'static> Default for FlatBuilder<K, V, T, D> {
+    fn default() -> Self {
+        Self::with_capacity(0, 0, 0)
+    }
+}
+
+impl<K: Data, V: Data, T: Timestamp + Lattice, D: Semigroup + Ord + 'static> Builder for FlatBuilder<K, V, T, D> {
+    type Input = Vec<Row<K, V, T, D>>;
+    type Time = T;
+    type Output = OrdValBatch<FlatLayout<K, V, T, D>>;
+
+    fn push(&mut self, rows: &mut Self::Input) {
+        for (data, time, diff) in rows.drain(..) {
+            if self.last.as_ref() != Some(&data) {
+                self.end_value();
+                self.last = Some(data);
+            }
+            self.staging.push(time, diff);
+        }
+    }
+
+    fn done(mut self) -> Option<Self::Output> {
+        self.end_value();
+        let updates = self.staging.total();
+        self.storage.vals.offs.push(self.storage.vals.vals.len());
+        (updates > 0).then_some(OrdValBatch { storage: self.storage, updates })
+    }
+}
+
+/// For differential's own batchers.
+impl<K: Data, V: Data, T: Timestamp + Lattice, D: Semigroup + Ord + 'static> Sealer<Vec<Row<K, V, T, D>>>
+    for FlatBuilder<K, V, T, D>
+{
+    type Output = <Self as Builder>::Output;
+
+    fn seal(chain: &mut Vec<Vec<Row<K, V, T, D>>>) -> Option<Self::Output> {
+        let (keys, values, updates) = BuilderInput::<Vec<K>, Vec<V>>::key_val_upd_counts(chain);
+        let mut builder = Self::with_capacity(keys, values, updates);
+        chain.drain(..).for_each(|mut rows| builder.push(&mut rows));
+        builder.done()
+    }
+}
