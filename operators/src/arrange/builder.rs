@@ -126,3 +126,49 @@ impl<K: Data, V: Data, T: Timestamp + Lattice, D: Semigroup + Ord + 'static> Sea
         builder.done()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use differential_dataflow::trace::{Cursor, Navigable};
+
+    use super::*;
+
+    type Rows = Vec<Row<String, u64, u64, i64>>;
+
+    /// The rows of the batch of these chunks.
+    fn built(chunks: &[&[(&str, u64, u64, i64)]]) -> Rows {
+        let own = |rows: &&[(&str, u64, u64, i64)]| -> Rows {
+            rows.iter().map(|(key, value, time, diff)| (((*key).to_owned(), *value), *time, *diff)).collect()
+        };
+        let mut chain = chunks.iter().map(own).collect();
+        let Some(batch) = FlatBuilder::seal(&mut chain) else { return Vec::new() };
+        let values = batch.cursor().to_vec(&batch, str::to_owned, |value| value);
+        let rows = |(data, updates): ((String, u64), Vec<(u64, i64)>)| {
+            updates.into_iter().map(move |(time, diff)| (data.clone(), time, diff))
+        };
+        let rows: Rows = values.into_iter().flat_map(rows).collect();
+        assert_eq!(rows.len(), batch.updates);
+        rows
+    }
+
+    #[test]
+    fn a_batch_has_what_its_rows_come_to() {
+        let row = |key: &str, value, time, diff| ((key.to_owned(), value), time, diff);
+        assert_eq!(built(&[]), []);
+        assert_eq!(built(&[&[("a", 1, 0, 1), ("a", 1, 0, -1)], &[("b", 1, 3, 1)], &[("b", 1, 3, -1)]]), []);
+        let rows = built(&[
+            &[("a", 1, 0, 1), ("a", 1, 0, -1), ("a", 2, 0, 1), ("a", 2, 5, 1)],
+            &[
+                ("a", 2, 5, 1),
+                ("a", 3, 5, 2),
+                ("b", 2, 5, 2),
+                ("b", 2, 5, -2),
+                ("c", 3, 5, 2),
+                ("c", 4, 5, 2),
+                ("c", 4, 5, -2),
+            ],
+        ]);
+        let same = [row("a", 2, 0, 1), row("a", 2, 5, 2), row("a", 3, 5, 2), row("c", 3, 5, 2)];
+        assert_eq!(rows, same);
+    }
+}
