@@ -1,4 +1,5 @@
-//! Codecs: what is pushed comes back, in an order that the borrowed form and the prefix keep; foreign arrays are refused.
+//! Codecs: what is pushed comes back, in an order that the borrowed form and the prefix keep, with the hash of the owned form;
+//! foreign arrays are refused.
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on fails.
 
@@ -7,6 +8,7 @@ mod words;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::hash::Hash;
 use std::sync::Arc;
 
 use arrow_array::{
@@ -16,6 +18,7 @@ use arrow_array::{
 use arrow_buffer::NullBuffer;
 use arrow_schema::DataType;
 use bytes::Bytes;
+use differential_dataflow::Hashable;
 use proptest::prelude::*;
 use timely_persist_types::codec::{Builder, Codec, Column, Serde};
 use uuid::Uuid;
@@ -39,8 +42,31 @@ fn column<C: Codec>(values: &[C]) -> ArrayRef {
     array
 }
 
-/// Round trip, order and prefix of some values.
-fn check<C: Codec>(values: Vec<C>) {
+/// Both forms go to the same worker, also within other types.
+fn check_hashes<C: Codec + Hash>(values: &[C])
+where
+    for<'a> C::Ref<'a>: Hash,
+{
+    fn same<C: Codec + Hash>(value: &C)
+    where
+        for<'a> C::Ref<'a>: Hash,
+    {
+        assert_eq!(value.as_ref().hashed(), value.hashed(), "{value:?}");
+    }
+    for value in values {
+        same(value);
+        same(&Some(value.clone()));
+        same(&(value.clone(), value.clone()));
+    }
+    same(&None::<C>);
+}
+
+/// Round trip, order, prefix and hash of some values.
+fn check<C: Codec + Hash>(values: Vec<C>)
+where
+    for<'a> C::Ref<'a>: Hash,
+{
+    check_hashes(&values);
     let array = column(&values);
     let decoded = C::Column::try_new(&array, None).unwrap();
     assert_eq!(decoded.len(), values.len());
@@ -125,6 +151,39 @@ proptest! {
         check(values.into_iter().map(Serde).collect());
         check(maps.into_iter().map(Serde).collect());
     }
+}
+
+/// The ends of what each type holds, and tuples of every arity.
+#[test]
+fn edges() {
+    macro_rules! integers {
+        ($($type:ident)*) => {$(
+            check(vec![$type::MIN, $type::MAX, 0, 1, $type::MAX / 2]);
+        )*};
+    }
+    integers!(u8 u16 u32 u64 u128 i8 i16 i32 i64 i128);
+    check(vec![Uuid::nil(), Uuid::max()]);
+    check(vec![true, false]);
+    check(vec![()]);
+    // Around the lengths at which a hash function takes another way.
+    let texts: Vec<_> =
+        [0, 1, 3, 4, 7, 8, 9, 15, 16, 17, 31, 32, 64, 255, 256, 300].map(|len| "é\0".repeat(len)).into();
+    check(texts.iter().map(|text| text.as_bytes().to_vec()).collect());
+    check(texts.iter().map(|text| Bytes::from(text.clone())).collect());
+    check(vec![vec![0xff; 7], vec![0xff], vec![], vec![0; 9]]);
+    check(texts.clone());
+    check(texts.iter().map(|text| Serde(text.clone())).collect());
+    check(texts.iter().map(|text| Serde((text.clone(), Some([text.len(); 2]), 'x', i8::MIN))).collect());
+    check(vec![None, Some(None), Some(Some(())), Some(Some(()))]);
+    let (text, bytes) = (|| "x".to_owned(), || vec![0xffu8]);
+    check(vec![(text(),), (String::new(),)]);
+    check(vec![(text(), bytes()), (String::new(), vec![])]);
+    check(vec![(text(), bytes(), 0u8)]);
+    check(vec![(text(), bytes(), 0u8, None::<bool>)]);
+    check(vec![(text(), bytes(), 0u8, Some(true), ())]);
+    check(vec![(text(), bytes(), 0u8, Some(true), (), Uuid::nil())]);
+    check(vec![(text(), bytes(), 0u8, Some(true), (), Uuid::nil(), Serde(text()))]);
+    check(vec![(text(), bytes(), 0u8, Some(true), (), Uuid::nil(), Serde(text()), (text(), bytes()))]);
 }
 
 /// Arrays of every kind that codecs write, and some that none does.

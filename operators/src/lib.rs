@@ -66,7 +66,10 @@ mod common;
 mod sink;
 mod source;
 
-pub use arrange::{ArrangedSource, Flat, FlatKeySpine, FlatLayout, FlatSpine};
+pub use arrange::{
+    ArrangedSource, BatchCursorFlat, BatchFlat, Flat, FlatBuilder, FlatKeySpine, FlatLayout, FlatSpine, TraceFlat,
+    arrange_flat, as_flat,
+};
 pub use common::button::Button;
 pub use common::error::SourceError;
 pub use sink::{Input, PersistSink, Resume, ResumeBuilder, Retention, Sink, SinkError, persist_sink};

@@ -8,6 +8,7 @@ mod bridge;
 mod button;
 mod contents;
 mod errors;
+mod flat;
 mod frontiers;
 mod idle;
 mod names;

@@ -112,10 +112,9 @@ pub(crate) trait Writing<K: Data, V: Data, T: Time, D: Diff>: 'static {
 /// By key, with values.
 pub(crate) struct ByKey<L: Layout>(val_batch::OrdValStorage<L>);
 
-impl<K: Data, V: Data, T: Time, D: Diff, L: TakeLayout<K, V, T, D>> Writing<K, V, T, D> for ByKey<L> {
-    type Batch = OrdValBatch<L>;
-
-    fn with_capacity(rows: usize) -> Self {
+impl<L: Layout<OffsetContainer = OffsetList>> ByKey<L> {
+    /// Nothing yet, with room for so many keys and values.
+    pub(crate) fn for_rows(rows: usize) -> Self {
         Self(val_batch::OrdValStorage {
             keys: L::KeyContainer::with_capacity(rows),
             vals: Vals::with_capacity(rows + 1, rows),
@@ -123,13 +122,18 @@ impl<K: Data, V: Data, T: Time, D: Diff, L: TakeLayout<K, V, T, D>> Writing<K, V
         })
     }
 
+    /// The updates of the batch.
     #[inline]
-    fn updates(&mut self) -> &mut Updates<T, D> {
+    pub(crate) fn upds(&mut self) -> &mut Upds<OffsetList, L::TimeContainer, L::DiffContainer> {
         &mut self.0.upds
     }
 
+    /// Adds a key and value, whose updates are there, beyond all so far.
     #[inline]
-    fn push(&mut self, key: K::Ref<'_>, value: V::Ref<'_>) {
+    pub(crate) fn add<K: Codec, V: Codec>(&mut self, key: K::Ref<'_>, value: V::Ref<'_>)
+    where
+        L: Layout<KeyContainer: TakeColumn<K>, ValContainer: TakeColumn<V>>,
+    {
         let Self(val_batch::OrdValStorage { keys, vals, .. }) = self;
         if !keys.ends_with(key) {
             if !keys.is_empty() {
@@ -140,16 +144,42 @@ impl<K: Data, V: Data, T: Time, D: Diff, L: TakeLayout<K, V, T, D>> Writing<K, V
         vals.vals.take(value);
     }
 
+    /// The batch, which has so many updates; `None` without any.
+    pub(crate) fn batch<K: Codec, V: Codec>(mut self, updates: usize) -> Option<OrdValBatch<L>>
+    where
+        L: Layout<KeyContainer: TakeColumn<K>, ValContainer: TakeColumn<V>>,
+    {
+        self.0.vals.offs.push(self.0.vals.vals.len());
+        self.0.keys.end();
+        self.0.vals.vals.end();
+        (updates > 0).then_some(OrdValBatch { storage: self.0, updates })
+    }
+}
+
+impl<K: Data, V: Data, T: Time, D: Diff, L: TakeLayout<K, V, T, D>> Writing<K, V, T, D> for ByKey<L> {
+    type Batch = OrdValBatch<L>;
+
+    fn with_capacity(rows: usize) -> Self {
+        Self::for_rows(rows)
+    }
+
+    #[inline]
+    fn updates(&mut self) -> &mut Updates<T, D> {
+        self.upds()
+    }
+
+    #[inline]
+    fn push(&mut self, key: K::Ref<'_>, value: V::Ref<'_>) {
+        self.add::<K, V>(key, value);
+    }
+
     fn reuse(&mut self, keys: K::Builder, values: V::Builder) {
         self.0.keys.reuse(keys);
         self.0.vals.vals.reuse(values);
     }
 
-    fn finish(mut self, updates: usize) -> Option<OrdValBatch<L>> {
-        self.0.vals.offs.push(self.0.vals.vals.len());
-        self.0.keys.end();
-        self.0.vals.vals.end();
-        (updates > 0).then_some(OrdValBatch { storage: self.0, updates })
+    fn finish(self, updates: usize) -> Option<OrdValBatch<L>> {
+        self.batch::<K, V>(updates)
     }
 }
 

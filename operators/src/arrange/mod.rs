@@ -2,6 +2,9 @@
 //!
 //! piece of a part (sorted) -> segments (sorted, one for each worker) -> piles (sorted) -> one merge -> one batch
 
+mod adapt;
+mod builder;
+mod collection;
 mod flat;
 mod layout;
 mod merge;
@@ -20,6 +23,9 @@ use differential_dataflow::trace::implementations::{KeySpine, ValSpine, Vector};
 use timely::dataflow::{Scope, StreamVec};
 use timely_persist::{Data, Diff, Time};
 
+pub use self::adapt::{BatchCursorFlat, BatchFlat, TraceFlat, as_flat};
+pub use self::builder::FlatBuilder;
+pub use self::collection::arrange_flat;
 pub use self::flat::Flat;
 use self::layout::{ByKey, BySelf, SpineOf, Writing};
 pub use self::layout::{FlatKeySpine, FlatLayout, FlatSpine};
@@ -65,7 +71,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> PersistSource<K, V, T, D> {
     }
 
     /// The same with keys and values one behind the other in flat columns, so that no value is allocated. Keys and values are
-    /// read borrowed: a join takes another flat arrangement.
+    /// read borrowed: a join takes another flat arrangement, which [`arrange_flat`](arrange_flat()) makes of a collection, and
+    /// [`as_flat`] sees in an ordinary arrangement. What [`FlatBuilder`] says of reductions holds here, too.
     pub fn arrange_flat<'scope>(
         self,
         scope: Scope<'scope, T>,

@@ -4,7 +4,7 @@
 //! [`Codec64`] is the eight-byte form of times and diffs. The aliases [`Data`], [`Time`] and [`Diff`] name the bounds
 //! that the rest of the library asks for, once.
 //!
-//! Always: the order of `Codec::Ref` equals the order of the owned type; what an encoder wrote, the decoder of the same
+//! Always: the order and the hash of `Codec::Ref` equal those of the owned type; what an encoder wrote, the decoder of the same
 //! name reads back equal; a decoder answers foreign arrays with an error, never a panic. This module does no I/O.
 
 mod boolean;
@@ -51,7 +51,9 @@ pub use bounded::bounded;
 /// A type that can be stored as an Arrow column.
 ///
 /// The implementor guarantees that `Ref`'s order equals the owned order and that
-/// `T::from_ref(column.get(i))` equals the value whose `as_ref` was pushed at `i`.
+/// `T::from_ref(column.get(i))` equals the value whose `as_ref` was pushed at `i`. Where `Ref` is [`Hash`](std::hash::Hash), which
+/// an arranged source asks of keys, it hashes as the owned type does: both give the hasher the same, as for
+/// [`Borrow`](std::borrow::Borrow). Else rows of one key are on two workers, and a join misses them.
 pub trait Codec: Ord + Clone + fmt::Debug + Send + Sync + Sized + 'static {
     /// A value borrowed from a column, cheap to copy and to compare.
     type Ref<'a>: Copy + Ord + fmt::Debug;
