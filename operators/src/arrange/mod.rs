@@ -16,12 +16,13 @@ use std::hash::Hash;
 use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
 use differential_dataflow::trace::TraceReader;
 use differential_dataflow::trace::implementations::ValSpine;
+use timely::dataflow::operators::Concat;
 use timely::dataflow::{Scope, StreamVec};
 use timely_persist::{Data, Diff, Time};
 
 use self::flat::TakeLayout;
 pub use self::flat::{Flat, FlatLayout, FlatSpine};
-use self::operator::{SpineOf, arrange};
+use self::operator::{Arrangement, SpineOf, arrange};
 use self::split::Split;
 use crate::common::button::Button;
 use crate::common::error::SourceError;
@@ -69,7 +70,9 @@ where
         scope: Scope<'scope, T>,
     ) -> ArrangedSource<'scope, T, TraceAgent<SpineOf<L>>> {
         let name = format!("{}: arrange", self.name_of());
+        let shard = self.shard_id();
         let MappedSource { stream, errors, progress, button } = self.build_rows(scope, Split::among(scope.peers()));
-        ArrangedSource { arranged: arrange(stream, &name), errors, progress, button }
+        let Arrangement { arranged, errors: of_types } = arrange(stream, &name, shard);
+        ArrangedSource { arranged, errors: errors.concat(of_types), progress, button }
     }
 }
