@@ -4,6 +4,7 @@
 //! cargo run --release --example cluster -- PLACE fill 60 5000             # 60 appends of 5,000 rows each
 //! cargo run --release --example cluster -- PLACE fill 60 5000 20          # the same, one each 20 ms
 //! cargo run --release --example cluster -- PLACE sum -w 2                 # one process, two workers
+//! cargo run --release --example cluster -- PLACE sum by-key -w 2          # the same of an arrangement; or `flat`
 //! cargo run --release --example cluster -- PLACE sum -n 2 -p 0 -w 2 -h hosts   # two processes: this is the first,
 //! cargo run --release --example cluster -- PLACE sum -n 2 -p 1 -w 2 -h hosts   # and this the second
 //! cargo run --release --example cluster -- PLACE follow 120 -w 2          # from the since on, until the upper is 120
@@ -37,9 +38,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use differential_dataflow::VecCollection;
 use differential_dataflow::operators::CountTotal;
 use timely::dataflow::operators::{Inspect, Probe};
+use timely::dataflow::{Scope, StreamVec};
 use timely::progress::Antichain;
 use timely_persist::{Appended, Client, Error, Shard, ShardId};
-use timely_persist_operators::{PersistSink, PersistSource, Resume};
+use timely_persist_operators::{ArrangedSource, Button, PersistSink, PersistSource, Resume, Source, SourceError};
 
 type Amounts = Shard<String, u64, u64, i64>;
 
@@ -61,11 +63,13 @@ fn main() -> ExitCode {
     let done = match words[..] {
         [place, "fill", appends, rows] => fill(place, appends, rows, "0"),
         [place, "fill", appends, rows, pause] => fill(place, appends, rows, pause),
-        [place, "sum", ..] => sum(place, &arguments[2..]),
+        [place, "sum", "by-key", ..] => sum(place, Reading::ByKey, &arguments[3..]),
+        [place, "sum", "flat", ..] => sum(place, Reading::Flat, &arguments[3..]),
+        [place, "sum", ..] => sum(place, Reading::Rows, &arguments[2..]),
         [place, "follow", upper, ..] => follow(place, upper, &arguments[3..]),
         [place, "keep", upper, name, start, ..] => keep(place, upper, (name, start), &arguments[5..]),
         _ => Err(
-            "usage: cluster PLACE fill APPENDS ROWS [MILLISECONDS] | cluster PLACE sum [-n -p -w -h] | cluster PLACE \
+            "usage: cluster PLACE fill APPENDS ROWS [MILLISECONDS] | cluster PLACE sum [by-key|flat] [-n -p -w -h] | cluster PLACE \
                   follow UPPER [-n -p -w -h] | cluster PLACE keep UPPER NAME START [-n -p -w -h]"
                 .to_owned(),
         ),
@@ -157,24 +161,30 @@ async fn append(shard: &Amounts, appends: u64, rows: u64, pause: Duration) -> Re
 }
 
 /// The sums as of the shard's present end.
-fn sum(place: &str, timely_arguments: &[String]) -> Result<(), String> {
+fn sum(place: &str, reading: Reading, timely_arguments: &[String]) -> Result<(), String> {
     let shard = open(place)?;
     let upper = wait(shard.inspect()).map_err(|error| error.to_string())?.upper;
     let Some(last) = upper.first().and_then(|time| time.checked_sub(1)) else {
         return Err("the shard is empty: fill it first".to_owned());
     };
-    maintain(&shard, Some(last), last + 1, timely_arguments)
+    maintain(&shard, reading, Some(last), last + 1, timely_arguments)
 }
 
 /// The sums from where the shard can still be read until it has been filled up to there.
 fn follow(place: &str, upper: &str, timely_arguments: &[String]) -> Result<(), String> {
-    maintain(&open(place)?, None, number(upper)?, timely_arguments)
+    maintain(&open(place)?, Reading::Rows, None, number(upper)?, timely_arguments)
 }
 
 /// Maintains the sums until then, and prints them. The source's reader is removed before the process ends, if there is time
 /// for it: else it holds the shard's history until its lease is over.
-fn maintain(shard: &Amounts, as_of: Option<u64>, upper: u64, timely_arguments: &[String]) -> Result<(), String> {
-    with_others(shard.client(), || run(shard, as_of, upper, timely_arguments))
+fn maintain(
+    shard: &Amounts,
+    reading: Reading,
+    as_of: Option<u64>,
+    upper: u64,
+    timely_arguments: &[String],
+) -> Result<(), String> {
+    with_others(shard.client(), || run(shard, reading, as_of, upper, timely_arguments))
 }
 
 /// Runs a dataflow on a thread of its own, because timely panics when it has lost another process.
@@ -248,7 +258,51 @@ fn counted<'scope>(
     amounts.explode(|(key, amount)| Some((key, (1, i64::try_from(amount).unwrap_or(i64::MAX)))))
 }
 
-fn run(shard: &Amounts, as_of: Option<u64>, upper: u64, timely_arguments: &[String]) -> Result<(), String> {
+/// How the shard's rows come into the dataflow.
+#[derive(Clone, Copy)]
+enum Reading {
+    /// One by one.
+    Rows,
+    /// Arranged by key, as they are stored.
+    ByKey,
+    /// The same in flat columns.
+    Flat,
+}
+
+impl Reading {
+    /// The rows, whichever way they come.
+    fn build<'scope>(self, source: PersistSource<String, u64, u64, i64>, scope: Scope<'scope, u64>) -> Read<'scope> {
+        match self {
+            Self::Rows => {
+                let Source { updates, errors, button, .. } = source.build(scope);
+                Read { updates, errors, button }
+            }
+            Self::ByKey => {
+                let ArrangedSource { arranged, errors, button, .. } = source.arrange_by_key(scope);
+                Read { updates: arranged.as_collection(|key, amount| (key.clone(), *amount)), errors, button }
+            }
+            Self::Flat => {
+                let ArrangedSource { arranged, errors, button, .. } = source.arrange_flat(scope);
+                Read { updates: arranged.as_collection(|key, amount| (key.to_owned(), amount)), errors, button }
+            }
+        }
+    }
+}
+
+/// What is read.
+struct Read<'scope> {
+    updates: VecCollection<'scope, u64, (String, u64), i64>,
+    errors: StreamVec<'scope, u64, SourceError>,
+    button: Button,
+}
+
+fn run(
+    shard: &Amounts,
+    reading: Reading,
+    as_of: Option<u64>,
+    upper: u64,
+    timely_arguments: &[String],
+) -> Result<(), String> {
     let config = timely::Config::from_args(timely_arguments.iter().cloned())?;
     let results: Arc<Mutex<Sums>> = Arc::default();
     let (shared, failed) = (Arc::clone(&results), Arc::new(AtomicU64::new(0)));
@@ -265,22 +319,23 @@ fn run(shard: &Amounts, as_of: Option<u64>, upper: u64, timely_arguments: &[Stri
                 Some(as_of) => source.as_of(Antichain::from_elem(as_of)),
                 None => source,
             };
-            let source = source.build(scope);
-            source.errors.inspect(move |error| {
-                note(format_args!("worker {index}: {error}"));
-                failures.fetch_add(u64::from(error.is_final()), Ordering::Relaxed);
-            });
-            let updates = source.updates.inspect(move |_| {
+            let source = source.filter_rows(move |_, _| {
                 if rows.fetch_add(1, Ordering::Relaxed) == 0 {
                     note(format_args!("worker {index}: hydrating"));
                 }
+                true
+            });
+            let Read { updates, errors, button } = reading.build(source, scope);
+            errors.inspect(move |error| {
+                note(format_args!("worker {index}: {error}"));
+                failures.fetch_add(u64::from(error.is_final()), Ordering::Relaxed);
             });
             let sums = counted(updates).count().inner.inspect(move |(sums, _, diff)| {
                 if let Ok(mut results) = shared.lock() {
                     *results.entry(sums.clone()).or_default() += diff;
                 }
             });
-            (sums.probe().0, source.button)
+            (sums.probe().0, button)
         });
         let mut frontier = Some(0);
         while probe.less_than(&upper) && failed.load(Ordering::Relaxed) == 0 && !unread.load(Ordering::Relaxed) {

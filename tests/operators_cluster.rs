@@ -24,15 +24,18 @@ fn two_processes_agree_and_a_killed_one_is_started_again() {
     assert_eq!(fetched.iter().sum::<u64>(), APPENDS * ROWS);
     assert!(fetched.iter().all(|rows| *rows > 0), "each process fetches: {fetched:?}");
 
-    for killed in 0..2 {
-        let mut processes = place.start_cluster(&["sum"], 2);
+    let (sums, _) = finish(place.start_cluster(&["sum", "by-key"], 2));
+    assert_eq!(sums, expected, "arranged by key");
+
+    for (killed, sum) in [&["sum"][..], &["sum", "flat"]].into_iter().enumerate() {
+        let mut processes = place.start_cluster(sum, 2);
         // In the middle: its first rows are there, and it has not said yet how many it fetched.
         processes[killed].wait_for(|line| line.contains("hydrating"));
         processes[killed].kill();
         drop(processes);
 
-        let (sums, _) = finish(place.start_cluster(&["sum"], 2));
-        assert_eq!(sums, expected, "after process {killed} was killed");
+        let (sums, _) = finish(place.start_cluster(sum, 2));
+        assert_eq!(sums, expected, "{sum:?} after process {killed} was killed");
     }
 }
 

@@ -8,18 +8,20 @@ use timely_persist_operators::PersistSource;
 
 use crate::support::*;
 
-type Numbered = PersistSource<String, u64, u64, i64>;
-
 /// Runs the source that each worker makes of its index until each has an error; gives what all said and saw.
 ///
 /// Checks that each says one thing, that nothing came, that the frontier stands at the beginning, and that all ends when
 /// the buttons are released.
 fn refused(workers: usize, make: impl Fn(usize) -> Numbered + Send + Sync + 'static) -> String {
+    refused_as(Kind::Rows, workers, make)
+}
+
+fn refused_as(kind: Kind, workers: usize, make: impl Fn(usize) -> Numbered + Send + Sync + 'static) -> String {
     let said: Arc<Mutex<Vec<String>>> = Arc::default();
     let (shared, together) = (Arc::clone(&said), Barrier::new(workers));
     let guards = timely::execute(timely::Config::process(workers), move |worker: &mut Worker| {
         let seen = Seen::default();
-        let running = install(worker, make(worker.index()), &seen);
+        let running = install_as(kind, worker, make(worker.index()), &seen);
         while seen.errors().is_empty() && !running.probe.done() && seen.rows().is_empty() {
             worker.step_or_park(Some(std::time::Duration::from_millis(5)));
         }
@@ -54,9 +56,9 @@ fn refused(workers: usize, make: impl Fn(usize) -> Numbered + Send + Sync + 'sta
 fn names_that_differ_between_workers_are_refused_on_every_worker() {
     let client = memory(config());
     let shard = filled(&client, 5, 100);
-    for workers in [2, 3, 4] {
+    for (workers, kind) in [(2, Kind::Rows), (3, Kind::Rows), (4, Kind::Rows), (2, Kind::ByKey), (3, Kind::Flat)] {
         let reading = shard.clone();
-        let message = refused(workers, move |index| {
+        let message = refused_as(kind, workers, move |index| {
             PersistSource::new(&reading).as_of(at(4)).until(at(5)).name(format!("reader {index}"))
         });
         assert!(message.contains("name is \"reader 0\" on worker 0, but \"reader 1\" on worker 1"), "{message}");

@@ -85,6 +85,10 @@ fn a_part_larger_than_every_limit_goes_alone() {
         let most = most_in_flight(workers, &shard, &store, 1, 8);
         assert!(most <= 1 + workers as u64, "{most} parts on {workers} workers");
     }
+    for (workers, kind) in [(1, Kind::ByKey), (3, Kind::Flat)] {
+        let source = |source: Numbered| source.as_of(at(99)).until(at(100)).max_inflight_bytes(1);
+        assert_eq!(run_as(kind, workers, &shard, source, none()).rows(), expected(0..100, ROWS, 99));
+    }
 }
 
 /// Hazard 35: two sources of a join, one pool that is too small for either.
@@ -94,7 +98,7 @@ fn two_sources_joined_under_one_small_pool_do_not_wait_for_each_other() {
     tiny.read.inflight_bytes_max = 1;
     let client = memory(tiny);
     let (left, right) = (filled(&client, 30, 4), filled(&client, 30, 4));
-    for workers in [1, 4] {
+    for (workers, arranged) in [(1, false), (4, false), (1, true), (2, true)] {
         let (a, b) = (left.clone(), right.clone());
         let joined: Arc<Mutex<Vec<(String, u64)>>> = Arc::default();
         let shared = Arc::clone(&joined);
@@ -103,10 +107,21 @@ fn two_sources_joined_under_one_small_pool_do_not_wait_for_each_other() {
             let _buttons = worker.dataflow::<u64, _, _>(|scope| {
                 let unbounded =
                     |shard| PersistSource::new(shard).as_of(at(29)).until(at(30)).max_inflight_bytes(usize::MAX);
-                let (a, b) = (unbounded(&a).name("left").build(scope), unbounded(&b).name("right").build(scope));
-                let joined = a.updates.join_map(b.updates, |key, value, _| (key.clone(), *value));
+                let (a, b) = (unbounded(&a).name("left"), unbounded(&b).name("right"));
+                let (joined, buttons) = match arranged {
+                    false => {
+                        let (a, b) = (a.build(scope), b.build(scope));
+                        let joined = a.updates.join_map(b.updates, |key, value, _| (key.clone(), *value));
+                        (joined, [a.button, b.button])
+                    }
+                    true => {
+                        let (a, b) = (a.arrange_by_key(scope), b.arrange_by_key(scope));
+                        let joined = a.arranged.join_core(b.arranged, |key, value, _| Some((key.clone(), *value)));
+                        (joined, [a.button, b.button])
+                    }
+                };
                 joined.inner.inspect(move |(row, _, _)| shared.lock().unwrap().push(row.clone()));
-                (a.button, b.button)
+                buttons
             });
             while worker.has_dataflows() {
                 worker.step_or_park(None);
@@ -125,7 +140,7 @@ fn two_sources_joined_under_one_small_pool_do_not_wait_for_each_other() {
 /// since moves on.
 #[test]
 fn leases_come_home_part_by_part() {
-    for workers in [1, 3] {
+    for (workers, kind) in [(1, Kind::Rows), (3, Kind::Rows), (2, Kind::ByKey)] {
         let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let (faults, gate) = (Faults::scripted(), Gate::closed());
         let mut beating = config();
@@ -141,7 +156,8 @@ fn leases_come_home_part_by_part() {
         let shared = seen.clone();
         let dataflow = std::thread::spawn(move || {
             let guards = timely::execute(timely::Config::process(workers), move |worker| {
-                let _running = install(worker, PersistSource::new(&reading).as_of(at(8)).until(at(12)), &shared);
+                let source = PersistSource::new(&reading).as_of(at(8)).until(at(12));
+                let _running = install_as(kind, worker, source, &shared);
                 while worker.has_dataflows() {
                     worker.step_or_park(None);
                 }
@@ -321,14 +337,16 @@ fn the_plain_form_filters_rows_and_audits_by_them() {
     auditing.read.filter_audit_one_in = 1;
     let client = memory(auditing);
     let shard = filled(&client, 4, ROWS);
-    type Options = fn(PersistSource<String, u64, u64, i64>) -> PersistSource<String, u64, u64, i64>;
-    let seen = |options: Options| run(2, &shard, move |source| options(source.as_of(at(3))), at(4));
-    let nothing = seen(|source| source.filter(|_| false));
-    assert_eq!((nothing.rows(), nothing.errors()), (vec![], vec![]));
-    let some = seen(|source| source.filter_rows(|key, value| key.ends_with("of 2") && value < 3));
-    assert_eq!(some.rows(), (0..3).map(|index| (row(2, index).0, 3, 1)).collect::<Vec<_>>());
-    let wrong = seen(|source| source.filter(|_| false).filter_rows(|_, value| value < 3));
-    assert_eq!((wrong.rows(), wrong.errors()), (vec![], vec![SourceError::FilterWrong(shard.id()); 4]));
+    for (workers, kind) in kinds(2) {
+        type Options = fn(Numbered) -> Numbered;
+        let seen = |options: Options| run_as(kind, workers, &shard, move |source| options(source.as_of(at(3))), at(4));
+        let nothing = seen(|source| source.filter(|_| false));
+        assert_eq!((nothing.rows(), nothing.errors()), (vec![], vec![]));
+        let some = seen(|source| source.filter_rows(|key, value| key.ends_with("of 2") && value < 3));
+        assert_eq!(some.rows(), (0..3).map(|index| (row(2, index).0, 3, 1)).collect::<Vec<_>>());
+        let wrong = seen(|source| source.filter(|_| false).filter_rows(|_, value| value < 3));
+        assert_eq!((wrong.rows(), wrong.errors()), (vec![], vec![SourceError::FilterWrong(shard.id()); 4]));
+    }
 }
 
 /// Hazard 16.
@@ -352,6 +370,8 @@ fn a_wrong_filter_is_said_once_of_a_part_in_several_pieces() {
     let wrong = |source: PersistSource<String, u64, u64, i64>| {
         source.as_of(at(1)).filter(|_| false).filter_rows(|_, value| value % 1_000 == 0)
     };
-    let seen = run(2, &shard, wrong, at(2));
-    assert_eq!((seen.rows(), seen.errors()), (vec![], vec![SourceError::FilterWrong(shard.id()); 2]));
+    for (workers, kind) in [(2, Kind::Rows), (1, Kind::Flat)] {
+        let seen = run_as(kind, workers, &shard, wrong, at(2));
+        assert_eq!((seen.rows(), seen.errors()), (vec![], vec![SourceError::FilterWrong(shard.id()); 2]));
+    }
 }

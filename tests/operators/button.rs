@@ -72,15 +72,16 @@ fn closed_after(parts: u64) -> (Gate, Rule) {
 
 #[test]
 fn buttons_dropped_on_all_workers_in_the_middle_of_hydration_end_everything() {
-    for workers in [1, 2, 4] {
+    for (workers, kind) in kinds(3) {
         let (gate, rule) = closed_after(3);
         let stage = stage(vec![rule]);
         let (reading, seen) = (stage.shard.clone(), Seen::default());
         let shared = seen.clone();
         let at_gate = gate.clone();
         let guards = timely::execute(timely::Config::process(workers), move |worker| {
-            let running = install(worker, PersistSource::new(&reading).as_of(at(PARTS - 1)), &shared);
-            while shared.rows().len() < 6 {
+            let source = kind.counted(PersistSource::new(&reading).as_of(at(PARTS - 1)), &shared);
+            let running = install_as(kind, worker, source, &shared);
+            while shared.came() < 6 {
                 worker.step_or_park(Some(Duration::from_millis(1)));
             }
             until_arrived(worker, &at_gate, 1);
@@ -105,17 +106,17 @@ fn buttons_dropped_on_all_workers_in_the_middle_of_hydration_end_everything() {
 /// Hazard 28: one worker that stops is not the end of the input, nor of the part of it that others read.
 #[test]
 fn a_button_on_one_worker_holds_the_frontier_until_all_are_released() {
-    for stopper in 0..3 {
+    for (stopper, kind) in [(0, Kind::Rows), (1, Kind::Rows), (2, Kind::Rows), (0, Kind::ByKey), (2, Kind::Flat)] {
         let (gate, rule) = closed_after(6);
         let stage = stage(vec![rule]);
         let (reading, seen) = (stage.shard.clone(), Seen::default());
         let shared = seen.clone();
         let (at_gate, barrier) = (gate.clone(), std::sync::Barrier::new(3));
         let guards = timely::execute(timely::Config::process(3), move |worker| {
-            let running =
-                install(worker, PersistSource::new(&reading).as_of(at(PARTS - 1)).fetch_concurrency(2), &shared);
+            let source = PersistSource::new(&reading).as_of(at(PARTS - 1)).fetch_concurrency(2);
+            let running = install_as(kind, worker, kind.counted(source, &shared), &shared);
             // Each worker fetched two parts and has two more at the gate.
-            while shared.rows().len() < 12 {
+            while shared.came() < 12 {
                 worker.step_or_park(Some(Duration::from_millis(1)));
             }
             until_arrived(worker, &at_gate, 6);
@@ -130,7 +131,7 @@ fn a_button_on_one_worker_holds_the_frontier_until_all_are_released() {
             }
             barrier.wait();
             // The others emit what they fetch: their two, and what else had been handed to them.
-            while worker.index() != stopper && shared.rows().len() < 20 {
+            while worker.index() != stopper && shared.came() < 20 {
                 worker.step_or_park(Some(Duration::from_millis(1)));
             }
             barrier.wait();
@@ -155,13 +156,13 @@ fn a_button_on_one_worker_holds_the_frontier_until_all_are_released() {
 
 #[test]
 fn buttons_dropped_before_the_reader_opened_leave_no_reader() {
-    for workers in [1, 2] {
+    for (workers, kind) in kinds(2) {
         let gate = Gate::closed();
         let stage = stage(vec![Rule::every(Operation::LogCompareAndSet, Fault::HoldBefore(gate.clone()))]);
         let (reading, at_gate, seen) = (stage.shard.clone(), gate.clone(), Seen::default());
         let shared = seen.clone();
         let guards = timely::execute(timely::Config::process(workers), move |worker| {
-            let running = install(worker, PersistSource::new(&reading).as_of(at(3)), &shared);
+            let running = install_as(kind, worker, PersistSource::new(&reading).as_of(at(3)), &shared);
             worker.step();
             until_arrived(worker, &at_gate, 1);
             drop(running);
@@ -178,14 +179,15 @@ fn buttons_dropped_before_the_reader_opened_leave_no_reader() {
 
 #[test]
 fn a_dropped_dataflow_leaves_no_reader_and_no_task() {
-    for workers in [1, 2] {
+    for (workers, kind) in kinds(2) {
         let (gate, rule) = closed_after(3);
         let stage = stage(vec![rule]);
         let (reading, at_gate, seen) = (stage.shard.clone(), gate.clone(), Seen::default());
         let shared = seen.clone();
         let guards = timely::execute(timely::Config::process(workers), move |worker| {
-            let running = install(worker, PersistSource::new(&reading).as_of(at(PARTS - 1)), &shared);
-            while shared.rows().len() < 6 {
+            let source = kind.counted(PersistSource::new(&reading).as_of(at(PARTS - 1)), &shared);
+            let running = install_as(kind, worker, source, &shared);
+            while shared.came() < 6 {
                 worker.step_or_park(Some(Duration::from_millis(1)));
             }
             until_arrived(worker, &at_gate, 1);
@@ -201,6 +203,64 @@ fn a_dropped_dataflow_leaves_no_reader_and_no_task() {
     }
 }
 
+/// What is done to a dataflow whose rows have all come, while its arrangement merges them.
+#[derive(Clone, Copy, Debug)]
+enum Meanwhile {
+    Nothing,
+    Press,
+    Drop,
+}
+
+/// A merge is many activations, and ends whatever ends.
+#[test]
+fn a_merge_is_gone_with_its_dataflow_and_ends_when_its_source_does() {
+    const ROWS: u64 = 25_000;
+    for (kind, meanwhile) in [
+        (Kind::ByKey, Meanwhile::Press),
+        (Kind::Flat, Meanwhile::Press),
+        (Kind::Flat, Meanwhile::Drop),
+        (Kind::Flat, Meanwhile::Nothing),
+    ] {
+        let stage = stage(vec![]);
+        let shard: Numbers = stage.client.shard(ShardId::new());
+        fill(&shard, 0..2, ROWS);
+        let (reading, seen) = (shard.clone(), Seen::default());
+        let shared = seen.clone();
+        let guards = timely::execute(timely::Config::thread(), move |worker| {
+            let running = install_as(kind, worker, PersistSource::new(&reading).as_of(at(1)).name("merged"), &shared);
+            while running.progress.less_equal(&1) {
+                worker.step_or_park(None);
+            }
+            worker.step();
+            assert!(running.probe.less_equal(&1) && shared.rows().is_empty(), "one activation was enough");
+            match meanwhile {
+                Meanwhile::Nothing => {
+                    while running.probe.less_equal(&1) {
+                        worker.step();
+                    }
+                    assert_eq!(shared.rows().len() as u64, 2 * ROWS);
+                }
+                Meanwhile::Press => running.button.press(),
+                Meanwhile::Drop => {
+                    worker.installed_dataflows().into_iter().for_each(|dataflow| worker.drop_dataflow(dataflow));
+                }
+            }
+            drop(running);
+            while worker.has_dataflows() {
+                worker.step_or_park(None);
+            }
+        });
+        drop(guards.unwrap());
+        match meanwhile {
+            Meanwhile::Drop => assert_eq!(seen.rows(), []),
+            _ => assert!(seen.rows() == expected(0..2, ROWS, 1), "{kind:?}, {meanwhile:?}"),
+        }
+        assert_eq!(seen.errors(), []);
+        without_readers(&shard);
+        stage.is_left_clean();
+    }
+}
+
 /// A worker that panics takes down what timely takes down, and leaves the shard clean.
 #[test]
 fn a_worker_that_panics_leaves_no_reader() {
@@ -208,7 +268,7 @@ fn a_worker_that_panics_leaves_no_reader() {
     let reading = stage.shard.clone();
     let guards = timely::execute(timely::Config::process(2), move |worker| {
         let seen = Seen::default();
-        let running = install(worker, PersistSource::new(&reading).as_of(at(PARTS - 1)), &seen);
+        let running = install_as(Kind::Flat, worker, PersistSource::new(&reading).as_of(at(PARTS - 1)), &seen);
         while running.probe.less_than(&PARTS) {
             worker.step_or_park(Some(Duration::from_millis(1)));
         }

@@ -8,10 +8,11 @@ fn contents_are_exact_for_any_workers_and_parts() {
         let client = memory(config());
         let shard = filled(&client, parts, 3);
         advance(&shard, at(2000));
-        for workers in [1, 2, 4, 8] {
+        let rows = [1, 2, 4, 8].map(|workers| (workers, Kind::Rows));
+        for (workers, kind) in rows.into_iter().chain([(2, Kind::ByKey)]) {
             for as_of in [0, 2, 1500] {
-                let seen = run(workers, &shard, move |source| source.as_of(at(as_of)), at(2000));
-                assert_eq!(seen.rows(), expected(0..parts, 3, as_of), "{workers} workers, {parts} parts");
+                let seen = run_as(kind, workers, &shard, move |source| source.as_of(at(as_of)), at(2000));
+                assert_eq!(seen.rows(), expected(0..parts, 3, as_of), "{workers} workers, {parts} parts, {kind:?}");
                 assert_eq!(seen.errors(), vec![]);
             }
         }

@@ -13,18 +13,20 @@ use timely_persist_testing::{Fault, Faults, FaultyLog, FaultyStore, Operation, R
 
 use crate::support::*;
 
-/// Runs a source that fails beside one that does not, in one dataflow on `workers` workers; returns what the bad one said.
+/// Runs a source that fails beside one that does not, in one worker's dataflows; returns what the bad one said.
 ///
 /// Checks that the bad source holds its frontier at `held`, that the good one goes on to its end, and that all ends when
 /// the buttons are released.
-fn fails_beside(workers: usize, bad: &Numbers, good: &Numbers, as_of: u64, held: u64) -> Seen {
+fn fails_beside((workers, kind): (usize, Kind), bad: &Numbers, good: &Numbers, as_of: u64, held: u64) -> Seen {
     let (bad_seen, good_seen) = (Seen::default(), Seen::default());
     let (shared_bad, shared_good) = (bad_seen.clone(), good_seen.clone());
     let (reading_bad, reading_good) = (bad.clone(), good.clone());
     let barrier = std::sync::Barrier::new(workers);
     let guards = timely::execute(timely::Config::process(workers), move |worker: &mut Worker| {
-        let failing = install(worker, PersistSource::new(&reading_bad).as_of(at(as_of)).name("bad"), &shared_bad);
-        let going = install(worker, PersistSource::new(&reading_good).as_of(at(0)).name("good"), &shared_good);
+        let [bad, good] = [(&reading_bad, as_of, "bad"), (&reading_good, 0, "good")]
+            .map(|(shard, as_of, name)| PersistSource::new(shard).as_of(at(as_of)).name(name));
+        let failing = install_as(kind, worker, bad, &shared_bad);
+        let going = install_as(kind, worker, good, &shared_good);
         while shared_bad.errors().is_empty() {
             worker.step_or_park(Some(Duration::from_millis(5)));
         }
@@ -53,14 +55,14 @@ fn fails_beside(workers: usize, bad: &Numbers, good: &Numbers, as_of: u64, held:
 /// Hazard 27.
 #[test]
 fn an_as_of_below_the_since_is_an_error_that_says_what_can_be_read() {
-    for workers in [1, 2] {
+    for which in kinds(2) {
         let client = memory(config());
         let (bad, good) = (filled(&client, 8, 2), filled(&client, 3, 2));
         wait(async {
             let mut keeper = bad.open_critical_since(CriticalReaderId::new(), 0).await.unwrap();
             let _ = keeper.compare_and_downgrade_since(0, (0, &at(5))).await.unwrap();
         });
-        let seen = fails_beside(workers, &bad, &good, 2, 2);
+        let seen = fails_beside(which, &bad, &good, 2, 2);
         let [error] = &seen.errors()[..] else { panic!("{:?}", seen.errors()) };
         assert_eq!(failure(error), ErrorKind::Since { earliest: EncodedFrontier::new(&at(5)) });
         assert_eq!(error.shard(), Some(bad.id()));
@@ -70,7 +72,7 @@ fn an_as_of_below_the_since_is_an_error_that_says_what_can_be_read() {
 }
 
 fn damaged(kind: &ErrorKind, damage: impl AsyncFn(&InMemory, object_store::path::Path)) {
-    for workers in [1, 3] {
+    for which in kinds(3) {
         let store = Arc::new(InMemory::new());
         let client = wait(Client::builder(Arc::clone(&store) as _).config(config()).open()).unwrap();
         let (bad, good) = (filled(&client, 4, 2), filled(&client, 3, 2));
@@ -79,7 +81,7 @@ fn damaged(kind: &ErrorKind, damage: impl AsyncFn(&InMemory, object_store::path:
             damage(&store, object.clone()).await;
             object.to_string()
         });
-        let seen = fails_beside(workers, &bad, &good, 3, 3);
+        let seen = fails_beside(which, &bad, &good, 3, 3);
         let [error] = &seen.errors()[..] else { panic!("{:?}", seen.errors()) };
         assert_eq!(failure(error), *kind);
         assert_eq!(error.shard(), Some(bad.id()));
@@ -110,7 +112,7 @@ const MANY_ROWS: u64 = 60_000;
 
 #[test]
 fn damage_behind_the_first_rows_of_a_part_is_said_once_and_holds_the_frontier() {
-    for workers in [1, 3] {
+    for which in [(1, Kind::Rows), (3, Kind::Rows), (1, Kind::Flat)] {
         let store = Arc::new(InMemory::new());
         let client = wait(Client::builder(Arc::clone(&store) as _).config(config()).open()).unwrap();
         let (bad, good) = (filled(&client, 1, MANY_ROWS), filled(&client, 3, 2));
@@ -121,7 +123,7 @@ fn damage_behind_the_first_rows_of_a_part_is_said_once_and_holds_the_frontier() 
             bytes[place] ^= 1;
             store.put(&object, bytes.into()).await.unwrap();
         });
-        let seen = fails_beside(workers, &bad, &good, 0, 0);
+        let seen = fails_beside(which, &bad, &good, 0, 0);
         assert_eq!(seen.failures(), vec![ErrorKind::Corrupt]);
         let (rows, all) = (seen.rows(), expected(0..1, MANY_ROWS, 0));
         assert!(rows.len() < all.len(), "the damaged rows came");
@@ -139,7 +141,7 @@ fn a_lost_lease_is_an_error() {
     let mut distrust = config();
     distrust.lease.duration = Duration::from_nanos(1);
     let distrustful = wait(Client::builder(store).config(distrust).open()).unwrap();
-    let seen = fails_beside(2, &distrustful.shard(bad.id()), &good, 3, 3);
+    let seen = fails_beside((2, Kind::Rows), &distrustful.shard(bad.id()), &good, 3, 3);
     let kinds = seen.failures();
     assert!(matches!(&kinds[..], [ErrorKind::LeaseExpired { .. }]), "{kinds:?}");
     drop(client);
@@ -155,7 +157,7 @@ fn other_types_are_an_error() {
         let kind = client.shard::<String, u64, u64, i64>(other.id()).open_reader("x").await.unwrap_err().kind();
         assert_eq!(kind, ErrorKind::CodecMismatch);
     });
-    let seen = fails_beside(2, &client.shard(other.id()), &good, 0, 0);
+    let seen = fails_beside((2, Kind::Flat), &client.shard(other.id()), &good, 0, 0);
     assert_eq!(seen.failures(), vec![ErrorKind::CodecMismatch]);
 }
 
@@ -178,7 +180,7 @@ fn is_stalled(said: &SourceError) -> bool {
 /// Runs a source over storage with these rules until it says `Stalled`; then lifts them, calls `meanwhile`, and waits until
 /// `to`.
 fn outage(rules: Vec<Rule>, meanwhile: impl Fn(&Numbers) + Send + Sync + 'static) {
-    for workers in [1, 2] {
+    for (workers, kind) in kinds(2) {
         let faults = Faults::scripted();
         let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let calm = wait(Client::builder(Arc::clone(&store)).config(config()).open()).unwrap();
@@ -192,7 +194,7 @@ fn outage(rules: Vec<Rule>, meanwhile: impl Fn(&Numbers) + Send + Sync + 'static
         std::thread::scope(|scope| {
             let guards = timely::execute(timely::Config::process(workers), move |worker| {
                 let source = PersistSource::new(&reading).as_of(at(3)).until(at(10));
-                let running = install(worker, source, &shared);
+                let running = install_as(kind, worker, source, &shared);
                 while worker.has_dataflows() {
                     worker.step_or_park(Some(Duration::from_millis(5)));
                     if worker.index() == 0 && shared.errors().iter().any(is_stalled) {
@@ -241,38 +243,40 @@ fn a_log_that_does_not_answer_later_stalls_the_source_and_nothing_more() {
 /// The client is shut down under its sources: an error, and the workers can still end.
 #[test]
 fn a_client_that_is_shut_down_is_an_error() {
-    let client = memory(config());
-    let shard = filled(&client, 4, 2);
-    let seen = Seen::default();
-    let shared = seen.clone();
-    let stopping = std::sync::Mutex::new(Some(client));
-    let guards = timely::execute(timely::Config::process(2), move |worker| {
-        let running = install(worker, PersistSource::new(&shard).as_of(at(0)), &shared);
-        while running.probe.less_than(&4) {
-            worker.step_or_park(None);
-        }
-        if let Some(client) = stopping.lock().unwrap().take() {
-            wait(client.shutdown()).unwrap();
-        }
-        while shared.errors().is_empty() {
-            worker.step_or_park(Some(Duration::from_millis(5)));
-        }
-        assert!(running.probe.less_equal(&4));
-        drop(running);
-        while worker.has_dataflows() {
-            worker.step_or_park(None);
-        }
-    });
-    drop(guards.unwrap());
-    assert_eq!(seen.rows(), expected(0..4, 2, 0));
-    assert_eq!(seen.failures(), vec![ErrorKind::Closed]);
-    assert!(!seen.errors()[0].to_string().contains("did not answer"), "{:?}", seen.errors());
+    for (workers, kind) in kinds(2) {
+        let client = memory(config());
+        let shard = filled(&client, 4, 2);
+        let seen = Seen::default();
+        let shared = seen.clone();
+        let stopping = std::sync::Mutex::new(Some(client));
+        let guards = timely::execute(timely::Config::process(workers), move |worker| {
+            let running = install_as(kind, worker, PersistSource::new(&shard).as_of(at(0)), &shared);
+            while running.probe.less_than(&4) {
+                worker.step_or_park(None);
+            }
+            if let Some(client) = stopping.lock().unwrap().take() {
+                wait(client.shutdown()).unwrap();
+            }
+            while shared.errors().is_empty() {
+                worker.step_or_park(Some(Duration::from_millis(5)));
+            }
+            assert!(running.probe.less_equal(&4));
+            drop(running);
+            while worker.has_dataflows() {
+                worker.step_or_park(None);
+            }
+        });
+        drop(guards.unwrap());
+        assert_eq!(seen.rows(), expected(0..4, 2, 0));
+        assert_eq!(seen.failures(), vec![ErrorKind::Closed]);
+        assert!(!seen.errors()[0].to_string().contains("did not answer"), "{:?}", seen.errors());
+    }
 }
 
 /// The same in the middle of a hydration, of parts that need no storage: whatever is left of them does no harm.
 #[test]
 fn a_client_that_is_shut_down_in_the_middle_is_an_error() {
-    for workers in [1, 2] {
+    for (workers, kind) in kinds(2) {
         let mut inline = config();
         inline.write.inline_part_bytes_max = timely_persist::Config::default().write.inline_part_bytes_max;
         let client = memory(inline);
@@ -282,8 +286,8 @@ fn a_client_that_is_shut_down_in_the_middle_is_an_error() {
         let stopping = std::sync::Mutex::new(Some(client));
         let guards = timely::execute(timely::Config::process(workers), move |worker| {
             let source = PersistSource::new(&shard).as_of(at(49)).max_inflight_bytes(1);
-            let running = install(worker, source, &shared);
-            while shared.rows().len() < 10 {
+            let running = install_as(kind, worker, kind.counted(source, &shared), &shared);
+            while shared.came() < 10 {
                 worker.step_or_park(Some(Duration::from_millis(1)));
             }
             if let Some(client) = stopping.lock().unwrap().take() {

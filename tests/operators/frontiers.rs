@@ -10,15 +10,15 @@ use crate::support::*;
 
 /// Runs until the end of the dataflow and records every frontier that a worker saw.
 fn frontiers(
-    workers: usize,
+    (workers, kind): (usize, Kind),
     shard: &Numbers,
-    options: impl Fn(PersistSource<String, u64, u64, i64>) -> PersistSource<String, u64, u64, i64> + Send + Sync + 'static,
+    options: impl Fn(Numbered) -> Numbered + Send + Sync + 'static,
 ) -> (Seen, Vec<Antichain<u64>>) {
     let (shard, seen) = (shard.clone(), Seen::default());
     let all = Arc::new(Mutex::new(Vec::new()));
     let (shared, shown) = (seen.clone(), Arc::clone(&all));
     let guards = timely::execute(timely::Config::process(workers), move |worker| {
-        let running = install(worker, options(PersistSource::new(&shard)), &shared);
+        let running = install_as(kind, worker, options(PersistSource::new(&shard)), &shared);
         while worker.has_dataflows() {
             let frontier = running.probe.with_frontier(|frontier| frontier.to_owned());
             shown.lock().unwrap().push(frontier);
@@ -38,9 +38,9 @@ fn frontiers(
 fn until_is_exact_and_nothing_is_shown_between_it_and_the_end() {
     let client = memory(config());
     let shard = filled(&client, 10, 2);
-    for workers in [1, 3] {
+    for which in kinds(3) {
         for until in [1, 4, 9, 10] {
-            let (seen, shown) = frontiers(workers, &shard, move |source| source.as_of(at(0)).until(at(until)));
+            let (seen, shown) = frontiers(which, &shard, move |source| source.as_of(at(0)).until(at(until)));
             assert_eq!(seen.rows(), expected(0..until, 2, 0), "until {until}");
             assert!(shown.iter().all(|frontier| frontier.less_than(&until) || frontier.is_empty()), "{shown:?}");
         }
@@ -52,16 +52,18 @@ fn until_is_exact_and_nothing_is_shown_between_it_and_the_end() {
 #[test]
 fn an_upper_that_jumps_over_until_ends_the_source() {
     let client = memory(config());
-    let shard = client.shard(ShardId::new());
-    let writer = shard.clone();
-    let appending = std::thread::spawn(move || {
-        fill(&writer, 0..2, 1);
-        advance(&writer, at(100));
-    });
-    let (seen, shown) = frontiers(2, &shard, |source| source.as_of(at(0)).until(at(50)));
-    appending.join().unwrap();
-    assert_eq!(seen.rows(), expected(0..2, 1, 0));
-    assert!(shown.iter().all(|frontier| frontier.less_than(&50) || frontier.is_empty()), "{shown:?}");
+    for which in kinds(2) {
+        let shard = client.shard(ShardId::new());
+        let writer = shard.clone();
+        let appending = std::thread::spawn(move || {
+            fill(&writer, 0..2, 1);
+            advance(&writer, at(100));
+        });
+        let (seen, shown) = frontiers(which, &shard, |source| source.as_of(at(0)).until(at(50)));
+        appending.join().unwrap();
+        assert_eq!(seen.rows(), expected(0..2, 1, 0));
+        assert!(shown.iter().all(|frontier| frontier.less_than(&50) || frontier.is_empty()), "{shown:?}");
+    }
 }
 
 #[test]
@@ -69,8 +71,8 @@ fn an_as_of_at_or_beyond_until_shows_nothing_and_ends_at_once() {
     let client = memory(config());
     // Nothing was ever written: there is nothing to wait for either.
     let shard: Numbers = client.shard(ShardId::new());
-    for as_of in [5, 9] {
-        let (seen, shown) = frontiers(2, &shard, move |source| source.as_of(at(as_of)).until(at(5)));
+    for (which, as_of) in kinds(2).into_iter().flat_map(|which| [(which, 5), (which, 9)]) {
+        let (seen, shown) = frontiers(which, &shard, move |source| source.as_of(at(as_of)).until(at(5)));
         assert_eq!((seen.rows(), seen.errors()), (vec![], vec![]));
         assert!(shown.iter().all(|frontier| frontier.is_empty() || *frontier == at(0)), "{shown:?}");
     }
@@ -81,8 +83,10 @@ fn an_as_of_at_or_beyond_until_shows_nothing_and_ends_at_once() {
 fn the_empty_as_of_is_the_empty_collection() {
     let client = memory(config());
     let shard = filled(&client, 3, 1);
-    let (seen, _) = frontiers(2, &shard, |source| source.as_of(none()));
-    assert_eq!((seen.rows(), seen.errors()), (vec![], vec![]));
+    for which in kinds(2) {
+        let (seen, _) = frontiers(which, &shard, |source| source.as_of(none()));
+        assert_eq!((seen.rows(), seen.errors()), (vec![], vec![]));
+    }
 }
 
 #[test]
@@ -90,9 +94,11 @@ fn a_shard_that_ends_ends_the_source() {
     let client = memory(config());
     let shard = filled(&client, 3, 1);
     advance(&shard, none());
-    let (seen, _) = frontiers(2, &shard, |source| source.as_of(at(1)));
-    assert_eq!(seen.rows(), expected(0..3, 1, 1));
-    without_readers(&shard);
+    for which in kinds(2) {
+        let (seen, _) = frontiers(which, &shard, |source| source.as_of(at(1)));
+        assert_eq!(seen.rows(), expected(0..3, 1, 1));
+        without_readers(&shard);
+    }
 }
 
 /// Hazard 30: a dataflow that writes its own input, at the time its source stands at.
@@ -100,7 +106,7 @@ fn a_shard_that_ends_ends_the_source() {
 fn a_source_that_feeds_itself_starts_and_goes_on() {
     const END: u64 = 7;
     for as_of in [0, 3] {
-        for workers in [1, 2] {
+        for (workers, kind) in kinds(2) {
             let client = memory(config());
             let shard: Numbers = client.shard(ShardId::new());
             advance(&shard, at(as_of));
@@ -108,7 +114,7 @@ fn a_source_that_feeds_itself_starts_and_goes_on() {
             let shared = seen.clone();
             let guards = timely::execute(timely::Config::process(workers), move |worker| {
                 let source = PersistSource::new(&reading).as_of(at(as_of)).until(at(END));
-                let running = install(worker, source, &shared);
+                let running = install_as(kind, worker, source, &shared);
                 let mut next = as_of;
                 while worker.has_dataflows() {
                     let stands = running.probe.with_frontier(|frontier| frontier.first().copied());
@@ -128,33 +134,38 @@ fn a_source_that_feeds_itself_starts_and_goes_on() {
 #[test]
 fn a_future_as_of_waits_and_shows_everything_before_it_there() {
     let client = memory(config());
-    let shard = filled(&client, 2, 2);
-    let (reading, seen) = (shard.clone(), Seen::default());
-    let shared = seen.clone();
-    let guards = timely::execute(timely::Config::process(2), move |worker| {
-        let running = install(worker, PersistSource::new(&reading).as_of(at(5)).until(at(8)), &shared);
-        while running.probe.less_than(&5) {
-            worker.step_or_park(None);
-        }
-        assert!(!running.probe.done() && running.probe.less_equal(&5));
-        if worker.index() == 0 {
-            assert_eq!(shared.rows(), vec![]);
-            fill(&reading, 2..9, 2);
-        }
-        while worker.has_dataflows() {
-            worker.step_or_park(None);
-        }
-    });
-    drop(guards.unwrap());
-    assert_eq!(seen.rows(), expected(0..8, 2, 5));
+    for (workers, kind) in kinds(2) {
+        let shard = filled(&client, 2, 2);
+        let (reading, seen) = (shard.clone(), Seen::default());
+        let shared = seen.clone();
+        let guards = timely::execute(timely::Config::process(workers), move |worker| {
+            let source = PersistSource::new(&reading).as_of(at(5)).until(at(8));
+            let running = install_as(kind, worker, source, &shared);
+            while running.probe.less_than(&5) {
+                worker.step_or_park(None);
+            }
+            assert!(!running.probe.done() && running.probe.less_equal(&5));
+            if worker.index() == 0 {
+                assert_eq!(shared.rows(), vec![]);
+                fill(&reading, 2..9, 2);
+            }
+            while worker.has_dataflows() {
+                worker.step_or_park(None);
+            }
+        });
+        drop(guards.unwrap());
+        assert_eq!(seen.rows(), expected(0..8, 2, 5));
+    }
 }
 
 #[test]
 fn without_the_snapshot_only_what_follows_is_shown() {
     let client = memory(config());
     let shard = filled(&client, 8, 2);
-    let (seen, _) = frontiers(2, &shard, |source| source.as_of(at(4)).until(at(7)).snapshot(false));
-    assert_eq!(seen.rows(), expected(5..7, 2, 4));
+    for which in kinds(2) {
+        let (seen, _) = frontiers(which, &shard, |source| source.as_of(at(4)).until(at(7)).snapshot(false));
+        assert_eq!(seen.rows(), expected(5..7, 2, 4));
+    }
 }
 
 #[test]
@@ -165,41 +176,45 @@ fn without_an_as_of_it_begins_at_the_since() {
         let mut keeper = shard.open_critical_since(CriticalReaderId::new(), 0).await.unwrap();
         let _ = keeper.compare_and_downgrade_since(0, (0, &at(5))).await.unwrap();
     });
-    let (seen, _) = frontiers(2, &shard, |source| source.until(at(8)));
-    assert_eq!(seen.rows(), expected(0..8, 2, 5));
+    for which in kinds(2) {
+        let (seen, _) = frontiers(which, &shard, |source| source.until(at(8)));
+        assert_eq!(seen.rows(), expected(0..8, 2, 5));
+    }
 }
 
 /// The reader holds its since before the start is waited for, and nothing is read before it has come.
 #[test]
 fn start_after_waits_with_the_reader_open() {
     let client = memory(config());
-    let shard = filled(&client, 4, 2);
-    let (start, started) = tokio::sync::watch::channel(false);
-    let (reading, seen) = (shard.clone(), Seen::default());
-    let shared = seen.clone();
-    let dataflow = std::thread::spawn(move || {
-        let guards = timely::execute(timely::Config::process(2), move |worker| {
-            let mut started = started.clone();
-            let start = async move {
-                let _ = started.wait_for(|started| *started).await;
-            };
-            let source = PersistSource::new(&reading).as_of(at(2)).until(at(4)).start_after(start);
-            let _running = install(worker, source, &shared);
-            while worker.has_dataflows() {
-                worker.step_or_park(None);
-            }
+    for (workers, kind) in kinds(2) {
+        let shard = filled(&client, 4, 2);
+        let (start, started) = tokio::sync::watch::channel(false);
+        let (reading, seen) = (shard.clone(), Seen::default());
+        let shared = seen.clone();
+        let dataflow = std::thread::spawn(move || {
+            let guards = timely::execute(timely::Config::process(workers), move |worker| {
+                let mut started = started.clone();
+                let start = async move {
+                    let _ = started.wait_for(|started| *started).await;
+                };
+                let source = PersistSource::new(&reading).as_of(at(2)).until(at(4)).start_after(start);
+                let _running = install_as(kind, worker, source, &shared);
+                while worker.has_dataflows() {
+                    worker.step_or_park(None);
+                }
+            });
+            drop(guards.unwrap());
         });
-        drop(guards.unwrap());
-    });
-    wait(async {
-        while shard.inspect().await.unwrap().readers == 0 {
-            tokio::task::yield_now().await;
-        }
-        let holds = shard.holds().await.unwrap();
-        assert_eq!(holds[0].since, at(2));
-        assert_eq!(seen.rows(), vec![]);
-        start.send(true).unwrap();
-    });
-    dataflow.join().unwrap();
-    assert_eq!(seen.rows(), expected(0..4, 2, 2));
+        wait(async {
+            while shard.inspect().await.unwrap().readers == 0 {
+                tokio::task::yield_now().await;
+            }
+            let holds = shard.holds().await.unwrap();
+            assert_eq!(holds[0].since, at(2));
+            assert_eq!(seen.rows(), vec![]);
+            start.send(true).unwrap();
+        });
+        dataflow.join().unwrap();
+        assert_eq!(seen.rows(), expected(0..4, 2, 2));
+    }
 }

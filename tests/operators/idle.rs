@@ -10,12 +10,17 @@ use tokio::time::Instant;
 
 use crate::support::*;
 
+const IDLE: Duration = Duration::from_millis(300);
+const IDLES: usize = 100;
+const APPENDS: u64 = 20;
+
 /// Hazard 34: no operator runs while nothing happens, and few when something does.
 #[test]
 fn an_idle_source_is_not_scheduled() {
-    const IDLE: Duration = Duration::from_millis(300);
-    const IDLES: usize = 100;
-    const APPENDS: u64 = 20;
+    [Kind::Rows, Kind::Flat].into_iter().for_each(is_not_scheduled);
+}
+
+fn is_not_scheduled(kind: Kind) {
     let client = memory(config());
     let shard = filled(&client, 20, 5);
     let together = std::sync::Barrier::new(2);
@@ -31,7 +36,7 @@ fn an_idle_source_is_not_scheduled() {
         });
         drop(registry);
         let seen = Seen::default();
-        let running = install(worker, PersistSource::new(&shard).as_of(at(19)), &seen);
+        let running = install_as(kind, worker, PersistSource::new(&shard).as_of(at(19)), &seen);
         let settle = |worker: &mut timely::worker::Worker, to: u64| {
             while running.probe.less_than(&to) {
                 worker.step_or_park(None);

@@ -10,11 +10,9 @@ use timely::dataflow::operators::{Exchange, Inspect, Probe};
 use timely::dataflow::{Scope, StreamVec};
 use timely::worker::Worker;
 use timely_persist::{ErrorKind, Serde, Shard, ShardId};
-use timely_persist_operators::{Button, MappedSource, PersistSource, Source, SourceError};
+use timely_persist_operators::{ArrangedSource, Button, MappedSource, PersistSource, Source, SourceError};
 
 use crate::support::*;
-
-type Numbered = PersistSource<String, u64, u64, i64>;
 
 /// What a test looks at of a source on one worker.
 struct Watched<'scope> {
@@ -24,9 +22,22 @@ struct Watched<'scope> {
 }
 
 /// The numbers of the rows of a source without `map`.
-fn plain<'scope>(source: Numbered, scope: Scope<'scope, u64>) -> Watched<'scope> {
-    let Source { updates, errors, button, .. } = source.build(scope);
-    Watched { rows: updates.map(|(_, number)| number).inner.flat_map(|(number, ..)| Some(number)), errors, button }
+fn plain<'scope>(kind: Kind, source: Numbered, scope: Scope<'scope, u64>) -> Watched<'scope> {
+    let (numbers, errors, button) = match kind {
+        Kind::Rows => {
+            let Source { updates, errors, button, .. } = source.build(scope);
+            (updates.map(|(_, number)| number), errors, button)
+        }
+        Kind::ByKey => {
+            let ArrangedSource { arranged, errors, button, .. } = source.arrange_by_key(scope);
+            (arranged.as_collection(|_, number| *number), errors, button)
+        }
+        Kind::Flat => {
+            let ArrangedSource { arranged, errors, button, .. } = source.arrange_flat(scope);
+            (arranged.as_collection(|_, number| number), errors, button)
+        }
+    };
+    Watched { rows: numbers.inner.flat_map(|(number, ..)| Some(number)), errors, button }
 }
 
 /// The numbers that a closure gives.
@@ -115,7 +126,7 @@ const STEPS: [u64; 2] = [2, 5];
 
 #[test]
 fn a_filter_that_panics_is_an_error_in_every_step() {
-    for (held, workers) in STEPS.into_iter().flat_map(|held| [(held, 1), (held, 3)]) {
+    for (held, (workers, kind)) in STEPS.into_iter().flat_map(|held| kinds(3).map(|which| (held, which))) {
         let errors = panics_at(held, workers, &unwritten(), move |source, scope| {
             let calls = AtomicU64::new(0);
             // The first step has three parts, each later one has one.
@@ -123,7 +134,7 @@ fn a_filter_that_panics_is_an_error_in_every_step() {
                 call if call >= held => panic!("on purpose"),
                 _ => true,
             };
-            plain(source.filter(filter), scope)
+            plain(kind, source.filter(filter), scope)
         });
         are_of(&errors, "the source's `filter` panicked");
         assert_eq!(errors.len(), 1);
@@ -132,13 +143,13 @@ fn a_filter_that_panics_is_an_error_in_every_step() {
 
 #[test]
 fn a_row_filter_that_panics_is_an_error_in_every_step() {
-    for (held, workers) in STEPS.into_iter().flat_map(|held| [(held, 1), (held, 3)]) {
+    for (held, (workers, kind)) in STEPS.into_iter().flat_map(|held| kinds(3).map(|which| (held, which))) {
         let errors = panics_at(held, workers, &unwritten(), move |source, scope| {
             let keep = move |key: &str, value| match (key.ends_with(&format!(" of {held}")), value) {
                 (true, 5) => panic!("on purpose"),
                 _ => true,
             };
-            plain(source.filter_rows(keep), scope)
+            plain(kind, source.filter_rows(keep), scope)
         });
         are_of(&errors, "the source's `filter_rows` panicked");
         assert_eq!(errors.len(), 1);
@@ -188,7 +199,7 @@ fn a_map_that_panics_in_the_audit_is_an_error() {
 #[test]
 fn a_future_to_start_after_that_panics_is_an_error() {
     for yields in [false, true] {
-        for workers in [1, 3] {
+        for (workers, kind) in [(1, Kind::Rows), (3, Kind::Rows), (2, Kind::Flat)] {
             let errors = panics_at(2, workers, &unwritten(), move |source, scope| {
                 let start = async move {
                     if yields {
@@ -196,7 +207,7 @@ fn a_future_to_start_after_that_panics_is_an_error() {
                     }
                     panic!("on purpose")
                 };
-                plain(source.start_after(start), scope)
+                plain(kind, source.start_after(start), scope)
             });
             are_of(&errors, "the future that the source was to `start_after` panicked");
             assert_eq!(errors.len(), 1);
@@ -232,7 +243,7 @@ fn a_panic_of_another_operator_is_not_told_as_the_sources() {
 static UNREADABLE: AtomicBool = AtomicBool::new(false);
 
 /// A number whose decoder, or copying, panics on purpose.
-#[derive(PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[derive(PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 struct Moody(u64);
 
 impl Clone for Moody {
@@ -258,7 +269,8 @@ impl<'de> serde::Deserialize<'de> for Moody {
 /// is made of it.
 #[test]
 fn a_type_that_panics_when_it_is_read_is_an_error() {
-    for (inline, number) in [(0, 77), (1 << 20, 77), (0, 55)] {
+    let cases = [(0, 77), (1 << 20, 77), (0, 55)];
+    for ((inline, number), (workers, kind)) in cases.into_iter().flat_map(|case| kinds(2).map(|which| (case, which))) {
         let mut limits = config();
         limits.write.inline_part_bytes_max = inline;
         let shard: Shard<Serde<Moody>, (), u64, i64> = memory(limits).shard(ShardId::new());
@@ -271,12 +283,26 @@ fn a_type_that_panics_when_it_is_read_is_an_error() {
         UNREADABLE.store(true, Ordering::SeqCst);
         let said: Arc<Mutex<Vec<SourceError>>> = Arc::default();
         let (errors, reading) = (Arc::clone(&said), shard.clone());
-        let guards = timely::execute(timely::Config::process(2), move |worker: &mut Worker| {
+        let guards = timely::execute(timely::Config::process(workers), move |worker: &mut Worker| {
             let all = Arc::clone(&errors);
             let (probe, button) = worker.dataflow::<u64, _, _>(|scope| {
-                let source = PersistSource::new(&reading).as_of(at(0)).build(scope);
-                source.errors.inspect(move |error| all.lock().unwrap().push(error.clone()));
-                (source.updates.probe().0, source.button)
+                let source = PersistSource::new(&reading).as_of(at(0));
+                let (probe, errors, button) = match kind {
+                    Kind::Rows => {
+                        let Source { updates, errors, button, .. } = source.build(scope);
+                        (updates.probe().0, errors, button)
+                    }
+                    Kind::ByKey => {
+                        let ArrangedSource { arranged, errors, button, .. } = source.arrange_by_key(scope);
+                        (arranged.stream.probe().0, errors, button)
+                    }
+                    Kind::Flat => {
+                        let ArrangedSource { arranged, errors, button, .. } = source.arrange_flat(scope);
+                        (arranged.stream.probe().0, errors, button)
+                    }
+                };
+                errors.inspect(move |error| all.lock().unwrap().push(error.clone()));
+                (probe, button)
             });
             while errors.lock().unwrap().is_empty() {
                 worker.step_or_park(Some(Duration::from_millis(1)));

@@ -1,9 +1,19 @@
 //! Shards to read, and dataflows that read them.
 
+use std::any::Any;
 use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use differential_dataflow::difference::IsZero;
+use differential_dataflow::operators::arrange::TraceAgent;
+use differential_dataflow::trace::Span;
+use differential_dataflow::trace::implementations::ord_neu::OrdValBatch;
+use differential_dataflow::trace::implementations::spine_fueled::Spine;
+use differential_dataflow::trace::implementations::{BatchContainer, Layout, layout};
 use futures::StreamExt;
 use object_store::ObjectStore;
 use object_store::path::Path;
@@ -11,7 +21,7 @@ use timely::dataflow::operators::{Inspect, Probe};
 use timely::progress::Antichain;
 use timely::worker::Worker;
 use timely_persist::{Appended, Client, Config, ErrorKind, Shard, ShardId};
-use timely_persist_operators::{PersistSource, SourceError};
+use timely_persist_operators::{ArrangedSource, PersistSource, Source, SourceError};
 
 pub type Numbers = Shard<String, u64, u64, i64>;
 pub type Row = ((String, u64), u64, i64);
@@ -101,11 +111,17 @@ pub fn failure(error: &SourceError) -> ErrorKind {
 pub struct Seen {
     rows: Arc<Mutex<Vec<Row>>>,
     errors: Arc<Mutex<Vec<SourceError>>>,
+    looked_at: Arc<AtomicUsize>,
 }
 
 impl Seen {
     pub fn rows(&self) -> Vec<Row> {
         consolidated(self.rows.lock().unwrap().clone())
+    }
+
+    /// Rows that have come so far: what an arrangement still keeps counts if the source is one of [`Kind::counted`].
+    pub fn came(&self) -> usize {
+        self.looked_at.load(Ordering::SeqCst).max(self.rows().len())
     }
 
     pub fn errors(&self) -> Vec<SourceError> {
@@ -118,29 +134,137 @@ impl Seen {
     }
 }
 
-/// A source on one worker, with a probe.
+/// A source of this type of rows.
+pub type Numbered = PersistSource<String, u64, u64, i64>;
+
+/// What is built of a source: all kinds have the same life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Rows,
+    ByKey,
+    Flat,
+}
+
+/// Each kind on one worker and on several: the arrangements differ only in how their batches lie.
+pub fn kinds(several: usize) -> [(usize, Kind); 4] {
+    [(1, Kind::Rows), (several, Kind::Rows), (1, Kind::ByKey), (several, Kind::Flat)]
+}
+
+impl Kind {
+    /// The source, so that [`Seen::came`] knows of rows that have not come out of the dataflow.
+    pub fn counted(self, source: Numbered, seen: &Seen) -> Numbered {
+        let looked_at = Arc::clone(&seen.looked_at);
+        match self {
+            Self::Rows => source,
+            Self::ByKey | Self::Flat => source.filter_rows(move |_, _| {
+                looked_at.fetch_add(1, Ordering::SeqCst);
+                true
+            }),
+        }
+    }
+}
+
+/// A source on one worker, with probes.
 pub struct Running {
+    /// Behind the rows, or the batches.
     pub probe: timely::dataflow::operators::probe::Handle<u64>,
+    /// Before an arrangement.
+    pub progress: timely::dataflow::operators::probe::Handle<u64>,
     pub button: timely_persist_operators::Button,
+    /// Whoever holds the trace has it maintained.
+    _trace: Option<Box<dyn Any>>,
 }
 
 /// Adds a dataflow with the source.
-pub fn install(worker: &mut Worker, source: PersistSource<String, u64, u64, i64>, seen: &Seen) -> Running {
-    let seen = seen.clone();
-    worker.dataflow::<u64, _, _>(|scope| {
-        let source = source.build(scope);
-        let rows = Arc::clone(&seen.rows);
-        let (probe, updates) = source.updates.inner.probe();
-        let early = probe.clone();
-        let updates = updates.inspect(move |row| {
-            // Hazard 33: whatever completes first, no row is at a time that the frontier has passed.
-            assert!(early.less_equal(&row.1), "{row:?} is late");
-            rows.lock().unwrap().push(row.clone());
-        });
-        let errors = Arc::clone(&seen.errors);
-        source.errors.inspect(move |error| errors.lock().unwrap().push(error.clone()));
-        Running { probe: updates.probe().0, button: source.button }
+pub fn install(worker: &mut Worker, source: Numbered, seen: &Seen) -> Running {
+    install_as(Kind::Rows, worker, source, seen)
+}
+
+pub fn install_as(kind: Kind, worker: &mut Worker, source: Numbered, seen: &Seen) -> Running {
+    worker.dataflow::<u64, _, _>(|scope| match kind {
+        Kind::Rows => watch_rows(source.build(scope), seen),
+        Kind::ByKey => watch_batches(source.arrange_by_key(scope), seen),
+        Kind::Flat => watch_batches(source.arrange_flat(scope), seen),
     })
+}
+
+fn watch_rows(source: Source<'_, String, u64, u64, i64>, seen: &Seen) -> Running {
+    let rows = Arc::clone(&seen.rows);
+    let (probe, updates) = source.updates.inner.probe();
+    let early = probe.clone();
+    let updates = updates.inspect(move |row| {
+        // Hazard 33: whatever completes first, no row is at a time that the frontier has passed.
+        assert!(early.less_equal(&row.1), "{row:?} is late");
+        rows.lock().unwrap().push(row.clone());
+    });
+    let errors = Arc::clone(&seen.errors);
+    source.errors.inspect(move |error| errors.lock().unwrap().push(error.clone()));
+    Running { probe: updates.probe().0, progress: source.progress.probe().0, button: source.button, _trace: None }
+}
+
+fn watch_batches<L>(source: ArrangedSource<'_, u64, TraceAgent<Spine<Batch<L>>>>, seen: &Seen) -> Running
+where
+    L: Layout<
+            KeyContainer: BatchContainer<Owned = String>,
+            ValContainer: BatchContainer<Owned = u64>,
+            TimeContainer: BatchContainer<Owned = u64>,
+            DiffContainer: BatchContainer<Owned = i64>,
+        > + 'static,
+{
+    let rows = Arc::clone(&seen.rows);
+    let (probe, batches) = source.arranged.stream.probe();
+    let early = probe.clone();
+    let batches = batches.inspect(move |span| {
+        let batch = rows_of(span);
+        assert!(batch.iter().all(|row| early.less_equal(&row.1)), "{batch:?} is late");
+        rows.lock().unwrap().extend(batch);
+    });
+    let errors = Arc::clone(&seen.errors);
+    source.errors.inspect(move |error| errors.lock().unwrap().push(error.clone()));
+    Running {
+        probe: batches.probe().0,
+        progress: source.progress.probe().0,
+        button: source.button,
+        _trace: Some(Box::new(source.arranged.trace)),
+    }
+}
+
+pub type Batch<L> = Rc<OrdValBatch<L>>;
+pub type Update<L> = ((layout::Key<L>, layout::Val<L>), layout::Time<L>, layout::Diff<L>);
+
+/// The rows of a batch. It is one: in order, consolidated, nothing empty, all at its times.
+pub fn rows_of<L>(span: &Span<layout::Time<L>, Batch<L>>) -> Vec<Update<L>>
+where
+    L: Layout<KeyContainer: BatchContainer<Owned: Debug>, ValContainer: BatchContainer<Owned: Debug + Ord>>,
+    layout::Key<L>: Ord,
+{
+    let Some(batch) = &span.inner else { return Vec::new() };
+    let storage = &batch.storage;
+    let mut rows: Vec<Update<L>> = Vec::new();
+    for key in 0..storage.keys.len() {
+        let (first, end) = storage.vals.bounds(key);
+        assert!(first < end, "a key without values");
+        for value in first..end {
+            let (first, end) = storage.upds.bounds(value);
+            assert!(first < end, "a value without times");
+            for update in first..end {
+                let (time, diff) = storage.upds.get_abs(update);
+                let key = L::KeyContainer::into_owned(storage.keys.index(key));
+                let value = L::ValContainer::into_owned(storage.vals.get_abs(value));
+                let (time, diff) = (L::TimeContainer::into_owned(time), L::DiffContainer::into_owned(diff));
+                assert!(!diff.is_zero(), "{key:?} is there for nothing");
+                let is_here = span.lower().less_equal(&time) && !span.upper().less_equal(&time);
+                assert!(is_here, "{time:?} is not in {:?}", span.desc);
+                rows.push(((key, value), time, diff));
+            }
+        }
+    }
+    assert!(!rows.is_empty() && rows.len() == batch.updates, "{} rows are told as {}", rows.len(), batch.updates);
+    for pair in rows.windows(2) {
+        let [one, two] = [&pair[0], &pair[1]].map(|(data, time, _)| (data, time));
+        assert!(one < two, "{one:?} before {two:?}");
+    }
+    rows
 }
 
 /// Runs a dataflow with this source on so many workers until its frontier has reached `to`, then drops the buttons and
@@ -148,13 +272,23 @@ pub fn install(worker: &mut Worker, source: PersistSource<String, u64, u64, i64>
 pub fn run(
     workers: usize,
     shard: &Numbers,
-    options: impl Fn(PersistSource<String, u64, u64, i64>) -> PersistSource<String, u64, u64, i64> + Send + Sync + 'static,
+    options: impl Fn(Numbered) -> Numbered + Send + Sync + 'static,
+    to: Antichain<u64>,
+) -> Seen {
+    run_as(Kind::Rows, workers, shard, options, to)
+}
+
+pub fn run_as(
+    kind: Kind,
+    workers: usize,
+    shard: &Numbers,
+    options: impl Fn(Numbered) -> Numbered + Send + Sync + 'static,
     to: Antichain<u64>,
 ) -> Seen {
     let (shard, seen) = (shard.clone(), Seen::default());
     let shared = seen.clone();
     let guards = timely::execute(timely::Config::process(workers), move |worker| {
-        let running = install(worker, options(PersistSource::new(&shard)), &shared);
+        let running = install_as(kind, worker, options(PersistSource::new(&shard)), &shared);
         let reached = |running: &Running| running.probe.with_frontier(|frontier| frontier_reached(frontier, &to));
         while !reached(&running) {
             worker.step_or_park(None);

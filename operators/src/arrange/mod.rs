@@ -20,6 +20,7 @@ use std::hash::Hash;
 use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
 use differential_dataflow::trace::TraceReader;
 use differential_dataflow::trace::implementations::{KeySpine, ValSpine, Vector};
+use timely::dataflow::operators::Concat;
 use timely::dataflow::{Scope, StreamVec};
 use timely_persist::{Data, Diff, Time};
 
@@ -29,7 +30,7 @@ pub use self::collection::arrange_flat;
 pub use self::flat::Flat;
 use self::layout::{ByKey, BySelf, SpineOf, Writing};
 pub use self::layout::{FlatKeySpine, FlatLayout, FlatSpine};
-use self::operator::arrange;
+use self::operator::{Arrangement, arrange};
 use self::segment::Segment;
 use self::split::{MapSplit, Split};
 use crate::common::button::Button;
@@ -120,9 +121,10 @@ impl<K: Data, V: Data, T: Time, D: Diff> PersistSource<K, V, T, D> {
         R: Rows<K, V, T, D, Out = Segment<K2, V2, T, D>>,
         W: Writing<K2, V2, T, D>,
     {
-        let name = format!("{}: arrange", self.name_of());
+        let (name, shard) = (format!("{}: arrange", self.name_of()), self.shard_id());
         let MappedSource { stream, errors, progress, button } = self.build_rows(scope, rows(scope.peers()));
-        ArrangedSource { arranged: arrange::<K2, V2, T, D, W>(stream, &name), errors, progress, button }
+        let Arrangement { arranged, errors: of_types } = arrange::<K2, V2, T, D, W>(stream, &name, shard);
+        ArrangedSource { arranged, errors: errors.concat(of_types), progress, button }
     }
 }
 

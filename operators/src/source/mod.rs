@@ -23,7 +23,7 @@ use timely::dataflow::operators::vec::Map;
 use timely::dataflow::operators::{Concat, ConnectLoop, Feedback};
 use timely::dataflow::{Scope, StreamVec};
 use timely::progress::Antichain;
-use timely_persist::{Data, Diff, PartStats, Shard, Time};
+use timely_persist::{Data, Diff, PartStats, Shard, ShardId, Time};
 
 use self::closures::Closures;
 pub(crate) use self::closures::MAP;
@@ -103,6 +103,11 @@ impl<K: Data, V: Data, T: Time, D: Diff> PersistSource<K, V, T, D> {
     /// The name that it has now.
     pub(crate) fn name_of(&self) -> &str {
         &self.settings.name
+    }
+
+    /// The shard that it reads.
+    pub(crate) fn shard_id(&self) -> ShardId {
+        self.shard.id()
     }
 
     /// Where it begins. An `as_of` in the future waits, with the frontier standing there; the empty one gives the empty
