@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use differential_dataflow::consolidation::consolidate_updates;
 use differential_dataflow::trace::TraceReader;
@@ -195,17 +195,6 @@ fn sorted<D: Ord + Clone + 'static, T: Time>(mut rows: Vec<(D, T, i64)>) -> Vec<
 fn from<D: Ord + Clone + 'static, T: Time>(mut rows: Vec<(D, T, i64)>, since: &Antichain<T>) -> Vec<(D, T, i64)> {
     rows.iter_mut().for_each(|(_, time, _)| time.advance_by(since.borrow()));
     sorted(rows)
-}
-
-/// Rows that all workers note.
-type Noted<R> = Arc<Mutex<Vec<R>>>;
-
-fn note<R>(noted: &Noted<R>, rows: impl IntoIterator<Item = R>) {
-    noted.lock().unwrap().extend(rows);
-}
-
-fn taken<R>(noted: &Noted<R>) -> Vec<R> {
-    std::mem::take(&mut *noted.lock().unwrap())
 }
 
 /// Keys as they print, how many values each has, and what their diffs come to.

@@ -3,6 +3,7 @@
 
 mod agreement;
 mod arranged;
+mod arranged_otherwise;
 mod bounds;
 mod bridge;
 mod button;

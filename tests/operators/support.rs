@@ -85,12 +85,23 @@ pub fn expected(times: std::ops::Range<u64>, rows: u64, as_of: u64) -> Vec<Row> 
     consolidated(all.map(|(data, time, diff)| (data, time.max(as_of), diff)))
 }
 
-pub fn consolidated(rows: impl IntoIterator<Item = Row>) -> Vec<Row> {
-    let mut sums: BTreeMap<((String, u64), u64), i64> = BTreeMap::new();
+pub fn consolidated<A: Ord>(rows: impl IntoIterator<Item = (A, u64, i64)>) -> Vec<(A, u64, i64)> {
+    let mut sums: BTreeMap<(A, u64), i64> = BTreeMap::new();
     for (data, time, diff) in rows {
         *sums.entry((data, time)).or_default() += diff;
     }
     sums.into_iter().filter(|(_, diff)| *diff != 0).map(|((data, time), diff)| (data, time, diff)).collect()
+}
+
+/// Rows that all workers note.
+pub type Noted<R> = Arc<Mutex<Vec<R>>>;
+
+pub fn note<R>(noted: &Noted<R>, rows: impl IntoIterator<Item = R>) {
+    noted.lock().unwrap().extend(rows);
+}
+
+pub fn taken<R>(noted: &Noted<R>) -> Vec<R> {
+    std::mem::take(&mut *noted.lock().unwrap())
 }
 
 /// The parts of a shard that are objects of the store.
