@@ -179,7 +179,7 @@ impl Kind {
 pub struct Running {
     /// Behind the rows, or the batches.
     pub probe: timely::dataflow::operators::probe::Handle<u64>,
-    /// Before an arrangement.
+    /// The same, as the source says it.
     pub progress: timely::dataflow::operators::probe::Handle<u64>,
     pub button: timely_persist_operators::Button,
     /// Whoever holds the trace has it maintained.

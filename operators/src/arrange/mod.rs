@@ -21,6 +21,7 @@ use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
 use differential_dataflow::trace::TraceReader;
 use differential_dataflow::trace::implementations::{KeySpine, ValSpine, Vector};
 use timely::dataflow::operators::Concat;
+use timely::dataflow::operators::vec::Map;
 use timely::dataflow::{Scope, StreamVec};
 use timely_persist::{Data, Diff, Time};
 
@@ -45,7 +46,7 @@ pub struct ArrangedSource<'scope, T: Time, Tr: TraceReader<Time = T>> {
     pub arranged: Arranged<'scope, Tr>,
     /// As in [`Source`](crate::Source).
     pub errors: StreamVec<'scope, T, SourceError>,
-    /// As in [`Source`](crate::Source): how far rows have come out of the source, not how far they are arranged.
+    /// Nothing, with the frontier of `arranged`.
     pub progress: StreamVec<'scope, T, Infallible>,
     /// Stops the source.
     pub button: Button,
@@ -122,8 +123,9 @@ impl<K: Data, V: Data, T: Time, D: Diff> PersistSource<K, V, T, D> {
         W: Writing<K2, V2, T, D>,
     {
         let (name, shard) = (format!("{}: arrange", self.name_of()), self.shard_id());
-        let MappedSource { stream, errors, progress, button } = self.build_rows(scope, rows(scope.peers()));
+        let MappedSource { stream, errors, button, .. } = self.build_rows(scope, rows(scope.peers()));
         let Arrangement { arranged, errors: of_types } = arrange::<K2, V2, T, D, W>(stream, &name, shard);
+        let progress = of_types.clone().flat_map(|_| None); // the operator holds both frontiers at the same times
         ArrangedSource { arranged, errors: errors.concat(of_types), progress, button }
     }
 }
