@@ -55,7 +55,7 @@ bench:
 	$(if $(findstring postgres,$(WORKLOAD)),./scripts/setup.sh postgres)
 	cargo bench --bench workloads -- $(WORKLOAD)
 
-# Builds and runs the series of benchmarks, about ten minutes on a machine with nothing else to do, and writes
+# Builds and runs the series of benchmarks, about twelve minutes on a machine with nothing else to do, and writes
 # docs/figures.json, the plots beside it, and the tables of README.md and BENCHMARKS.md.
 plots:
 	@command -v python3 >/dev/null || { echo "plots: 'python3' is missing: apt-get install python3" >&2; exit 1; }

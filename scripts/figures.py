@@ -18,7 +18,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 FIGURES = ROOT / "docs" / "figures.json"
 BENCH = ["cargo", "bench", "--quiet", "--bench", "workloads"]
 
-# Under ten minutes together. A command with --growth gives three results, the last of them of the full size.
+# Some twelve minutes together. A command with --growth gives three results, the last of them of the full size.
 SERIES = [
     "hydrate --growth --runs 3",
     "hydrate --workers 2 --runs 3",
@@ -31,6 +31,14 @@ SERIES = [
     "hydrate --inflight-bytes 16777216 --runs 3",
     "hydrate --latency-ms 30 --runs 3",
     "hydrate --latency-ms 30 --part-bytes 1048576 --runs 3",
+    "arrange --runs 3",
+    "arrange --workers 2 --runs 3",
+    "arrange --mode sorted --runs 3",
+    "arrange --mode sorted --workers 2 --runs 3",
+    "arrange --mode flat --runs 3",
+    "arrange --mode flat --workers 2 --runs 3",
+    "join --runs 3",
+    "join --mode flat --runs 3",
     "ingest --growth --runs 3",
     "cursor --growth --runs 3",
     "append --store memory --appends 50000 --growth --runs 1",

@@ -47,6 +47,16 @@ def short(results):
         run = last(command)
         return [name, million(run) + " M rows/s", ratio(run)]
 
+    def arranged(workers, ordinary, flat):
+        ordinary, flat = last(ordinary), last(flat)
+        wall_s, before_s = flat["wall_s"]["median"], ordinary["wall_s"]["median"]
+        memory = flat["rss_above_start_mb"] / ordinary["rss_above_start_mb"]
+        return [
+            f"arrangement by key from the parts, flat, {workers}",
+            f"{million(flat)} M rows/s",
+            f"{digits(wall_s / before_s)} of the time and {digits(memory)} of the memory of `arrange_by_key` of the rows",
+        ]
+
     append, tail = last("append --store memory --appends 50000 --growth --runs 1"), last("tail --store memory --runs 3")
     small, many = last("hydrate --inflight-bytes 16777216 --runs 3"), last("shards --store memory --growth --runs 1")
     return table(
@@ -60,6 +70,8 @@ def short(results):
                 million(small) + " M rows/s",
                 f"{digits(small['rss_above_start_mb'])} MiB of memory above the start",
             ],
+            arranged("1 worker", "arrange --runs 3", "arrange --mode flat --runs 3"),
+            arranged("2 workers", "arrange --workers 2 --runs 3", "arrange --mode flat --workers 2 --runs 3"),
             rows("consolidated read of a snapshot", "cursor --growth --runs 3"),
             rows("ingestion, files synced", "ingest --growth --runs 3"),
             [
@@ -86,6 +98,7 @@ def beside(results):
     sections = [
         ("Workers", workers(results)),
         ("A distant store, and little memory", distance(results)),
+        ("Arrangements by key, and a join of two", arrangements(results)),
         ("Distinct times of retained history", times(results)),
         ("Values replaced 10 times", churn(results)),
         ("Many shards, each appended to once per second", shards(results)),
@@ -122,6 +135,29 @@ def distance(results):
         rows.append(row + [digits(cell) for cell in cells + [run["rss_above_start_mb"]]])
     heads = ["M rows/s", "wall, s", "rounds", "gets", "gets in flight", "MiB in flight", "memory above start, MiB"]
     return table(["command"] + heads, rows)
+
+
+def arrangements(results):
+    rows = []
+    for workload, counts in (("arrange", (1, 2)), ("join", (1,))):
+        for count in counts:
+            before = None
+            for mode in ("", " --mode sorted", " --mode flat"):
+                of = workload + mode + f" --workers {count}" * (count > 1)
+                if of + " --runs 3" not in results:
+                    continue
+                run = results[of + " --runs 3"][-1]
+                before = before or run
+                row = [f"`{of}`"]
+                for value, beside in (
+                    (run["wall_s"]["median"], before["wall_s"]["median"]),
+                    (run["cpu_s"], before["cpu_s"]),
+                    (run["rss_above_start_mb"], before["rss_above_start_mb"]),
+                ):
+                    row += [digits(value), digits(value / beside)]
+                rows.append(row + [digits(run["activation_p99.9_ms"]), digits(run["activation_max_ms"])])
+    heads = ["wall, s", "ratio", "CPU, s", "ratio", "memory above start, MiB", "ratio"]
+    return table(["command"] + heads + ["activations, ms: p99.9", "longest"], rows)
 
 
 def times(results):

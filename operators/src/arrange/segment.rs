@@ -31,9 +31,9 @@ pub(crate) struct Columns<K: Data, V: Data, T: Time, D: Diff> {
     pub(crate) keys: K::Builder,
     pub(crate) values: V::Builder,
     /// Of each row, or one that is that of all: most often they are those of a snapshot, all at its time.
-    times: Vec<T>,
+    pub(crate) times: Vec<T>,
     /// Likewise.
-    diffs: Vec<D>,
+    pub(crate) diffs: Vec<D>,
 }
 
 impl<K: Data, V: Data, T: Time, D: Diff> Default for Columns<K, V, T, D> {
@@ -70,6 +70,13 @@ impl<K: Data, V: Data, T: Time, D: Diff> Columns<K, V, T, D> {
         add(&mut self.diffs, len, diff);
         self.keys.push(key);
         self.values.push(value);
+    }
+
+    /// Of so many keys and values, and of times and diffs for each or one for all; `None` if they are not.
+    pub(crate) fn of(keys: K::Builder, values: V::Builder, times: Vec<T>, diffs: Vec<D>) -> Option<Self> {
+        let rows = keys.len();
+        let fits = |len: usize| len == rows || (len == 1 && rows > 0);
+        (values.len() == rows && fits(times.len()) && fits(diffs.len())).then_some(Self { keys, values, times, diffs })
     }
 
     /// Takes all rows, and has room for as many.

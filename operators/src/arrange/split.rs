@@ -16,6 +16,9 @@ use crate::source::emit::Rows;
 /// does not count. It takes half a millisecond.
 const SPLIT_FUEL: usize = 16 << 10;
 
+/// The bytes at which a segment of mapped rows is sent, so that it stays far below the 2 GiB that an Arrow message can take.
+const MAPPED_BYTES_MAX: usize = 16 << 20;
+
 /// Puts rows into segments for each worker, by the hash of the key: as differential's own `arrange_by_key` does, so that what
 /// is arranged by either meets.
 pub(crate) struct Split<K: Data, V: Data, T: Time, D: Diff> {
@@ -41,7 +44,8 @@ where
         };
         let Some(columns) = self.workers.get_mut(worker) else { return };
         columns.push(key, value, time, diff);
-        if columns.len() >= BLOCK_ROWS {
+        // A piece of a part has few bytes; what a map makes of it may have any number.
+        if columns.len() >= BLOCK_ROWS || (!self.in_order && columns.bytes() >= MAPPED_BYTES_MAX) {
             out.push(segment(worker, columns, self.in_order));
         }
     }

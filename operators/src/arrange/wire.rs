@@ -2,41 +2,43 @@
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, RecordBatch};
+use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_ipc::reader::StreamReader;
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::{ArrowError, Field, Schema};
+use bytes::Bytes;
 use serde::de::Error as _;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use timely_persist::codec::{Builder, Column};
-use timely_persist::{Data, Diff, Time};
+use timely_persist::codec::{Builder, Codec64, Column, DecodeError};
+use timely_persist::{Codec, Data, Diff, Time};
 
+use crate::arrange::flat::like;
 use crate::arrange::segment::{Columns, Segment};
 
 /// What is sent.
 #[derive(Serialize, Deserialize)]
 struct Message {
     worker: u64,
-    times: Vec<[u8; 8]>,
-    diffs: Vec<[u8; 8]>,
+    /// Eight bytes for each row, or for all.
+    times: Bytes,
+    /// Likewise.
+    diffs: Bytes,
     /// Keys and values.
-    columns: Vec<u8>,
+    columns: Bytes,
 }
 
 impl<K: Data, V: Data, T: Time, D: Diff> Serialize for Segment<K, V, T, D> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let (mut keys, mut values) = (K::Builder::default(), V::Builder::default());
-        let (mut times, mut diffs) = (Vec::new(), Vec::new());
+        let (mut keys, mut values) = (like::<K>(Some(&self.rows.keys)), like::<V>(Some(&self.rows.values)));
         for row in 0..self.rows.len() {
             keys.push(self.rows.key(row));
             values.push(self.rows.value(row));
-            times.push(self.rows.time(row).encode());
-            diffs.push(self.rows.diff(row).encode());
         }
         let columns = [keys.finish(), values.finish()].map(|column| column.map_err(S::Error::custom));
         let [keys, values] = columns;
-        let columns = write([keys?, values?]).map_err(S::Error::custom)?;
+        let columns = write([keys?, values?]).map_err(S::Error::custom)?.into();
+        let (times, diffs) = (words(&self.rows.times), words(&self.rows.diffs));
         Message { worker: self.worker, times, diffs, columns }.serialize(serializer)
     }
 }
@@ -48,20 +50,36 @@ impl<'de, K: Data, V: Data, T: Time, D: Diff> Deserialize<'de> for Segment<K, V,
         let [keys, values] = batch.columns() else {
             return Err(S::Error::custom("a segment without keys and values"));
         };
-        let keys = K::Column::try_new(keys, None).map_err(S::Error::custom)?;
-        let values = V::Column::try_new(values, None).map_err(S::Error::custom)?;
-        let rows = times.len();
-        if [Column::<K>::len(&keys), Column::<V>::len(&values), diffs.len()] != [rows; 3] {
-            return Err(S::Error::custom("a segment of columns of different lengths"));
-        }
-        let mut columns = Columns::default();
-        for (row, (time, diff)) in times.into_iter().zip(diffs).enumerate() {
-            let time = T::decode(time).map_err(S::Error::custom)?;
-            let diff = D::decode(diff).map_err(S::Error::custom)?;
-            columns.push(Column::<K>::get(&keys, row), Column::<V>::get(&values, row), time, diff);
-        }
-        Ok(Self { worker, rows: Arc::new(columns) })
+        let (keys, values) = (built::<K>(keys), built::<V>(values));
+        let rows = Columns::of(
+            keys.map_err(S::Error::custom)?,
+            values.map_err(S::Error::custom)?,
+            of_words(&times).map_err(S::Error::custom)?,
+            of_words(&diffs).map_err(S::Error::custom)?,
+        );
+        let rows = rows.ok_or_else(|| S::Error::custom("a segment of columns of different lengths"))?;
+        Ok(Self { worker, rows: Arc::new(rows) })
     }
+}
+
+fn words<A: Codec64>(values: &[A]) -> Bytes {
+    values.iter().flat_map(Codec64::encode).collect()
+}
+
+fn of_words<A: Codec64>(bytes: &[u8]) -> Result<Vec<A>, DecodeError> {
+    let (words, rest) = bytes.as_chunks();
+    match rest {
+        [] => words.iter().map(|word| A::decode(*word)).collect(),
+        _ => Err(DecodeError(format!("{} bytes are no words", bytes.len()))),
+    }
+}
+
+/// The values of an array.
+fn built<C: Codec>(array: &dyn Array) -> Result<C::Builder, DecodeError> {
+    let column = C::Column::try_new(array, None)?;
+    let mut builder = C::Builder::default();
+    (0..column.len()).for_each(|row| builder.push(column.get(row)));
+    Ok(builder)
 }
 
 fn write(columns: [ArrayRef; 2]) -> Result<Vec<u8>, ArrowError> {
