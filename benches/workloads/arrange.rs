@@ -106,6 +106,9 @@ pub fn run(
     *sums.borrow()
 }
 
+/// Operators that only look, and drop what they saw; a scope's time is that of its operators.
+const OURS: [&str; 3] = ["Inspect", "Probe", "Dataflow"];
+
 /// Notes how long each activation of an operator takes, in milliseconds, but those of the benchmark's own.
 fn log_activations(worker: &Worker, longest: &Arc<Mutex<Vec<f64>>>) {
     let longest = Arc::clone(longest);
@@ -116,8 +119,7 @@ fn log_activations(worker: &Worker, longest: &Arc<Mutex<Vec<f64>>>) {
         let mut longest = longest.lock().unwrap();
         for (at, event) in events.iter().flat_map(|events| events.iter()) {
             match event {
-                // A scope's time is that of its operators.
-                TimelyEvent::Operates(event) if event.name.contains("Inspect") || event.name.contains("Dataflow") => {
+                TimelyEvent::Operates(event) if OURS.iter().any(|name| event.name.contains(name)) => {
                     ours.insert(event.id);
                 }
                 TimelyEvent::Schedule(event) if ours.contains(&event.id) => {}
