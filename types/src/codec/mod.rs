@@ -18,6 +18,7 @@ mod names;
 mod option;
 mod pair;
 mod serde;
+mod shape;
 mod text;
 mod tuple;
 mod unit;
@@ -41,6 +42,7 @@ pub use integer::{Integer, IntegerBuilder, IntegerColumn};
 pub use misfit::{DecodeError, EncodeError};
 pub use names::{SHAPE_BYTES_MAX, difference, untraced};
 pub use option::{OptionBuilder, OptionColumn};
+pub use shape::{Constant, EnumShape, FieldShape, Leaf, RetiredField, Shape, StructShape, VariantShape};
 pub use text::{BytesBuilder, BytesColumn, TextBuilder, TextColumn};
 pub use tuple::{TupleBuilder, TupleColumn};
 pub use unit::{UnitBuilder, UnitColumn};
@@ -67,6 +69,12 @@ pub trait Codec: Ord + Clone + fmt::Debug + Send + Sync + Sized + 'static {
 
     /// The name that a shard remembers: two types with one name must read each other's columns.
     fn name() -> String;
+
+    /// What the type looks like in a column: by it a shard tells what a change of the type does to what is stored. By default the
+    /// name, which says nothing: such a type never changes.
+    fn shape() -> Shape {
+        Shape::Opaque(Self::name())
+    }
 
     /// The Arrow type of a column. Statistics and other tools see it.
     fn data_type() -> DataType;
