@@ -49,7 +49,7 @@ use timely_persist_core::state::{
 };
 use timely_persist_types::config::LeaseConfig;
 use timely_persist_types::error::{Error, ErrorKind};
-use timely_persist_types::ids::{CriticalReaderId, LeasedReaderId, SeqNo, ShardId, Token, WriterId};
+use timely_persist_types::ids::{CriticalReaderId, LeasedReaderId, SchemaId, SeqNo, ShardId, Token, WriterId};
 
 const RETENTION_MS: u64 = 1_000;
 
@@ -80,6 +80,7 @@ fn option<'a>(words: &[&'a str], key: &str) -> Option<&'a str> {
 fn part(name: &str) -> Part<u64> {
     let meta = PartMeta {
         format: PartFormat::ArrowIpc,
+        schema: SchemaId(0),
         encoded_bytes: 100,
         decoded_bytes: 100,
         tail_bytes: 10,

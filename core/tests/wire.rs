@@ -9,11 +9,14 @@ use proptest::prelude::*;
 use timely::progress::Antichain;
 use timely_persist_core::part::{PartFormat, PartMeta};
 use timely_persist_core::state::{
-    Batch, Change, CodecNames, CriticalReader, Description, Entry, LeasedReader, Location, Part, RollupRef, State,
-    WriterRecord, wire,
+    Batch, Change, CodecNames, CriticalReader, Description, Entry, LeasedReader, Location, Part, RollupRef,
+    SCHEMAS_MAX, Schema, State, WriterRecord, wire,
+};
+use timely_persist_types::codec::{
+    Constant, EnumShape, FieldShape, Leaf, RetiredField, Shape, StructShape, VariantShape,
 };
 use timely_persist_types::error::ErrorKind;
-use timely_persist_types::ids::{CriticalReaderId, LeasedReaderId, SeqNo, ShardId, Token, WriterId};
+use timely_persist_types::ids::{CriticalReaderId, LeasedReaderId, SchemaId, SeqNo, ShardId, Token, WriterId};
 
 fn at(time: u64) -> Antichain<u64> {
     Antichain::from_elem(time)
@@ -22,6 +25,7 @@ fn at(time: u64) -> Antichain<u64> {
 fn part(location: Location) -> Part<u64> {
     let meta = PartMeta {
         format: PartFormat::ArrowIpc,
+        schema: SchemaId(0),
         encoded_bytes: 1_000,
         decoded_bytes: 900,
         tail_bytes: 300,
@@ -105,6 +109,61 @@ fn fenced_state() -> State<u64> {
     state
 }
 
+/// A shape with one of everything.
+fn shape() -> Shape {
+    let leaf = |id: u32, leaf| FieldShape { id, name: format!("field {id}"), shape: Shape::Leaf(leaf), default: None };
+    let leaves = [
+        Leaf::Unit,
+        Leaf::Bool,
+        Leaf::Unsigned(32),
+        Leaf::Signed(128),
+        Leaf::Float(64),
+        Leaf::Text,
+        Leaf::Bytes,
+        Leaf::Uuid,
+        Leaf::Date,
+        Leaf::Timestamp,
+        Leaf::Decimal { precision: 38, scale: -2 },
+    ];
+    let default = Some(Constant { digest: vec![1, 2], column: vec![3] });
+    let mut fields: Vec<_> = (1..).zip(leaves).map(|(id, of)| leaf(id, of)).collect();
+    fields.push(FieldShape { default, ..leaf(40, Leaf::Text) });
+    let retired = vec![RetiredField { id: 41, shape: Shape::Opaque("serde(x){}".to_owned()) }];
+    let all = Shape::Struct(StructShape { name: "all".to_owned(), fields, retired });
+    let variants = vec![
+        VariantShape { id: 1, name: "none".to_owned(), fields: Vec::new() },
+        VariantShape { id: 2, name: "some".to_owned(), fields: vec![leaf(1, Leaf::Bool)] },
+    ];
+    let kinds = Shape::Enum(EnumShape { name: "kinds".to_owned(), variants });
+    Shape::Tuple(vec![Shape::Option(Box::new(all)), Shape::List(Box::new(kinds))])
+}
+
+fn schema(key: Shape) -> Arc<Schema> {
+    Arc::new(Schema { key, value: shape() })
+}
+
+/// What programs with two versions of a type say.
+fn evolved_entry() -> Entry<u64> {
+    let mut evolved = Batch::clone(&batch(5, 6, 0, &[Location::Blob("part-4".to_owned())]));
+    evolved.runs[0][0].meta.schema = SchemaId(1);
+    Entry {
+        token: Token::from_u128(5),
+        previous: Token::from_u128(3),
+        changes: vec![
+            Change::SchemaAdded(SchemaId(0), schema(Shape::Leaf(Leaf::Text))),
+            Change::SchemaAdded(SchemaId(1), schema(Shape::Option(Box::new(Shape::Leaf(Leaf::Text))))),
+            Change::BatchAdded(Arc::new(evolved)),
+        ],
+        ..entry()
+    }
+}
+
+fn evolved_state() -> State<u64> {
+    let mut state = state();
+    state.apply(SeqNo(2), &evolved_entry()).unwrap();
+    state
+}
+
 fn state() -> State<u64> {
     let mut state = State::new(ShardId::from_u128(1));
     state.apply(SeqNo(1), &entry()).unwrap();
@@ -161,12 +220,62 @@ fn a_rollup_with_a_generation_has_a_second_form() {
     let read = State::decode(&bytes, ShardId::from_u128(1)).unwrap();
     assert_eq!((read.generation, read.batches[1].digest), (7, Some(0x0123_4567_89ab_cdef)));
     assert_eq!(read, fenced_state());
-    let newer = State::<u64>::decode(&sealed(b"tpstate3", &bytes[16..]), ShardId::from_u128(1)).unwrap_err();
+    let newer = State::<u64>::decode(&sealed(b"tpstate4", &bytes[16..]), ShardId::from_u128(1)).unwrap_err();
     assert_eq!(newer.kind(), ErrorKind::Newer);
     for unknown in [b"tpstate0", b"tpstatus", b"tpentry2"] {
         let foreign = State::<u64>::decode(&sealed(unknown, &bytes[16..]), ShardId::from_u128(1)).unwrap_err();
         assert_eq!(foreign.kind(), ErrorKind::Corrupt);
     }
+}
+
+/// A program that does not know of schemas would read parts by another one: it knows neither the fact nor the version.
+#[test]
+fn schemas_have_forms_of_their_own() {
+    let bytes = evolved_entry().encode();
+    check_golden("entry_v1_schemas.bin", &bytes);
+    assert_eq!(Entry::decode(&bytes).unwrap(), evolved_entry());
+    let bytes = evolved_state().encode();
+    check_golden("rollup_v3.bin", &bytes);
+    assert_eq!(&bytes[..8], b"tpstate3");
+    assert_eq!(State::decode(&bytes, ShardId::from_u128(1)).unwrap(), evolved_state());
+    let part = &evolved_state().batches[1].runs[0][0];
+    let bytes = wire::encode_part(part);
+    assert_eq!((&bytes[..8], &wire::decode_part::<u64>(&bytes).unwrap()), (&b"tppart_2"[..], part));
+    let mut part = part.clone();
+    part.meta.schema = SchemaId(0);
+    let bytes = wire::encode_part(&part);
+    assert_eq!((&bytes[..8], &wire::decode_part::<u64>(&bytes).unwrap()), (&b"tppart_1"[..], &part));
+}
+
+#[test]
+fn schemas_that_do_not_follow_each_other_are_refused() {
+    let text = || schema(Shape::Leaf(Leaf::Text));
+    let mut of_the_future = Batch::clone(&batch(5, 6, 0, &[Location::Blob("part-4".to_owned())]));
+    of_the_future.runs[0][0].meta.schema = SchemaId(1);
+    let many = (0..SCHEMAS_MAX as u32 + 1)
+        .map(|id| Change::SchemaAdded(SchemaId(id), if id % 2 == 0 { text() } else { schema(shape()) }));
+    let cases: [(&str, Vec<Change<u64>>); 4] = [
+        ("a schema has another number than the next", vec![Change::SchemaAdded(SchemaId(1), text())]),
+        (
+            "a schema is added that is the latest already",
+            vec![Change::SchemaAdded(SchemaId(0), text()), Change::SchemaAdded(SchemaId(1), text())],
+        ),
+        ("there are too many schemas", many.collect()),
+        (
+            "a part is of a schema that is to come",
+            vec![Change::SchemaAdded(SchemaId(0), text()), Change::BatchAdded(Arc::new(of_the_future))],
+        ),
+    ];
+    for (misfit, changes) in cases {
+        let mut state = state();
+        let (token, previous) = (Token::from_u128(4), state.token);
+        let entry = Entry { token, previous, wall_ms: 0, changes, rollup: state.rollup.clone() };
+        assert_eq!(state.apply(SeqNo(2), &entry).err(), Some(misfit));
+    }
+    let changes = vec![Change::SchemaAdded(SchemaId(0), text())];
+    let first = Entry { token: Token::from_u128(4), previous: Token::NONE, wall_ms: 0, changes, rollup: None };
+    let nameless = State::<u64>::new(ShardId::from_u128(1)).apply(SeqNo(1), &first);
+    assert_eq!(nameless.err(), Some("a schema comes before the shard's types"));
 }
 
 /// The file that the first version wrote, on its way through today's.
@@ -182,10 +291,13 @@ fn a_rollup_of_the_first_version_opens_and_goes_on() {
 }
 
 #[test]
-fn a_staged_batch_says_by_its_version_whether_it_has_a_digest() {
+fn a_staged_batch_says_by_its_version_whether_it_has_a_digest_or_another_schema() {
     let names = CodecNames::of::<String, u64, u64, i64>();
-    for (digest, magic) in [(None, b"tpstage1"), (Some(0), b"tpstage2")] {
-        let staged = Batch { digest, ..Batch::clone(&batch(0, 2, 0, &[Location::Blob("part-1".to_owned())])) };
+    for (digest, schema, magic) in
+        [(None, 0, b"tpstage1"), (Some(0), 0, b"tpstage2"), (None, 1, b"tpstage3"), (Some(0), 2, b"tpstage3")]
+    {
+        let mut staged = Batch { digest, ..Batch::clone(&batch(0, 2, 0, &[Location::Blob("part-1".to_owned())])) };
+        staged.runs[0][0].meta.schema = SchemaId(schema);
         let bytes = wire::encode_staged(ShardId::from_u128(1), &names, &staged);
         assert_eq!(&bytes[..8], magic);
         assert_eq!(wire::decode_staged(&bytes).unwrap(), (ShardId::from_u128(1), names.clone(), staged));
@@ -214,7 +326,7 @@ fn sealed(magic: &[u8; 8], message: &[u8]) -> Bytes {
 
 #[test]
 fn every_truncation_and_every_flipped_bit_is_refused() {
-    for (bytes, is_entry) in [(entry().encode(), true), (state().encode(), false), (fenced_state().encode(), false)] {
+    for (bytes, is_entry) in [(entry().encode(), true), (state().encode(), false), (evolved_state().encode(), false)] {
         let refused = |bytes: Bytes| match is_entry {
             true => Entry::<u64>::decode(&bytes).is_err(),
             false => State::<u64>::decode(&bytes, ShardId::from_u128(1)).is_err(),
@@ -240,7 +352,13 @@ proptest! {
 
     #[test]
     fn forged_edits_do_not_panic(edits in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4)) {
-        for (magic, bytes) in [(b"tpentry1", entry().encode()), (b"tpstate1", state().encode()), (b"tpstate2", fenced_state().encode())] {
+        for (magic, bytes) in [
+            (b"tpentry1", entry().encode()),
+            (b"tpentry1", evolved_entry().encode()),
+            (b"tpstate1", state().encode()),
+            (b"tpstate2", fenced_state().encode()),
+            (b"tpstate3", evolved_state().encode()),
+        ] {
             let mut message = bytes[16..].to_vec();
             for (index, byte) in &edits {
                 let index = index.index(message.len());

@@ -11,7 +11,7 @@ use timely_persist_core::part::{PartFormat, PartMeta};
 use timely_persist_core::state::command::{Append, Command, Decision, Expect, Limits, Lower, Moment};
 use timely_persist_core::state::{Batch, Change, CodecNames, Description, Entry, Location, Part, RollupRef, State};
 use timely_persist_io::store::keys;
-use timely_persist_types::ids::Token;
+use timely_persist_types::ids::{SchemaId, Token};
 
 /// What a shard of one id went through. Its times are its commits.
 pub struct Age {
@@ -28,6 +28,7 @@ pub struct Age {
 fn part(name: String, time: u64) -> Part<u64> {
     let meta = PartMeta {
         format: PartFormat::ArrowIpc,
+        schema: SchemaId(0),
         encoded_bytes: 12 << 20,
         decoded_bytes: 12 << 20,
         tail_bytes: 4_000,

@@ -172,6 +172,16 @@ impl fmt::Display for SeqNo {
     }
 }
 
+/// Which of a shard's schemas: they are numbered as they came, from 0 on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SchemaId(pub u32);
+
+impl fmt::Display for SchemaId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "schema {}", self.0)
+    }
+}
+
 /// The first word of a part's name.
 pub const PART_KIND: &str = "part";
 

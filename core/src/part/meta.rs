@@ -9,12 +9,15 @@ use timely::progress::Antichain;
 
 use super::format::PartFormat;
 use timely_persist_types::error::Error;
+use timely_persist_types::ids::SchemaId;
 
 /// What the state of a shard remembers of a part.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PartMeta<T> {
     /// How the bytes are to be read.
     pub format: PartFormat,
+    /// What its rows look like: a schema of its shard.
+    pub schema: SchemaId,
     /// The length of the object, in bytes.
     pub encoded_bytes: u64,
     /// The memory that its columns take when decoded, in bytes.

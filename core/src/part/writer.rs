@@ -22,6 +22,7 @@ use super::words::{check_diff, check_time};
 use timely_persist_types::codec::{Builder, Codec64, Data, Diff, EncodeError, Time};
 use timely_persist_types::config::{Compression, WriteConfig};
 use timely_persist_types::error::Error;
+use timely_persist_types::ids::SchemaId;
 
 /// The most bytes of one row's key and value: 1 GiB. Together with a chunk of as much it stays below the 2 GiB that
 /// Arrow's 32-bit offsets address.
@@ -284,6 +285,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> SortedPartWriter<K, V, T, D> {
         }
         let meta = PartMeta {
             format: self.format,
+            schema: SchemaId(0),
             encoded_bytes: bytes.len() as u64,
             decoded_bytes: self.decoded_bytes,
             tail_bytes: (bytes.len() - tail_start) as u64,

@@ -7,9 +7,9 @@ use imbl::Vector;
 use timely::PartialOrder;
 
 use timely_persist_types::codec::Time;
-use timely_persist_types::ids::SeqNo;
+use timely_persist_types::ids::{SchemaId, SeqNo};
 
-use super::{Batch, Change, Entry, State, Totals};
+use super::{Batch, Change, Entry, SCHEMAS_MAX, Schema, State, Totals};
 
 /// Why an entry does not fit the state before it.
 pub(super) type Misfit = &'static str;
@@ -50,6 +50,7 @@ impl<T: Time> State<T> {
                 Some(known) if known != names => return Err("the shard's types cannot change"),
                 _ => self.codecs = Some(Arc::clone(names)),
             },
+            Change::SchemaAdded(id, schema) => self.add_schema(*id, schema)?,
             Change::BatchAdded(batch) => self.add_batch(batch)?,
             Change::EmptyExtended(upper) => self.extend_empty(upper)?,
             Change::BatchesReplaced { count, with, garbage } => {
@@ -106,6 +107,23 @@ impl<T: Time> State<T> {
                 self.add_garbage(garbage);
             }
         }
+        Ok(())
+    }
+
+    fn add_schema(&mut self, id: SchemaId, schema: &Arc<Schema>) -> Result<(), Misfit> {
+        if self.codecs.is_none() {
+            return Err("a schema comes before the shard's types");
+        }
+        if id != self.next_schema() {
+            return Err("a schema has another number than the next");
+        }
+        if self.schemas.len() >= SCHEMAS_MAX {
+            return Err("there are too many schemas");
+        }
+        if self.schemas.back() == Some(schema) {
+            return Err("a schema is added that is the latest already");
+        }
+        self.schemas.push_back(Arc::clone(schema));
         Ok(())
     }
 

@@ -7,9 +7,9 @@ use timely::progress::Antichain;
 use xxhash_rust::xxh3::xxh3_64;
 
 use timely_persist_types::codec::{self, Codec64, Data, Diff, Time};
-use timely_persist_types::ids::{CriticalReaderId, LeasedReaderId, SeqNo, Token, WriterId};
+use timely_persist_types::ids::{CriticalReaderId, LeasedReaderId, SchemaId, SeqNo, Token, WriterId};
 
-use super::{Batch, CriticalReader, LeasedReader, WriterRecord};
+use super::{Batch, CriticalReader, LeasedReader, Schema, WriterRecord};
 
 /// One entry of a shard's log.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +40,8 @@ pub struct RollupRef {
 pub enum Change<T: Time> {
     /// The shard holds these types.
     Codecs(Arc<CodecNames>),
+    /// The shard's rows look like this, from here on: the schema of this number, which is the next.
+    SchemaAdded(SchemaId, Arc<Schema>),
     /// A batch was appended: its lower is the upper before.
     BatchAdded(Arc<Batch<T>>),
     /// The newest batch, which has no updates, now reaches to this upper.

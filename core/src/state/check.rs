@@ -6,7 +6,7 @@ use timely::progress::Antichain;
 use timely_persist_types::codec::Time;
 
 use super::apply::Misfit;
-use super::{Batch, Change, State, Totals};
+use super::{Batch, Change, SCHEMAS_MAX, State, Totals};
 
 /// States up to this many batches are checked after each change in debug builds; larger ones now and then.
 #[cfg(debug_assertions)]
@@ -34,6 +34,9 @@ impl<T: Time> State<T> {
         if batch.runs.iter().any(Vec::is_empty) {
             return Err("a run has no parts");
         }
+        if batch.parts().any(|part| part.meta.schema > self.latest_schema()) {
+            return Err("a part is of a schema that is to come");
+        }
         match PartialOrder::less_equal(&batch.desc.since, &self.since) {
             true => Ok(()),
             false => Err("a batch is compacted beyond the since"),
@@ -53,6 +56,7 @@ impl<T: Time> State<T> {
 
     /// Which invariant is broken, if one is. O(state): for debug builds, tests and the simulator.
     pub fn check(&self) -> Result<(), String> {
+        self.check_schemas()?;
         self.check_batches()?;
         self.check_holders()?;
         self.check_garbage()
@@ -63,6 +67,16 @@ impl<T: Time> State<T> {
     pub fn check_if_small(&self) -> Result<(), String> {
         let small = self.batches.len() <= CHECKED_BATCHES_MAX || self.seqno.0.is_multiple_of(256);
         if small { self.check() } else { Ok(()) }
+    }
+
+    fn check_schemas(&self) -> Result<(), String> {
+        if self.codecs.is_none() && !self.schemas.is_empty() {
+            return Err("there are schemas of no types".to_owned());
+        }
+        if self.schemas.len() > SCHEMAS_MAX {
+            return Err(format!("there are {} schemas, and at most {SCHEMAS_MAX} may be", self.schemas.len()));
+        }
+        Ok(())
     }
 
     fn check_batches(&self) -> Result<(), String> {
@@ -81,6 +95,9 @@ impl<T: Time> State<T> {
             }
             if batch.runs.iter().any(Vec::is_empty) {
                 return Err("a run has no parts".to_owned());
+            }
+            if let Some(part) = batch.parts().find(|part| part.meta.schema > self.latest_schema()) {
+                return Err(format!("a part is of {}, beyond the latest, {}", part.meta.schema, self.latest_schema()));
             }
             totals.add(batch);
             lower = desc.upper.clone();

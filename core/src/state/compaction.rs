@@ -191,7 +191,7 @@ mod tests {
     use super::*;
     use crate::part::{PartFormat, PartMeta};
     use crate::state::{Change, CodecNames, Description, Location, Part};
-    use timely_persist_types::ids::ShardId;
+    use timely_persist_types::ids::{SchemaId, ShardId};
 
     /// A batch of one time: so many rows, of which so many are left at one time, in so many bytes; inline if so it is.
     #[derive(Clone, Copy)]
@@ -218,6 +218,7 @@ mod tests {
         };
         let meta = PartMeta {
             format: PartFormat::ArrowIpc,
+            schema: SchemaId(0),
             encoded_bytes: told.bytes,
             decoded_bytes: told.bytes,
             tail_bytes: 0,

@@ -17,6 +17,7 @@ mod entry_bounds;
 mod frontier;
 mod holders;
 mod lapses;
+mod schema;
 mod upkeep;
 pub mod wire;
 
@@ -32,6 +33,7 @@ pub use entry_bounds::{entry_bytes, shorten_stats};
 pub use frontier::{advance_frontier, below, glb, join_time, passed, storable};
 pub use holders::{CriticalReader, LeasedReader, WriterRecord};
 pub use lapses::Sightings;
+pub use schema::{SCHEMAS_MAX, Schema};
 
 use timely_persist_types::codec::Time;
 use timely_persist_types::ids::{CriticalReaderId, LeasedReaderId, SeqNo, ShardId, Token, WriterId};
@@ -49,6 +51,8 @@ pub struct State<T: Time> {
     pub wall_ms: u64,
     /// The types it holds; `None` before the first handle registered.
     pub codecs: Option<Arc<CodecNames>>,
+    /// What its rows looked like, by number; none is written down of types whose names say all of it, until they change.
+    pub schemas: Vector<Arc<Schema>>,
     /// Times not beyond this may be merged away. It only advances.
     pub since: Antichain<T>,
     /// Contiguous batches from the minimum to the upper.
@@ -128,6 +132,7 @@ impl<T: Time> State<T> {
             token: Token::NONE,
             wall_ms: 0,
             codecs: None,
+            schemas: Vector::new(),
             since: Antichain::from_elem(T::minimum()),
             batches: Vector::new(),
             readers: OrdMap::new(),

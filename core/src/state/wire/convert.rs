@@ -11,9 +11,10 @@ use crate::state::{
 };
 use timely_persist_types::codec::{Codec64, Time};
 use timely_persist_types::error::{Error, ErrorKind};
-use timely_persist_types::ids::{CriticalReaderId, LeasedReaderId, SeqNo, ShardId, Token, WriterId};
+use timely_persist_types::ids::{CriticalReaderId, LeasedReaderId, SchemaId, SeqNo, ShardId, Token, WriterId};
 
 use super::proto;
+use super::shapes::{schema_from_proto, schema_to_proto};
 
 pub(super) fn entry_to_proto<T: Time>(entry: &Entry<T>) -> proto::Entry {
     proto::Entry {
@@ -60,6 +61,7 @@ pub(super) fn state_to_proto<T: Time>(state: &State<T>) -> proto::State {
         finalized: state.finalized,
         token: id_bytes(state.token.as_u128()),
         generation: state.generation,
+        schemas: state.schemas.iter().map(|schema| schema_to_proto(schema)).collect(),
     }
 }
 
@@ -70,6 +72,9 @@ pub(super) fn state_from_proto<T: Time>(message: proto::State) -> Result<State<T
     state.token = Token::from_u128(id_bits(&message.token)?);
     state.wall_ms = message.wall_ms;
     state.codecs = message.codecs.map(|names| Arc::new(codecs_from_proto(names)));
+    for schema in message.schemas {
+        state.schemas.push_back(schema_from_proto(schema)?);
+    }
     state.since = frontier_from_proto(message.since)?;
     for batch in message.batches {
         let batch = batch_from_proto(batch)?;
@@ -121,6 +126,9 @@ fn change_to_proto<T: Time>(change: &Change<T>) -> proto::Change {
             Fact::GarbageDeleted(proto::GarbageDeleted { seqno: seqno.0, count: *count })
         }
         Change::GenerationSet(generation) => Fact::GenerationSet(*generation),
+        Change::SchemaAdded(id, schema) => {
+            Fact::SchemaAdded(proto::SchemaAdded { id: id.0, schema: Some(schema_to_proto(schema)) })
+        }
         Change::Finalized { garbage } => Fact::Finalized(garbage_to_proto(SeqNo::ZERO, garbage)),
     };
     proto::Change { fact: Some(fact) }
@@ -156,6 +164,9 @@ fn change_from_proto<T: Time>(change: proto::Change) -> Result<Change<T>, Error>
         Fact::RollupSet(rollup) => Change::RollupSet(rollup_from_proto(rollup)),
         Fact::GarbageDeleted(deleted) => Change::GarbageDeleted { seqno: SeqNo(deleted.seqno), count: deleted.count },
         Fact::GenerationSet(generation) => Change::GenerationSet(generation),
+        Fact::SchemaAdded(added) => {
+            Change::SchemaAdded(SchemaId(added.id), schema_from_proto(added.schema.ok_or_else(missing)?)?)
+        }
         Fact::Finalized(garbage) => Change::Finalized { garbage: Arc::new(garbage.names) },
     })
 }
@@ -219,6 +230,7 @@ pub(super) fn part_to_proto<T: Time>(part: &Part<T>) -> proto::Part {
         time_upper: meta.time_upper.iter().map(word).collect(),
         diff_sum: u64::from_le_bytes(meta.diff_sum),
         stats: meta.stats.clone(),
+        schema: meta.schema.0,
     }
 }
 
@@ -229,6 +241,7 @@ pub(super) fn part_from_proto<T: Time>(part: proto::Part) -> Result<Part<T>, Err
         _ => return Err(missing()),
     };
     let meta = PartMeta {
+        schema: SchemaId(part.schema),
         format: PartFormat::from_number(part.format).ok_or_else(|| newer("the format of a part"))?,
         encoded_bytes: part.encoded_bytes,
         decoded_bytes: part.decoded_bytes,
@@ -360,7 +373,7 @@ fn id_bits(bytes: &[u8]) -> Result<u128, Error> {
     bytes.try_into().map(u128::from_be_bytes).map_err(|_| Error::corrupt("an id is not 16 bytes long"))
 }
 
-fn missing() -> Error {
+pub(super) fn missing() -> Error {
     Error::corrupt("a field that must be there is missing")
 }
 

@@ -5,6 +5,7 @@
 
 mod convert;
 mod proto;
+mod shapes;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
@@ -12,7 +13,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use timely_persist_types::codec::Time;
 use timely_persist_types::error::Error;
-use timely_persist_types::ids::ShardId;
+use timely_persist_types::ids::{SchemaId, ShardId};
 
 use super::{Batch, CodecNames, Entry, Part, State};
 
@@ -24,6 +25,8 @@ const STATE_MAGIC: Magic = *b"tpstate1";
 /// A state with a generation of writers. Who does not know of it would pass over that field, and let a writer go on that is
 /// fenced: so it must not read the rest either. A state without one is written as before, and older programs read it.
 const FENCED_STATE_MAGIC: Magic = *b"tpstate2";
+/// A state with schemas, which tell how parts are to be read: likewise.
+const SCHEMAS_STATE_MAGIC: Magic = *b"tpstate3";
 /// How much of a magic names the kind; the rest is its version.
 const KIND_BYTES: usize = 7;
 const FIRST_VERSION: &[u8] = b"1";
@@ -45,16 +48,27 @@ impl<T: Time> Entry<T> {
 impl<T: Time> State<T> {
     /// The bytes of a rollup.
     pub fn encode(&self) -> Bytes {
-        let magic = if self.generation == 0 { STATE_MAGIC } else { FENCED_STATE_MAGIC };
-        seal(magic, &convert::state_to_proto(self))
+        seal(self.magic(), &convert::state_to_proto(self))
+    }
+
+    /// The earliest version that has all that is in the state.
+    fn magic(&self) -> Magic {
+        match (self.schemas.is_empty(), self.generation) {
+            (true, 0) => STATE_MAGIC,
+            (true, _) => FENCED_STATE_MAGIC,
+            (false, _) => SCHEMAS_STATE_MAGIC,
+        }
     }
 
     /// The state of a rollup, checked against the invariants and the shard it should be of.
     pub fn decode(bytes: &Bytes, shard: ShardId) -> Result<Self, Error> {
-        let message: proto::State = open(FENCED_STATE_MAGIC, bytes)?;
+        let message: proto::State = open(SCHEMAS_STATE_MAGIC, bytes)?;
         let state = convert::state_from_proto(message)?;
         if state.shard != shard {
             return Err(Error::corrupt(format!("this is a rollup of {}", state.shard)));
+        }
+        if !bytes.starts_with(&state.magic()) {
+            return Err(Error::corrupt("its version is not that of what it holds"));
         }
         state.check().map_err(Error::corrupt)?;
         Ok(state)
@@ -93,25 +107,34 @@ fn open<M: Message + Default>(newest: Magic, bytes: &Bytes) -> Result<M, Error> 
 const STAGED_MAGIC: Magic = *b"tpstage1";
 /// A staged batch with a digest, which the process that appends it must not lose.
 const DIGESTED_MAGIC: Magic = *b"tpstage2";
+/// One with parts that are not of schema 0.
+const EVOLVED_STAGED_MAGIC: Magic = *b"tpstage3";
 const PART_MAGIC: Magic = *b"tppart_1";
+/// A part that is not of schema 0.
+const EVOLVED_PART_MAGIC: Magic = *b"tppart_2";
 
 /// A staged batch as bytes, for another process to append.
 pub fn encode_staged<T: Time>(shard: ShardId, codecs: &CodecNames, batch: &Batch<T>) -> Bytes {
-    let magic = if batch.digest.is_none() { STAGED_MAGIC } else { DIGESTED_MAGIC };
+    let magic = match (batch.parts().any(|part| part.meta.schema != SchemaId(0)), batch.digest) {
+        (true, _) => EVOLVED_STAGED_MAGIC,
+        (false, Some(_)) => DIGESTED_MAGIC,
+        (false, None) => STAGED_MAGIC,
+    };
     seal(magic, &convert::staged_to_proto(shard, codecs, batch))
 }
 
 /// The staged batch of these bytes, with its shard and its types.
 pub fn decode_staged<T: Time>(bytes: &Bytes) -> Result<(ShardId, CodecNames, Batch<T>), Error> {
-    convert::staged_from_proto(open(DIGESTED_MAGIC, bytes)?)
+    convert::staged_from_proto(open(EVOLVED_STAGED_MAGIC, bytes)?)
 }
 
 /// A part's description as bytes, for another process to fetch.
 pub fn encode_part<T: Time>(part: &Part<T>) -> Bytes {
-    seal(PART_MAGIC, &convert::part_to_proto(part))
+    let magic = if part.meta.schema == SchemaId(0) { PART_MAGIC } else { EVOLVED_PART_MAGIC };
+    seal(magic, &convert::part_to_proto(part))
 }
 
 /// The part's description of these bytes.
 pub fn decode_part<T: Time>(bytes: &Bytes) -> Result<Part<T>, Error> {
-    convert::part_from_proto(open(PART_MAGIC, bytes)?)
+    convert::part_from_proto(open(EVOLVED_PART_MAGIC, bytes)?)
 }

@@ -5,6 +5,8 @@
 
 use prost::{Message, Oneof};
 
+use super::shapes::SchemaMessage;
+
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Frontier {
     #[prost(fixed64, repeated, tag = "1")]
@@ -35,7 +37,7 @@ pub(super) struct Rollup {
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Change {
-    #[prost(oneof = "Fact", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15")]
+    #[prost(oneof = "Fact", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16")]
     pub(super) fact: Option<Fact>,
 }
 
@@ -71,6 +73,8 @@ pub(super) enum Fact {
     Finalized(Garbage),
     #[prost(uint64, tag = "15")]
     GenerationSet(u64),
+    #[prost(message, tag = "16")]
+    SchemaAdded(SchemaAdded),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -83,6 +87,14 @@ pub(super) struct Codecs {
     pub(super) time: String,
     #[prost(string, tag = "4")]
     pub(super) diff: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct SchemaAdded {
+    #[prost(uint32, tag = "1")]
+    pub(super) id: u32,
+    #[prost(message, optional, tag = "2")]
+    pub(super) schema: Option<SchemaMessage>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -132,6 +144,10 @@ pub(super) struct Part {
     pub(super) diff_sum: u64,
     #[prost(bytes = "bytes", tag = "12")]
     pub(super) stats: bytes::Bytes,
+    /// Who does not know it would read the part by another schema. So in a log a fact goes before it that he does not know
+    /// either, and whatever else carries such a part has a version of its own.
+    #[prost(uint32, tag = "13")]
+    pub(super) schema: u32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -232,6 +248,9 @@ pub(super) struct State {
     /// Who does not know it must not take the state for the whole: with it the version is 2.
     #[prost(uint64, tag = "14")]
     pub(super) generation: u64,
+    /// Likewise: with any the version is 3.
+    #[prost(message, repeated, tag = "15")]
+    pub(super) schemas: Vec<SchemaMessage>,
 }
 
 /// A batch that is in storage, but not yet in the shard.
