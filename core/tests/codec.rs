@@ -20,7 +20,7 @@ use arrow_schema::DataType;
 use bytes::Bytes;
 use differential_dataflow::Hashable;
 use proptest::prelude::*;
-use timely_persist_types::codec::{Builder, Codec, Column, Serde};
+use timely_persist_types::codec::{Builder, Codec, Column, Serde, Shape};
 use uuid::Uuid;
 
 fn column<C: Codec>(values: &[C]) -> ArrayRef {
@@ -61,12 +61,27 @@ where
     same(&None::<C>);
 }
 
-/// Round trip, order, prefix and hash of some values.
+/// The shape says what the codec writes, and the name says the shape, whatever the type is part of.
+fn check_shape<C: Codec>() {
+    fn same<C: Codec>() {
+        let shape = C::shape();
+        assert_eq!(Shape::of_name(&C::name()), shape);
+        assert_eq!(shape.data_type(), Some(C::data_type()), "{shape}");
+        assert_eq!(shape.field("x"), Some(timely_persist_types::codec::field::<C>("x")));
+        assert_eq!(shape.check(), Ok(()));
+    }
+    same::<C>();
+    same::<Option<C>>();
+    same::<(C, u8, Option<(C,)>)>();
+}
+
+/// Round trip, order, prefix, hash and shape of some values.
 fn check<C: Codec + Hash>(values: Vec<C>)
 where
     for<'a> C::Ref<'a>: Hash,
 {
     check_hashes(&values);
+    check_shape::<C>();
     let array = column(&values);
     let decoded = C::Column::try_new(&array, None).unwrap();
     assert_eq!(decoded.len(), values.len());
@@ -295,4 +310,29 @@ fn a_value_that_does_not_serialize_has_no_size() {
     let mut builder = timely_persist_core::part::PartBuilder::<Serde<Odd>, (), u64, i64>::new();
     assert_eq!(builder.push(&Odd, (), &0, &1).unwrap_err().kind(), timely_persist_types::error::ErrorKind::Invalid);
     assert_eq!(builder.rows(), 0);
+}
+
+/// Of what codec a name is, and of none.
+#[test]
+fn a_name_tells_the_shape_of_its_codec_only() {
+    let opaque = |name: &str| Shape::Opaque(name.to_owned());
+    for name in
+        ["", "()", "(", "(u8", "(u8,)", "(u8)x", "option()", "option(u8,u8)", "option(u8", "u8)", "u9", "u08", "u256"]
+    {
+        assert_eq!(Shape::of_name(name), opaque(name));
+    }
+    for name in
+        ["decimal(+3,1)", "decimal(3)", "order", "mine(u8,u16)", "mine{(}", "list", "serde(A){a(}", "(serde(A){a(},u8)"]
+    {
+        assert_eq!(Shape::of_name(name), opaque(name));
+    }
+    let own = "(mine(u8,u16),serde(Map<u8, (A, B)>){[u8>(u8 u8)]},order)";
+    let parts = ["mine(u8,u16)", "serde(Map<u8, (A, B)>){[u8>(u8 u8)]}", "order"].map(opaque);
+    assert_eq!(Shape::of_name(own), Shape::Tuple(parts.into()));
+    assert_eq!(Shape::of_name("list(option(f32))").to_string(), "Vec<Option<f32>>");
+    assert_eq!(Shape::of_name("(decimal(5,2),(date),unit)").to_string(), "(decimal(5, 2), (date,), ())");
+    assert_eq!(Shape::of_name(own).to_string(), "(mine(u8,u16), serde(Map<u8, (A, B)>), order)");
+    // Storage cannot make it run out of stack.
+    let deep = "option(".repeat(100_000) + "u8" + &")".repeat(100_000);
+    assert_eq!(Shape::of_name(&deep), opaque(&deep));
 }

@@ -6,7 +6,7 @@ use arrow_array::{Array, ArrayRef, BooleanArray};
 use arrow_buffer::{BooleanBuffer, NullBuffer};
 use arrow_schema::DataType;
 
-use super::{Builder, Codec, Column, DecodeError, EncodeError, downcast, no_nulls};
+use super::{Builder, Codec, Column, DecodeError, EncodeError, Leaf, Shape, downcast, no_nulls};
 
 /// A column of booleans.
 #[derive(Clone, Debug)]
@@ -68,6 +68,10 @@ impl Codec for bool {
 
     fn name() -> String {
         "bool".to_owned()
+    }
+
+    fn shape() -> Shape {
+        Shape::Leaf(Leaf::Bool)
     }
 
     fn data_type() -> DataType {

@@ -11,7 +11,7 @@ use arrow_buffer::{Buffer, NullBuffer};
 use arrow_schema::DataType;
 use uuid::Uuid;
 
-use super::{Builder, Codec, Column, DecodeError, EncodeError, downcast, no_nulls};
+use super::{Builder, Codec, Column, DecodeError, EncodeError, Leaf, Shape, downcast, no_nulls};
 
 const WIDTH: usize = 16;
 
@@ -137,7 +137,7 @@ impl FixedCodec for i128 {
 }
 
 macro_rules! fixed {
-    ($($type:ident $name:literal;)*) => {$(
+    ($($type:ident $name:literal $leaf:expr;)*) => {$(
         impl Codec for $type {
             type Ref<'a> = $type;
             type Column = FixedColumn<$type>;
@@ -145,6 +145,10 @@ macro_rules! fixed {
 
             fn name() -> String {
                 $name.to_owned()
+            }
+
+            fn shape() -> Shape {
+                Shape::Leaf($leaf)
             }
 
             fn data_type() -> DataType {
@@ -179,7 +183,7 @@ macro_rules! fixed {
 }
 
 fixed! {
-    Uuid "uuid";
-    u128 "u128";
-    i128 "i128";
+    Uuid "uuid" Leaf::Uuid;
+    u128 "u128" Leaf::Unsigned(128);
+    i128 "i128" Leaf::Signed(128);
 }

@@ -12,7 +12,7 @@ use arrow_array::{Array, ArrayRef, PrimitiveArray};
 use arrow_buffer::{NullBuffer, ScalarBuffer};
 use arrow_schema::DataType;
 
-use super::{Builder, Codec, Column, DecodeError, EncodeError, downcast, no_nulls};
+use super::{Builder, Codec, Column, DecodeError, EncodeError, Leaf, Shape, downcast, no_nulls};
 
 /// An integer that is an Arrow primitive. Implemented for those that are; not for anything else.
 pub trait Integer: Codec + Copy + arrow_buffer::ArrowNativeType {
@@ -93,7 +93,7 @@ where
 
 /// `flip` is the sign bit: with it inverted, the bits of a signed integer are in the order of its values.
 macro_rules! integer {
-    ($($type:ident $unsigned:ident $arrow:ident $data_type:ident $flip:expr;)*) => {$(
+    ($($type:ident $leaf:ident $unsigned:ident $arrow:ident $data_type:ident $flip:expr;)*) => {$(
         impl Integer for $type {
             type Arrow = $arrow;
         }
@@ -105,6 +105,10 @@ macro_rules! integer {
 
             fn name() -> String {
                 stringify!($type).to_owned()
+            }
+
+            fn shape() -> Shape {
+                Shape::Leaf(Leaf::$leaf($type::BITS as u8)) // at most 64
             }
 
             fn data_type() -> DataType {
@@ -145,12 +149,12 @@ macro_rules! integer {
 }
 
 integer! {
-    u8 u8 UInt8Type UInt8 0;
-    u16 u16 UInt16Type UInt16 0;
-    u32 u32 UInt32Type UInt32 0;
-    u64 u64 UInt64Type UInt64 0;
-    i8 u8 Int8Type Int8 1 << 7;
-    i16 u16 Int16Type Int16 1 << 15;
-    i32 u32 Int32Type Int32 1 << 31;
-    i64 u64 Int64Type Int64 1 << 63;
+    u8 Unsigned u8 UInt8Type UInt8 0;
+    u16 Unsigned u16 UInt16Type UInt16 0;
+    u32 Unsigned u32 UInt32Type UInt32 0;
+    u64 Unsigned u64 UInt64Type UInt64 0;
+    i8 Signed u8 Int8Type Int8 1 << 7;
+    i16 Signed u16 Int16Type Int16 1 << 15;
+    i32 Signed u32 Int32Type Int32 1 << 31;
+    i64 Signed u64 Int64Type Int64 1 << 63;
 }

@@ -13,6 +13,7 @@ mod digest;
 mod fixed;
 mod integer;
 mod lengths;
+mod lens;
 mod misfit;
 mod names;
 mod option;
@@ -39,10 +40,14 @@ pub use boolean::{BooleanBuilder, BooleanColumn};
 pub use digest::{Digest, digest};
 pub use fixed::{FixedBuilder, FixedCodec, FixedColumn};
 pub use integer::{Integer, IntegerBuilder, IntegerColumn};
+pub use lens::{Incompatible, Lens, Refused};
 pub use misfit::{DecodeError, EncodeError};
 pub use names::{SHAPE_BYTES_MAX, difference, untraced};
 pub use option::{OptionBuilder, OptionColumn};
-pub use shape::{Constant, EnumShape, FieldShape, Leaf, RetiredField, Shape, StructShape, VariantShape};
+pub use shape::{
+    CONSTANT_BYTES_MAX, Constant, EnumShape, FIELD_ID, FieldShape, Leaf, NAME_BYTES_MAX, RetiredField, SHAPE_DEPTH_MAX,
+    SHAPE_NODES_MAX, Shape, ShapeError, StructShape, VARIANTS_MAX, VariantShape,
+};
 pub use text::{BytesBuilder, BytesColumn, TextBuilder, TextColumn};
 pub use tuple::{TupleBuilder, TupleColumn};
 pub use unit::{UnitBuilder, UnitColumn};

@@ -9,7 +9,7 @@ use arrow_array::{Array, ArrayRef, StructArray};
 use arrow_buffer::NullBuffer;
 use arrow_schema::{DataType, Fields};
 
-use super::{Builder, Codec, Column, DecodeError, EncodeError, downcast, field};
+use super::{Builder, Codec, Column, DecodeError, EncodeError, Shape, downcast, field};
 
 /// The name of the child.
 const SOME: &str = "some";
@@ -117,6 +117,10 @@ impl<C: Codec> Codec for Option<C> {
 
     fn name() -> String {
         format!("option({})", C::name())
+    }
+
+    fn shape() -> Shape {
+        Shape::Option(Box::new(C::shape()))
     }
 
     fn data_type() -> DataType {

@@ -3,6 +3,17 @@
 //! Always: a shape is plain data, and knows no type of a program. What fields and variants are is told by their ids, for ever;
 //! their names, and those of types, are for people and other tools.
 
+mod check;
+mod constant;
+mod display;
+mod layout;
+mod named;
+
+pub use check::{CONSTANT_BYTES_MAX, NAME_BYTES_MAX, SHAPE_DEPTH_MAX, SHAPE_NODES_MAX, ShapeError, VARIANTS_MAX};
+pub use layout::FIELD_ID;
+
+pub(super) use layout::{SOME, TAG, VALUES, with_id};
+
 /// The shape of a type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Shape {

@@ -10,7 +10,7 @@ use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::DataType;
 use bytes::Bytes;
 
-use super::{Builder, Codec, Column, DecodeError, EncodeError, downcast, no_nulls};
+use super::{Builder, Codec, Column, DecodeError, EncodeError, Leaf, Shape, downcast, no_nulls};
 
 /// A column of strings.
 #[derive(Clone, Debug)]
@@ -229,7 +229,7 @@ fn prefix(bytes: &[u8]) -> u64 {
 }
 
 macro_rules! text {
-    ($($type:ident $target:ty, $name:literal $data_type:ident $column:ident $builder:ident $owned:expr;)*) => {$(
+    ($($type:ident $target:ty, $name:literal $leaf:ident $data_type:ident $column:ident $builder:ident $owned:expr;)*) => {$(
         impl Codec for $type {
             type Ref<'a> = &'a $target;
             type Column = $column;
@@ -237,6 +237,10 @@ macro_rules! text {
 
             fn name() -> String {
                 $name.to_owned()
+            }
+
+            fn shape() -> Shape {
+                Shape::Leaf(Leaf::$leaf)
             }
 
             fn data_type() -> DataType {
@@ -282,7 +286,7 @@ macro_rules! text {
 type ByteVec = Vec<u8>;
 
 text! {
-    String str, "string" Utf8 TextColumn TextBuilder str::to_owned;
-    ByteVec [u8], "bytes" Binary BytesColumn BytesBuilder <[u8]>::to_vec;
-    Bytes [u8], "bytes" Binary BytesColumn BytesBuilder Bytes::copy_from_slice;
+    String str, "string" Text Utf8 TextColumn TextBuilder str::to_owned;
+    ByteVec [u8], "bytes" Bytes Binary BytesColumn BytesBuilder <[u8]>::to_vec;
+    Bytes [u8], "bytes" Bytes Binary BytesColumn BytesBuilder Bytes::copy_from_slice;
 }

@@ -6,7 +6,7 @@ use arrow_array::{Array, ArrayRef, StructArray};
 use arrow_buffer::NullBuffer;
 use arrow_schema::{DataType, Fields};
 
-use super::{Builder, Codec, Column, DecodeError, EncodeError, downcast, field};
+use super::{Builder, Codec, Column, DecodeError, EncodeError, Shape, downcast, field};
 
 /// A column of tuples: `C` is the tuple of the components' columns.
 #[derive(Clone, Debug)]
@@ -101,6 +101,10 @@ macro_rules! tuple {
 
             fn name() -> String {
                 format!("({})", [$($name::name()),+].join(","))
+            }
+
+            fn shape() -> Shape {
+                Shape::Tuple(vec![$($name::shape()),+])
             }
 
             fn data_type() -> DataType {

@@ -6,7 +6,7 @@ use arrow_array::{Array, ArrayRef, NullArray};
 use arrow_buffer::NullBuffer;
 use arrow_schema::DataType;
 
-use super::{Builder, Codec, Column, DecodeError, EncodeError, downcast};
+use super::{Builder, Codec, Column, DecodeError, EncodeError, Leaf, Shape, downcast};
 
 /// A column of units.
 #[derive(Clone, Debug)]
@@ -58,6 +58,10 @@ impl Codec for () {
 
     fn name() -> String {
         "unit".to_owned()
+    }
+
+    fn shape() -> Shape {
+        Shape::Leaf(Leaf::Unit)
     }
 
     fn data_type() -> DataType {
