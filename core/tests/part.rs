@@ -10,9 +10,10 @@ use proptest::prelude::*;
 use timely::order::Product;
 use timely::progress::Antichain;
 use timely_persist_core::part::{
-    EncodeOptions, EncodedPart, PartBuilder, PartFormat, PartMeta, PartStats, PartTail, StatValue, decode_part,
+    Blocks, EncodeOptions, EncodedPart, PartBuilder, PartFormat, PartMeta, PartStats, PartTail, RowLens, StatValue,
+    decode_part,
 };
-use timely_persist_types::codec::{Codec64, Data, Serde, Time};
+use timely_persist_types::codec::{Codec, Codec64, Data, Serde, Time};
 use timely_persist_types::config::Compression;
 use timely_persist_types::error::ErrorKind;
 
@@ -294,5 +295,41 @@ fn a_run_is_cut_into_as_many_parts_as_are_wanted_if_they_are_not_too_small() {
         assert_eq!((ranges[0].start, ranges[parts - 1].end), (0, rows.len()));
         let (least, most) = (ranges.iter().map(Range::len).min(), ranges.iter().map(Range::len).max());
         assert!(most.unwrap() - least.unwrap() <= parts, "{ranges:?}");
+    }
+}
+
+/// A part that was written when numbers were narrower, and none was missing.
+#[test]
+fn a_part_of_an_older_shape_is_read_as_todays() {
+    type OldKey = (u8, String);
+    type OldValue = (u32, u32);
+    type Key = (u64, String);
+    type Value = (Option<u32>, u64);
+    let rows: Vec<Row<OldKey, OldValue, u64>> =
+        (0..500u32).map(|n| (((n as u8 % 50, format!("text {}", n % 7)), (n, n * 2)), u64::from(n % 3), 1)).collect();
+    let stored = [&OldKey::shape(), &OldValue::shape()];
+    let here = [&Key::shape(), &Value::shape()];
+    let lens = RowLens::between(stored, here).unwrap().unwrap();
+    assert!(RowLens::between(here, here).unwrap().is_none());
+    assert!(RowLens::between(here, stored).is_err());
+    let written = consolidated(&rows);
+    for part in [
+        encode(&rows, &options(Compression::None, 64)).unwrap(),
+        encode(&rows, &options(Compression::Lz4, 1000)).unwrap(),
+        encode_small(&rows, &options(Compression::None, 1000)).unwrap(),
+    ] {
+        let blocks = || Blocks::of_object(part.bytes.clone(), &part.meta, Some(lens.clone())).unwrap();
+        let chunks = blocks().decode::<Key, Value, u64, i64>(u64::MAX).unwrap();
+        let read: Vec<_> = chunks.iter().flat_map(|chunk| chunk.rows().collect::<Vec<_>>()).collect();
+        let expected = written.iter().map(|(((a, b), (c, d)), time, diff)| {
+            (((u64::from(*a), b.clone()), (Some(*c), u64::from(*d))), *time, *diff)
+        });
+        assert!(read == expected.collect::<Vec<_>>());
+        assert!(read.is_sorted());
+        // Read as what it was not written as, with a lens or without one: an error.
+        let without = decode_part::<Key, Value, u64, i64>(part.bytes.clone(), &part.meta);
+        assert_eq!(without.unwrap_err().kind(), ErrorKind::Corrupt);
+        let other = blocks().decode::<OldKey, OldValue, u64, i64>(u64::MAX);
+        assert_eq!(other.unwrap_err().kind(), ErrorKind::Corrupt);
     }
 }

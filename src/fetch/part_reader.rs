@@ -126,7 +126,7 @@ impl<T: Time> PartReader<T> {
     fn take(&mut self, want: Want, bytes: Bytes) -> Result<Option<Blocks>, Error> {
         match want {
             Want::Whole => {
-                let blocks = Blocks::of_object(bytes, self.source.meta())?.from(self.block);
+                let blocks = Blocks::of_object(bytes, self.source.meta(), None)?.from(self.block);
                 self.tail = Some(Arc::clone(blocks.tail()));
                 (self.is_header_verified, self.block) = (true, blocks.tail().blocks().len());
                 Ok(Some(blocks))

@@ -7,6 +7,7 @@ use bytes::{Buf, Bytes};
 
 use super::chunk::Chunk;
 use super::format::BlockInfo;
+use super::lens::RowLens;
 use super::meta::PartMeta;
 use super::tail::PartTail;
 use timely_persist_types::codec::{Data, Diff, Time};
@@ -22,13 +23,13 @@ pub struct Blocks {
 }
 
 impl Blocks {
-    /// All blocks of an object, whose tail and header are verified against `meta`.
-    pub fn of_object<T: Time>(bytes: Bytes, meta: &PartMeta<T>) -> Result<Self, Error> {
+    /// All blocks of an object, whose tail and header are verified against `meta`, to be seen through a lens, if there is one.
+    pub fn of_object<T: Time>(bytes: Bytes, meta: &PartMeta<T>, lens: Option<Arc<RowLens>>) -> Result<Self, Error> {
         if bytes.len() as u64 != meta.encoded_bytes {
             let (found, expected) = (bytes.len(), meta.encoded_bytes);
             return Err(Error::corrupt(format!("a part of {found} bytes that should have {expected}")));
         }
-        let tail = PartTail::parse(bytes.slice(meta.tail_range()?.start as usize..), meta)?;
+        let tail = PartTail::parse(bytes.slice(meta.tail_range()?.start as usize..), meta)?.through(lens);
         tail.verify_header(&bytes.slice(..tail.header_bytes() as usize))?;
         let bytes = bytes.slice(tail.header_bytes() as usize..);
         Ok(Self { left: 0..tail.blocks().len(), tail: Arc::new(tail), bytes })

@@ -20,6 +20,7 @@ mod builder;
 mod chunk;
 mod combine;
 mod format;
+mod lens;
 mod merge;
 mod meta;
 mod schema;
@@ -41,6 +42,7 @@ pub use builder::{PartBuilder, SortedRows};
 pub use chunk::Chunk;
 pub use combine::combine;
 pub use format::{BlockInfo, PartFormat};
+pub use lens::RowLens;
 pub use merge::{Merge, MergeStep};
 pub use meta::{EncodedPart, PartMeta};
 pub use stats::{ColumnStats, PartStats, STATS_BYTES_MAX};
@@ -57,5 +59,5 @@ pub fn decode_part<K: Data, V: Data, T: Time, D: Diff>(
     bytes: Bytes,
     meta: &PartMeta<T>,
 ) -> Result<Vec<Chunk<K, V, T, D>>, Error> {
-    Blocks::of_object(bytes, meta)?.decode(u64::MAX)
+    Blocks::of_object(bytes, meta, None)?.decode(u64::MAX)
 }

@@ -4,12 +4,14 @@
 //! the object up to the tail without a gap. A block's checksum is verified before anything looks into it.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::chunk::Chunk;
 use super::format::{BlockInfo, BlockSum, Index, PartFormat};
+use super::lens::RowLens;
 use super::meta::PartMeta;
 use super::schema::{OTHER_TYPE, schema};
 use timely_persist_types::codec::{Data, Diff, Time};
@@ -20,6 +22,7 @@ use timely_persist_types::error::{Error, ErrorKind};
 pub struct PartTail {
     format: PartFormat,
     index: Index,
+    lens: Option<Arc<RowLens>>,
 }
 
 impl PartTail {
@@ -40,7 +43,12 @@ impl PartTail {
         if sum(|block| block.rows) != Some(rows) || sum(|block| block.decoded_bytes) != Some(decoded_bytes) {
             return Err(Error::corrupt("a part whose blocks do not sum up to it"));
         }
-        Ok(Self { format, index })
+        Ok(Self { format, index, lens: None })
+    }
+
+    /// The same, with rows to be seen through a lens, if there is one.
+    pub fn through(self, lens: Option<Arc<RowLens>>) -> Self {
+        Self { lens, ..self }
     }
 
     /// The record batches, in order and without a gap.
@@ -94,7 +102,10 @@ impl PartTail {
         if bytes.len() as u64 != block.len || xxh3_64(&bytes) != block.checksum {
             return Err(Error::corrupt("a part with a block that is not what was written"));
         }
-        let expected = schema::<K, V, T, D>();
+        let expected = match &self.lens {
+            None => schema::<K, V, T, D>(),
+            Some(lens) => lens.schema::<K, V, T, D>(),
+        };
         let stored = self.index.schema.as_ref();
         if let Some(stored) = stored.filter(|stored| stored.fields() != expected.fields()) {
             let types = |schema: &arrow_schema::Schema| {
@@ -104,6 +115,9 @@ impl PartTail {
             return Err(Error::corrupt(message).advise(OTHER_TYPE));
         }
         let (columns, memory_bytes) = self.format.decode(block, expected.into(), bytes)?;
-        Chunk::try_new(columns.columns(), memory_bytes)
+        match &self.lens {
+            None => Chunk::try_new(columns.columns(), memory_bytes),
+            Some(lens) => Chunk::try_new(&lens.map(&columns)?, memory_bytes),
+        }
     }
 }

@@ -7,6 +7,7 @@
 mod admit;
 mod append;
 mod critical;
+mod evolve;
 mod expire;
 mod finalize;
 mod leased;
@@ -16,6 +17,7 @@ mod upkeep;
 pub use admit::{admit, admit_generation, settle_codecs};
 pub use append::{Append, AppendReply, Expect, Lower};
 pub use critical::{CriticalReply, DowngradeCritical, OpenCritical};
+pub use evolve::{Evolve, EvolveReply};
 pub use expire::{ExpireCritical, ExpireReader, ExpireWriter, RemoveLapsed};
 pub use finalize::{Finalize, FinalizeReply};
 pub use leased::{Register, Renew, Renewal, RenewalReply, too_early};

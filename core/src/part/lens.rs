@@ -1,0 +1,83 @@
+//! Parts that were written when keys or values had another shape.
+
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, RecordBatch};
+use arrow_schema::{Field, Schema};
+
+use timely_persist_types::codec::{self, Data, Diff, Incompatible, Lens, Shape, Time};
+use timely_persist_types::error::Error;
+
+use super::schema::OTHER_TYPE;
+
+/// How the rows of a part become those that a program knows.
+///
+/// Always: where both lenses are of [`Lens::between`], rows are as they were in order and in number, so that whoever merges them
+/// need not know.
+#[derive(Debug)]
+pub struct RowLens {
+    key: ColumnLens,
+    value: ColumnLens,
+}
+
+/// The same of one column.
+#[derive(Debug)]
+struct ColumnLens {
+    lens: Lens,
+    /// The column as it was written; `None` where it is as the program writes it.
+    stored: Option<Field>,
+}
+
+impl ColumnLens {
+    fn new(name: &str, lens: Lens, stored: &Shape) -> Self {
+        let stored = (!lens.is_identity()).then(|| stored.field(name)).flatten();
+        Self { lens, stored }
+    }
+}
+
+impl RowLens {
+    /// From keys and values of these shapes to those of others; `None` if they are the same. Or why there is none.
+    pub fn between(stored: [&Shape; 2], here: [&Shape; 2]) -> Result<Option<Arc<Self>>, Incompatible> {
+        Self::of(stored, here, Lens::between)
+    }
+
+    /// The same by [`Lens::projecting`]: rows need be neither in order nor distinct behind it.
+    pub fn projecting(stored: [&Shape; 2], here: [&Shape; 2]) -> Result<Option<Arc<Self>>, Incompatible> {
+        Self::of(stored, here, Lens::projecting)
+    }
+
+    fn of(
+        stored: [&Shape; 2],
+        here: [&Shape; 2],
+        lens: fn(&Shape, &Shape) -> Result<Lens, Incompatible>,
+    ) -> Result<Option<Arc<Self>>, Incompatible> {
+        let key = ColumnLens::new("key", lens(stored[0], here[0])?, stored[0]);
+        let value = ColumnLens::new("value", lens(stored[1], here[1])?, stored[1]);
+        let is_identity = key.lens.is_identity() && value.lens.is_identity();
+        Ok((!is_identity).then(|| Arc::new(Self { key, value })))
+    }
+
+    /// The schema of a part as it was written.
+    pub(super) fn schema<K: Data, V: Data, T: Time, D: Diff>(&self) -> Schema {
+        let field = |lens: &ColumnLens, here: Field| lens.stored.clone().unwrap_or(here);
+        Schema::new(vec![
+            field(&self.key, codec::field::<K>("key")),
+            field(&self.value, codec::field::<V>("value")),
+            Field::new("time", T::data_type(), false),
+            Field::new("diff", D::data_type(), false),
+        ])
+    }
+
+    /// The columns as the program knows them.
+    pub(super) fn map(&self, columns: &RecordBatch) -> Result<Vec<ArrayRef>, Error> {
+        let mut columns = columns.columns().to_vec();
+        for (column, lens) in columns.iter_mut().zip([&self.key, &self.value]) {
+            *column = lens.lens.map(column).map_err(|error| {
+                Error::corrupt("a part whose rows cannot be read as the types of this program")
+                    .advise(OTHER_TYPE)
+                    .because(error)
+            })?;
+        }
+        Ok(columns)
+    }
+}

@@ -1,0 +1,161 @@
+//! Changing the types of a shard, while its rows stay.
+
+use std::sync::Arc;
+
+use crate::state::{Change, SCHEMAS_MAX, Schema, Standing, State, Types};
+use timely_persist_types::codec::Time;
+use timely_persist_types::error::{Error, ErrorKind};
+use timely_persist_types::ids::SchemaId;
+
+use super::{Command, Decision, Moment};
+
+/// Makes the types of whoever asks those of the shard, if these can become them.
+#[derive(Clone, Debug)]
+pub struct Evolve {
+    /// The types.
+    pub types: Arc<Types>,
+    /// The schema that should be the latest.
+    pub expected: SchemaId,
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EvolveReply {
+    /// They are the shard's already.
+    Unchanged,
+    /// They are from now on, as the schema of this number.
+    Added(SchemaId),
+    /// Another schema is the latest by now.
+    Mismatch {
+        /// Which.
+        latest: SchemaId,
+    },
+}
+
+impl<T: Time> Command<T> for Evolve {
+    const NAME: &'static str = "evolve types";
+    type Reply = Result<EvolveReply, Error>;
+
+    fn decide(&self, state: &State<T>, _moment: &Moment) -> Decision<T, Self::Reply> {
+        Decision::or_refusal(self.decide_or_refuse(state))
+    }
+}
+
+impl Evolve {
+    fn decide_or_refuse<T: Time>(&self, state: &State<T>) -> Result<Decision<T, EvolveReply>, Error> {
+        let refuse = |kind, message: String| Error::new(kind, message).of_shard(state.shard);
+        if state.finalized {
+            return Err(refuse(ErrorKind::Finalized, "its types change no more".to_owned()));
+        }
+        let standing = Standing::of(&self.types, state).map_err(|reasons| {
+            refuse(ErrorKind::CodecMismatch, format!("its rows cannot become those of this program: {reasons}"))
+        })?;
+        let (latest, schema) = (state.latest_schema(), &self.types.schema);
+        match standing {
+            Standing::Latest => Ok(Decision::Reply(EvolveReply::Unchanged)),
+            Standing::Fresh => {
+                let names = Arc::new(self.types.names.clone());
+                let mut changes = vec![Change::Codecs(names)];
+                if !self.types.names_say_all() {
+                    changes.push(Change::SchemaAdded(SchemaId(0), Arc::clone(schema)));
+                }
+                Ok(Decision::Commit(changes, EvolveReply::Unchanged))
+            }
+            _ if latest != self.expected => Ok(Decision::Reply(EvolveReply::Mismatch { latest })),
+            Standing::Older(id) => {
+                let message = format!("its rows are of {latest} by now, and this program has the types of {id}");
+                Err(refuse(ErrorKind::CodecMismatch, message))
+            }
+            Standing::Next => {
+                let mut changes = Vec::new();
+                if let (true, Some(names)) = (state.schemas.is_empty(), &state.codecs) {
+                    // What the names said all along: whoever replays the log need not know how they are read.
+                    changes.push(Change::SchemaAdded(SchemaId(0), Arc::new(Schema::of_names(names))));
+                }
+                if state.schemas.len() + changes.len() >= SCHEMAS_MAX {
+                    let message = format!("it has {SCHEMAS_MAX} schemas already, and can have no more");
+                    let advice = "copy what is needed of it into a new shard";
+                    return Err(refuse(ErrorKind::Invalid, message).advise(advice));
+                }
+                let id = SchemaId(latest.0.saturating_add(1));
+                changes.push(Change::SchemaAdded(id, Arc::clone(schema)));
+                Ok(Decision::Commit(changes, EvolveReply::Added(id)))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use timely_persist_types::clock::millis;
+    use timely_persist_types::codec::{Codec, Data};
+    use timely_persist_types::config::{StoreLimits, UpkeepConfig};
+    use timely_persist_types::ids::ShardId;
+
+    use super::*;
+    use crate::state::command::Limits;
+
+    fn evolve<K: Data, V: Data>(state: &mut State<u64>, expected: u32) -> Result<EvolveReply, Error> {
+        let types = Arc::new(Types::of::<K, V, u64, i64>());
+        let limits = Limits::of(&StoreLimits::default(), &UpkeepConfig::default());
+        let moment = Moment { now_ms: millis(std::time::Duration::ZERO), limits };
+        match (Evolve { types, expected: SchemaId(expected) }).decide(state, &moment) {
+            Decision::Reply(reply) => reply,
+            Decision::Commit(changes, reply) => {
+                changes.iter().for_each(|change| state.apply_change(change).unwrap());
+                state.check().unwrap();
+                reply
+            }
+        }
+    }
+
+    fn standing<K: Data, V: Data>(state: &State<u64>) -> Result<Standing, String> {
+        Standing::of(&Types::of::<K, V, u64, i64>(), state)
+    }
+
+    #[test]
+    fn types_follow_each_other() {
+        let mut state = State::<u64>::new(ShardId::from_u128(1));
+        assert_eq!(standing::<String, u32>(&state), Ok(Standing::Fresh));
+        assert_eq!(evolve::<String, u32>(&mut state, 0).unwrap(), EvolveReply::Unchanged);
+        assert_eq!((state.schemas.len(), standing::<String, u32>(&state)), (0, Ok(Standing::Latest)));
+        assert_eq!(standing::<String, Option<u64>>(&state), Ok(Standing::Next));
+        assert_eq!(
+            evolve::<String, Option<u64>>(&mut state, 3).unwrap(),
+            EvolveReply::Mismatch { latest: SchemaId(0) }
+        );
+        assert_eq!(evolve::<String, u64>(&mut state, 0).unwrap(), EvolveReply::Added(SchemaId(1)));
+        assert_eq!(evolve::<String, u64>(&mut state, 0).unwrap(), EvolveReply::Unchanged);
+        assert_eq!(
+            evolve::<String, Option<u64>>(&mut state, 0).unwrap(),
+            EvolveReply::Mismatch { latest: SchemaId(1) }
+        );
+        assert_eq!(evolve::<String, Option<u64>>(&mut state, 1).unwrap(), EvolveReply::Added(SchemaId(2)));
+        assert_eq!((state.schemas.len(), state.latest_schema()), (3, SchemaId(2)));
+        assert_eq!(standing::<String, u32>(&state), Ok(Standing::Older(SchemaId(0))));
+        assert_eq!(standing::<String, u64>(&state), Ok(Standing::Older(SchemaId(1))));
+        let back = evolve::<String, u64>(&mut state, 2).unwrap_err();
+        assert!(back.to_string().contains("of schema 2 by now"), "{back}");
+        for refused in [
+            evolve::<String, Option<u32>>(&mut state, 2),
+            evolve::<u64, Option<u64>>(&mut state, 2),
+            evolve::<String, Vec<u8>>(&mut state, 2),
+        ] {
+            assert_eq!(refused.unwrap_err().kind(), ErrorKind::CodecMismatch);
+        }
+        assert_eq!(State::decode(&state.encode(), state.shard).unwrap(), state);
+    }
+
+    #[test]
+    fn there_is_an_end_of_schemas() {
+        let mut state = State::<u64>::new(ShardId::from_u128(1));
+        assert_eq!(evolve::<String, u32>(&mut state, 0).unwrap(), EvolveReply::Unchanged);
+        for id in 0..SCHEMAS_MAX as u32 {
+            let value = if id % 2 == 0 { u32::shape() } else { u64::shape() };
+            let schema = Arc::new(Schema { key: String::shape(), value });
+            state.apply_change(&Change::SchemaAdded(SchemaId(id), schema)).unwrap();
+        }
+        let full = evolve::<String, Option<u64>>(&mut state, SCHEMAS_MAX as u32 - 1).unwrap_err();
+        assert!(full.kind() == ErrorKind::Invalid && full.to_string().contains("no more"), "{full}");
+    }
+}
