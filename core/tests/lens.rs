@@ -272,7 +272,11 @@ fn a_type_of_another_codec_is_kept() {
     assert_eq!(mapped.data_type(), column_of(&new, &rows(&new, &mapped)).data_type());
     // Not the array that the shape says; which, only the decoder behind can find.
     assert!(lens.map(&(Arc::new(BinaryArray::from(vec![&b"x"[..]])) as ArrayRef)).is_err());
+    // What may be null is told by the field of the column itself.
     let option = Shape::Option(Box::new(own()));
+    let some = structure("s", vec![field(1, "a", option.clone(), None)]);
+    let back = Lens::projecting(&some, &old).unwrap().map(&Lens::between(&old, &some).unwrap().map(&column).unwrap());
+    assert_eq!(back.unwrap().data_type(), column.data_type());
     let some = Lens::between(&own(), &option).unwrap().map(&(Arc::new(Int64Array::from(vec![3])) as ArrayRef)).unwrap();
     assert_eq!(some.as_struct().column(0).as_ref(), &Int64Array::from(vec![3]) as &dyn Array);
 }

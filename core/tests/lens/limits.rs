@@ -1,8 +1,8 @@
 //! What is no shape: one may come from storage.
 
 use timely_persist_types::codec::{
-    CONSTANT_BYTES_MAX, Codec, Constant, FieldShape, Leaf, Lens, NAME_BYTES_MAX, RetiredField, SHAPE_DEPTH_MAX,
-    SHAPE_NODES_MAX, Shape, VARIANTS_MAX,
+    CONSTANT_BYTES_MAX, CONSTANT_COLUMN_BYTES_MAX, Codec, Constant, FieldShape, Leaf, Lens, NAME_BYTES_MAX,
+    RetiredField, SHAPE_DEPTH_MAX, SHAPE_NODES_MAX, Shape, VARIANTS_MAX,
 };
 
 use crate::{field, retiring, structure, variants};
@@ -73,8 +73,14 @@ fn nothing_is_too_large() {
     refused(Shape::Tuple(vec![]), "a tuple of nothing");
     let constant = |bytes: usize| Some(Constant::of(&"x".repeat(bytes)));
     let text = |default| structure("s", vec![field(1, "a", String::shape(), default)]);
-    assert_eq!(text(constant(CONSTANT_BYTES_MAX / 2)).check(), Ok(()));
-    refused(text(constant(CONSTANT_BYTES_MAX)), "the default of field `a` of struct `s` takes ");
+    // Behind its length.
+    assert_eq!(text(constant(CONSTANT_BYTES_MAX - 8)).check(), Ok(()));
+    refused(
+        text(constant(CONSTANT_BYTES_MAX - 7)),
+        "the default of field `a` of struct `s` takes 4097 bytes, more than 4096",
+    );
+    let column = vec![0; CONSTANT_COLUMN_BYTES_MAX + 1];
+    refused(text(Some(Constant { digest: vec![], column })), "takes 65537 bytes, more than 65536");
 }
 
 #[test]

@@ -89,6 +89,6 @@ impl Lens {
         if let Some(source) = self.source.as_ref().filter(|source| *source != column.data_type()) {
             return Err(DecodeError(format!("a column of {} where {source} was expected", column.data_type())));
         }
-        self.step.map(column, None)
+        self.step.map((column, false), None).map(|(mapped, _)| mapped)
     }
 }

@@ -45,8 +45,8 @@ pub use misfit::{DecodeError, EncodeError};
 pub use names::{SHAPE_BYTES_MAX, difference, untraced};
 pub use option::{OptionBuilder, OptionColumn};
 pub use shape::{
-    CONSTANT_BYTES_MAX, Constant, EnumShape, FIELD_ID, FieldShape, Leaf, NAME_BYTES_MAX, RetiredField, SHAPE_DEPTH_MAX,
-    SHAPE_NODES_MAX, Shape, ShapeError, StructShape, VARIANTS_MAX, VariantShape,
+    CONSTANT_BYTES_MAX, CONSTANT_COLUMN_BYTES_MAX, Constant, EnumShape, FIELD_ID, FieldShape, Leaf, NAME_BYTES_MAX,
+    RetiredField, SHAPE_DEPTH_MAX, SHAPE_NODES_MAX, Shape, ShapeError, StructShape, VARIANTS_MAX, VariantShape,
 };
 pub use text::{BytesBuilder, BytesColumn, TextBuilder, TextColumn};
 pub use tuple::{TupleBuilder, TupleColumn};

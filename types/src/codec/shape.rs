@@ -9,7 +9,12 @@ mod display;
 mod layout;
 mod named;
 
-pub use check::{CONSTANT_BYTES_MAX, NAME_BYTES_MAX, SHAPE_DEPTH_MAX, SHAPE_NODES_MAX, ShapeError, VARIANTS_MAX};
+use std::fmt;
+
+pub use check::{
+    CONSTANT_BYTES_MAX, CONSTANT_COLUMN_BYTES_MAX, NAME_BYTES_MAX, SHAPE_DEPTH_MAX, SHAPE_NODES_MAX, ShapeError,
+    VARIANTS_MAX,
+};
 pub use layout::FIELD_ID;
 
 pub(super) use layout::{SOME, TAG, VALUES, with_id};
@@ -121,7 +126,7 @@ pub struct VariantShape {
 /// A value that is part of a shape.
 ///
 /// Two are equal if their digests are: what Arrow makes of them may change with its version.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Constant {
     /// [`Codec::digest_bytes`](super::Codec::digest_bytes) of the value.
     pub digest: Vec<u8>,
@@ -136,3 +141,12 @@ impl PartialEq for Constant {
 }
 
 impl Eq for Constant {}
+
+/// The digest is enough, and short.
+impl fmt::Debug for Constant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Constant(")?;
+        self.digest.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
+        f.write_str(")")
+    }
+}

@@ -307,7 +307,8 @@ fn same(
         return Ok(old == new);
     }
     let (old, new) = (Repeated::of(old, old_shape)?, Repeated::of(new, new_shape)?);
-    Ok(step.map(old.one(), None)?.to_data() == new.one().to_data())
+    let (mapped, _) = step.map((old.one(), old.is_nullable()), None)?;
+    Ok(mapped.to_data() == new.one().to_data())
 }
 
 /// The path of the whole type: its name, if it has one.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, ListArray, StructArray, UInt8Array};
 use arrow_buffer::{BooleanBuffer, NullBuffer};
-use arrow_schema::Field;
+use arrow_schema::{DataType, Field};
 
 use super::super::DecodeError;
 use super::super::shape::VALUES;
@@ -90,14 +90,19 @@ pub(super) enum VariantSource {
 type Mapped = Result<ArrayRef, DecodeError>;
 
 impl Step {
-    /// Maps a column; where `present` is given, of its length, other places hold placeholders.
-    pub(super) fn map(&self, array: &ArrayRef, present: Option<&NullBuffer>) -> Mapped {
-        match self {
+    /// Maps a column; where `present` is given, of its length, other places hold placeholders. The column comes with whether
+    /// it may hold nulls, and so does what becomes of it: of a type that only its own codec knows, nothing else says so.
+    pub(super) fn map(
+        &self,
+        (array, nullable): (&ArrayRef, bool),
+        present: Option<&NullBuffer>,
+    ) -> Result<(ArrayRef, bool), DecodeError> {
+        let mapped = match self {
             Self::Keep => Ok(ArrayRef::clone(array)),
             Self::Number(number) => number.map(array, present),
             Self::Some(step, target) => {
-                let some = step.map(array, present)?;
-                target.build(vec![(some, false)], None, array.len())
+                let some = step.map((array, nullable), present)?;
+                target.build(vec![some], None, array.len())
             }
             Self::Unwrap(step, path) => {
                 let options = typed::<StructArray>(array)?;
@@ -107,7 +112,7 @@ impl Step {
                 if options.nulls().is_some_and(|nulls| !covers(nulls, present)) {
                     return Err(DecodeError(format!("{path}: a value is missing, and may not be")));
                 }
-                step.map(some, present)
+                return step.map((some, options.fields()[0].is_nullable()), present);
             }
             Self::Fields(fields) => {
                 let array = typed::<StructArray>(array)?;
@@ -116,7 +121,8 @@ impl Step {
             }
             Self::List(step, nullable) => list(step, *nullable, typed(array)?, present),
             Self::Variants(variants) => variants.map(array, present),
-        }
+        };
+        Ok((mapped?, nullable))
     }
 
     /// Where it finds rows without a place in the new shape.
@@ -155,8 +161,7 @@ impl Fields {
         }
         let column = |source: &Source| match source {
             Source::Column(index, step) => {
-                let mapped = step.map(array.column(*index), present)?;
-                Ok((mapped, array.fields()[*index].is_nullable()))
+                step.map((array.column(*index), array.fields()[*index].is_nullable()), present)
             }
             Source::Default(default) => Ok((default.rows(array.len())?, default.is_nullable())),
         };
@@ -209,11 +214,8 @@ fn list(step: &Step, nullable: Option<bool>, array: &ListArray, present: Option<
     step.partial(&mut paths);
     // Only who refuses values asks which of them count.
     let present = (!paths.is_empty()).then(|| values_present(array, present));
-    let values = step.map(array.values(), present.as_ref())?;
-    let old = match array.data_type() {
-        arrow_schema::DataType::List(field) => field.is_nullable(),
-        _ => false,
-    };
+    let old = matches!(array.data_type(), DataType::List(field) if field.is_nullable());
+    let (values, old) = step.map((array.values(), old), present.as_ref())?;
     let field = Field::new(VALUES, values.data_type().clone(), nullable.unwrap_or(old));
     let array = ListArray::try_new(Arc::new(field), array.offsets().clone(), values, array.nulls().cloned());
     Ok(Arc::new(array.map_err(|error| DecodeError(error.to_string()))?))
@@ -263,18 +265,18 @@ impl Variants {
         let column = |source: &VariantSource| match source {
             VariantSource::Column(index, step) => {
                 let column = data.get(*index).ok_or_else(|| DecodeError("a variant without its data".to_owned()))?;
-                step.map(column, present)
+                step.map((column, true), present)
             }
             VariantSource::Defaults(tag, fields) => {
                 let tags = typed::<UInt8Array>(tags)?;
                 let is = BooleanBuffer::collect_bool(tags.len(), |index| tags.values()[index] == *tag);
-                fields.defaults(Some(NullBuffer::new(is)), tags.len())
+                Ok((fields.defaults(Some(NullBuffer::new(is)), tags.len())?, true))
             }
-            VariantSource::Absent(absent) => absent.rows(tags.len()),
+            VariantSource::Absent(absent) => Ok((absent.rows(tags.len())?, true)),
         };
         let mut columns = vec![(ArrayRef::clone(tags), false)];
         for source in &self.sources {
-            columns.push((column(source)?, true));
+            columns.push(column(source)?);
         }
         target.build(columns, nulls, tags.len())
     }

@@ -21,9 +21,12 @@ pub const VARIANTS_MAX: usize = 256;
 /// Bytes of the name of a type, a field or a variant: more than anyone types, little for the state.
 pub const NAME_BYTES_MAX: usize = 255;
 
-/// Bytes of a constant, as Arrow writes it (half a kilobyte by itself): the state has them, and every row from before the
-/// field takes as many in memory.
-pub const CONSTANT_BYTES_MAX: usize = 8 << 10;
+/// Bytes of a constant's value, by its digest: every row from before the field takes as many in memory, so a block of 8,192
+/// rows 32 MiB.
+pub const CONSTANT_BYTES_MAX: usize = 4 << 10;
+
+/// Bytes of a constant's column. Arrow says its type in it, some hundred bytes for each field of that.
+pub const CONSTANT_COLUMN_BYTES_MAX: usize = 64 << 10;
 
 /// Why a shape is none.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,10 +113,10 @@ impl Checker {
             if default.column.is_empty() {
                 return Err(ShapeError(format!("the default of field `{}` of {within} cannot be encoded", field.name)));
             }
-            let bytes = default.column.len().max(default.digest.len());
-            if bytes > CONSTANT_BYTES_MAX {
+            let sizes = [(default.digest.len(), CONSTANT_BYTES_MAX), (default.column.len(), CONSTANT_COLUMN_BYTES_MAX)];
+            if let Some((bytes, max)) = sizes.into_iter().find(|(bytes, max)| bytes > max) {
                 return Err(ShapeError(format!(
-                    "the default of field `{}` of {within} takes {bytes} bytes, more than {CONSTANT_BYTES_MAX}",
+                    "the default of field `{}` of {within} takes {bytes} bytes, more than {max}",
                     field.name
                 )));
             }

@@ -11,7 +11,7 @@ use arrow_ipc::{MessageHeader, root_as_message};
 use arrow_schema::{ArrowError, FieldRef, Schema};
 
 use super::super::{Builder, Codec, DecodeError, field};
-use super::{CONSTANT_BYTES_MAX, Constant};
+use super::{CONSTANT_COLUMN_BYTES_MAX, Constant};
 
 /// What the column is called; nobody asks.
 const COLUMN: &str = "value";
@@ -31,7 +31,7 @@ impl Constant {
     /// The array of one row, and the field of its column. The bytes may come from storage.
     pub(in super::super) fn decode(&self) -> Result<(ArrayRef, FieldRef), DecodeError> {
         let wrong = |why: &str| DecodeError(format!("a default that does not decode: {why}"));
-        if self.column.len() > CONSTANT_BYTES_MAX {
+        if self.column.len() > CONSTANT_COLUMN_BYTES_MAX {
             return Err(wrong("it is too long"));
         }
         check(&self.column).ok_or_else(|| wrong("its messages are malformed"))?;
