@@ -11,7 +11,10 @@ mod maintain;
 mod read;
 mod write;
 
-pub use client::{Client, ClientBuilder, Hold, Holder, InflightHold, InflightPermit, InflightShare, Shard, ShardInfo};
+pub use client::{
+    Client, ClientBuilder, Evolution, Evolved, Hold, Holder, InflightHold, InflightPermit, InflightShare, Shard,
+    ShardInfo, ShardSchema,
+};
 pub use machine::Health;
 pub use maintain::Maintainer;
 pub use read::{
@@ -25,7 +28,7 @@ pub use timely_persist_types::codec::{Codec, Codec64, Data, Diff, Serde, Time, d
 pub use timely_persist_types::config::{Compression, Config, StoreLimits};
 pub use timely_persist_types::error::{EncodedFrontier, Error, ErrorKind};
 pub use timely_persist_types::ids::{
-    CriticalReaderId, LeaseId, LeasedReaderId, ParseIdError, SeqNo, ShardId, WriterId,
+    CriticalReaderId, LeaseId, LeasedReaderId, ParseIdError, SchemaId, SeqNo, ShardId, WriterId,
 };
 #[doc(inline)]
 pub use timely_persist_types::record::{self, Recorder};

@@ -45,7 +45,7 @@ use timely_persist_core::state::command::{
     SetRollup,
 };
 use timely_persist_core::state::{
-    Batch, Change, CodecNames, Description, Entry, Location, Part, RollupRef, Run, Sightings, State,
+    Batch, Change, Description, Entry, Location, Part, RollupRef, Run, Sightings, State, Types,
 };
 use timely_persist_types::config::LeaseConfig;
 use timely_persist_types::error::{Error, ErrorKind};
@@ -128,7 +128,7 @@ impl Command<u64> for Lapse {
 
 struct Stage {
     state: State<u64>,
-    codecs: Arc<CodecNames>,
+    types: Arc<Types>,
     limits: Limits,
     now_ms: u64,
     /// What the process that looks for the lapsed has seen, and its monotonic clock.
@@ -145,7 +145,7 @@ impl Stage {
     fn new() -> Self {
         Self {
             state: State::new(ShardId::from_u128(1)),
-            codecs: Arc::new(CodecNames::of::<String, u64, u64, i64>()),
+            types: Arc::new(Types::of::<String, u64, u64, i64>()),
             limits: Limits { blob_age_max_ms: BLOB_AGE_MAX_MS, rollup_interval: 1, finalize_objects_max: 1 },
             now_ms: 0,
             sightings: Sightings::default(),
@@ -229,8 +229,8 @@ impl Stage {
             }
             "critical" => {
                 let (id, opaque) = (CriticalReaderId::from_u128(id(words[0])), number(words[1]));
-                let codecs = self.codecs.clone();
-                match self.decide(OpenCritical { id, codecs, opaque, purpose: String::new() }) {
+                let types = self.types.clone();
+                match self.decide(OpenCritical { id, types, opaque, purpose: String::new() }) {
                     Ok(reader) => format!("since {} opaque {}", show(&reader.since), reader.opaque),
                     Err(error) => refusal(&error),
                 }
@@ -313,7 +313,7 @@ impl Stage {
         let append = Append {
             writer: WriterId::from_u128(id(words[0])),
             token: Token::from_u128(token),
-            expect: Expect { codecs: self.codecs.clone(), lower: lower(frontier(words[1])), generation },
+            expect: Expect { types: self.types.clone(), lower: lower(frontier(words[1])), generation },
             upper: frontier(words[2]),
             runs: option(words, "with").map(|names| run_of(names, words)).into_iter().collect(),
             digest: option(words, "digest").map(number),
@@ -333,7 +333,7 @@ impl Stage {
     fn open(&mut self, words: &[&str]) -> String {
         let register = Register {
             id: LeasedReaderId::from_u128(id(words[0])),
-            codecs: self.codecs.clone(),
+            types: self.types.clone(),
             purpose: String::new(),
             lease_ms: option(words, "lease").map_or(100, number),
             as_of: option(words, "at").map(frontier),

@@ -5,6 +5,7 @@
 
 mod bucket;
 mod builder;
+mod evolution;
 mod inflight;
 mod shard;
 mod url;
@@ -16,6 +17,7 @@ use std::sync::{Arc, Mutex};
 use tokio::runtime::Handle;
 
 pub use builder::ClientBuilder;
+pub use evolution::{Evolution, Evolved, ShardSchema};
 use inflight::InflightPool;
 pub use inflight::{InflightHold, InflightPermit, InflightShare};
 pub use shard::{Hold, Holder, Shard, ShardInfo};

@@ -1,7 +1,7 @@
 //! A typed handle on a shard.
 
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use timely::progress::Antichain;
 
@@ -10,9 +10,9 @@ use crate::maintain::Maintainer;
 use crate::read::{PartFetcher, ReadHandle, SinceHandle};
 use crate::write::WriteHandle;
 use timely_persist_core::state::command::{
-    Finalize, FinalizeReply, OpenCritical, admit, admit_generation, settle_codecs,
+    Finalize, FinalizeReply, OpenCritical, admit, admit_generation, settle_types,
 };
-use timely_persist_core::state::{CodecNames, State, storable};
+use timely_persist_core::state::{State, Types, storable};
 use timely_persist_types::codec::{Data, Diff, Time};
 use timely_persist_types::error::Error;
 use timely_persist_types::ids::{CriticalReaderId, LeasedReaderId, SeqNo, ShardId, WriterId};
@@ -23,12 +23,15 @@ use super::{Client, Local};
 pub struct Shard<K: Data, V: Data, T: Time, D: Diff> {
     client: Client,
     id: ShardId,
+    /// What the shard's types are called and look like, once somebody asked.
+    types: Arc<OnceLock<Arc<Types>>>,
     marker: PhantomData<fn() -> (K, V, T, D)>,
 }
 
 impl<K: Data, V: Data, T: Time, D: Diff> Clone for Shard<K, V, T, D> {
     fn clone(&self) -> Self {
-        Self::new(self.client.clone(), self.id)
+        let types = Arc::clone(&self.types);
+        Self { client: self.client.clone(), id: self.id, types, marker: PhantomData }
     }
 }
 
@@ -118,7 +121,7 @@ impl Client {
 
 impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
     fn new(client: Client, id: ShardId) -> Self {
-        Self { client, id, marker: PhantomData }
+        Self { client, id, types: Arc::default(), marker: PhantomData }
     }
 
     /// Its name.
@@ -174,12 +177,22 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
         check_purpose(self.id, purpose)?;
         let local = self.local()?;
         let state = local.machine.refresh().await?;
-        let codecs = self.codecs();
-        admit(&state, &codecs)?;
+        let types = self.types();
+        admit(&state, &types)?;
         admit_generation(&state, generation)?;
+        let schema = state.latest_schema();
         let id = WriterId::from_u128(local.machine.fresh_bits());
         let (machine, client) = (Arc::clone(&local.machine), self.client.keep_alive());
-        Ok(WriteHandle::new(machine, client, self.client.config().write, id, codecs, purpose.to_owned(), generation))
+        Ok(WriteHandle::new(
+            machine,
+            client,
+            self.client.config().write,
+            id,
+            types,
+            schema,
+            purpose.to_owned(),
+            generation,
+        ))
     }
 
     /// A leased reader at the shard's since. One commit.
@@ -199,7 +212,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
 
     async fn reader(&self, purpose: &str, as_of: Option<Antichain<T>>) -> Result<ReadHandle<K, V, T, D>, Error> {
         let roster = Arc::clone(&self.local()?.roster);
-        ReadHandle::open(roster, self.client.keep_alive(), self.codecs(), purpose.to_owned(), as_of).await
+        ReadHandle::open(roster, self.client.keep_alive(), self.types(), purpose.to_owned(), as_of).await
     }
 
     /// The critical reader of this name, made with this fencing token at the shard's since if there is none. One
@@ -224,7 +237,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
     ) -> Result<SinceHandle<T>, Error> {
         check_purpose(self.id, purpose)?;
         let local = self.local()?;
-        let open = OpenCritical { id, codecs: self.codecs(), opaque: initial_opaque, purpose: purpose.to_owned() };
+        let open = OpenCritical { id, types: self.types(), opaque: initial_opaque, purpose: purpose.to_owned() };
         let reader = local.machine.apply(open).await?.reply?;
         Ok(SinceHandle::new(Arc::clone(&local.machine), self.client.keep_alive(), id, reader))
     }
@@ -236,7 +249,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
             // Open with another type of time, or the client is stopped: what it fetches says so.
             Err(_) => Machine::new(self.id, Arc::clone(self.client.context())),
         };
-        PartFetcher::new(machine, self.client.keep_alive())
+        PartFetcher::new(machine, self.client.keep_alive(), self.types())
     }
 
     /// Shrinks the shard to a tombstone, if its since and its upper are empty; `Invalid` otherwise. Repeating it does
@@ -319,7 +332,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
             return Err(self.does_not_maintain());
         }
         let state = local.machine.refresh().await?;
-        settle_codecs(&state, &self.codecs())?;
+        settle_types(&state, &self.types())?;
         Ok(Maintainer::start(Arc::clone(&local.machine), self.client.policy(), self.client.keep_alive()))
     }
 
@@ -338,12 +351,12 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
         Error::invalid("this client does not maintain: open it with `config.upkeep.maintain`").of_shard(self.id)
     }
 
-    fn local(&self) -> Result<Arc<Local<T>>, Error> {
+    pub(super) fn local(&self) -> Result<Arc<Local<T>>, Error> {
         self.client.local::<K, V, T, D>(self.id)
     }
 
-    fn codecs(&self) -> Arc<CodecNames> {
-        Arc::new(CodecNames::of::<K, V, T, D>())
+    pub(super) fn types(&self) -> Arc<Types> {
+        Arc::clone(self.types.get_or_init(|| Arc::new(Types::of::<K, V, T, D>())))
     }
 }
 

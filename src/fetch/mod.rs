@@ -15,6 +15,6 @@ mod window;
 pub(crate) use merge_ahead::MergeAhead;
 pub(crate) use merge_runs::MergeRuns;
 pub(crate) use open_part::OpenPart;
-pub(crate) use run_reader::{BlockBytes, RunReader};
+pub(crate) use run_reader::{BlockBytes, RunReader, Seen};
 pub(crate) use source::Source;
 pub(crate) use window::{Plan, Window};

@@ -126,13 +126,13 @@ impl<T: Time> PartReader<T> {
     fn take(&mut self, want: Want, bytes: Bytes) -> Result<Option<Blocks>, Error> {
         match want {
             Want::Whole => {
-                let blocks = Blocks::of_object(bytes, self.source.meta(), None)?.from(self.block);
+                let blocks = Blocks::of_object(bytes, self.source.meta(), self.source.lens())?.from(self.block);
                 self.tail = Some(Arc::clone(blocks.tail()));
                 (self.is_header_verified, self.block) = (true, blocks.tail().blocks().len());
                 Ok(Some(blocks))
             }
             Want::Tail(_) => {
-                self.tail = Some(Arc::new(PartTail::parse(bytes, self.source.meta())?));
+                self.tail = Some(Arc::new(PartTail::parse(bytes, self.source.meta())?.through(self.source.lens())));
                 Ok(None)
             }
             Want::Header(tail) => {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
-use timely_persist_core::part::{BlockInfo, Blocks, Chunk, EncodeOptions};
+use timely_persist_core::part::{BlockInfo, Blocks, Chunk, EncodeOptions, RowLens};
 use timely_persist_core::state::Part;
 use timely_persist_io::blobs::Blobs;
 use timely_persist_io::life::{Task, guarded};
@@ -45,6 +45,9 @@ impl BlockBytes {
         blocks.max().unwrap_or_default()
     }
 }
+
+/// A part, and the lens through which its rows are seen, if there is one.
+pub(crate) type Seen<T> = (Arc<Part<T>>, Option<Arc<RowLens>>);
 
 /// Reads the parts of one run in order.
 #[derive(Debug)]
@@ -84,9 +87,9 @@ struct Ahead<T: Time> {
 type ReadAhead<T> = (PartReader<T>, Result<Option<Blocks>, Error>);
 
 impl<T: Time> RunReader<T> {
-    /// A reader of these parts, which together are sorted.
-    pub(crate) fn new(blobs: Arc<Blobs>, shard: ShardId, parts: impl IntoIterator<Item = Arc<Part<T>>>) -> Self {
-        let source = |part| Source::new(Arc::clone(&blobs), shard, part);
+    /// A reader of these parts, which together are sorted, each through its lens.
+    pub(crate) fn new(blobs: Arc<Blobs>, shard: ShardId, parts: impl IntoIterator<Item = Seen<T>>) -> Self {
+        let source = |(part, lens)| Source::new(Arc::clone(&blobs), shard, part).through(lens);
         let waiting: VecDeque<_> = parts.into_iter().map(source).collect();
         Self {
             shard,

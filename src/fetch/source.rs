@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use timely_persist_core::part::PartMeta;
+use timely_persist_core::part::{PartMeta, RowLens};
 use timely_persist_core::state::{Location, Part};
 use timely_persist_io::blobs::{Blobs, OpenBlob};
 use timely_persist_types::codec::Time;
@@ -18,12 +18,22 @@ pub(crate) struct Source<T: Time> {
     blobs: Arc<Blobs>,
     shard: ShardId,
     part: Arc<Part<T>>,
+    lens: Option<Arc<RowLens>>,
 }
 
 impl<T: Time> Source<T> {
     /// The way to this part of a shard. Nothing is asked of the store yet.
     pub(crate) fn new(blobs: Arc<Blobs>, shard: ShardId, part: Arc<Part<T>>) -> Self {
-        Self { blobs, shard, part }
+        Self { blobs, shard, part, lens: None }
+    }
+
+    /// The same, with its rows seen through a lens, if there is one.
+    pub(crate) fn through(self, lens: Option<Arc<RowLens>>) -> Self {
+        Self { lens, ..self }
+    }
+
+    pub(super) fn lens(&self) -> Option<Arc<RowLens>> {
+        self.lens.clone()
     }
 
     pub(super) fn blobs(&self) -> &Blobs {

@@ -10,17 +10,18 @@ use std::sync::Arc;
 
 use timely::progress::Antichain;
 
-use crate::fetch::{MergeRuns, RunReader};
+use crate::fetch::{MergeRuns, RunReader, Seen};
 use crate::machine::Machine;
 use timely_persist_core::part::{EncodeOptions, EncodedPart, MergeStep, SortedPartWriter};
 use timely_persist_core::state::command::Replace;
 use timely_persist_core::state::{
-    Batch, CodecNames, Description, Location, Part, Run, State, Sums, glb, next_merge, shorten_stats,
+    Batch, Description, Location, Part, Run, Standing, State, Sums, Types, glb, next_merge, shorten_stats,
 };
 use timely_persist_io::life::{Task, guarded_async};
 use timely_persist_types::codec::{Data, Diff, Time};
 use timely_persist_types::config::piece_bytes;
 use timely_persist_types::error::Error;
+use timely_persist_types::ids::SchemaId;
 use timely_persist_types::record::{MergeOutcome, Merged};
 
 use super::Policy;
@@ -32,6 +33,8 @@ pub(super) struct Compaction<T: Time> {
     inputs: Vec<Arc<Batch<T>>>,
     since: Antichain<T>,
     to_objects: bool,
+    /// What its output looks like.
+    schema: SchemaId,
     /// Where the next group begins.
     from: usize,
     is_finished: bool,
@@ -40,11 +43,13 @@ pub(super) struct Compaction<T: Time> {
 impl<T: Time> Compaction<T> {
     /// What the policy names in this state; nothing if its rows are of other types.
     pub(super) fn of<K: Data, V: Data, D: Diff>(state: &State<T>, policy: &Policy) -> Self {
-        let foreign = |known: &CodecNames| known.difference(&CodecNames::of::<K, V, T, D>()).is_some();
-        let plan = next_merge(state, &policy.upkeep).filter(|_| !state.codecs.as_deref().is_some_and(foreign));
+        // What a program has that was not built for the latest types must not go into their place.
+        let ours = || Standing::of(&Types::of::<K, V, T, D>(), state) == Ok(Standing::Latest);
+        let plan = next_merge(state, &policy.upkeep).filter(|_| ours());
         let is_finished = plan.is_none();
         let (inputs, to_objects) = plan.map(|plan| (plan.inputs, plan.to_objects)).unwrap_or_default();
-        Self { inputs, since: state.since.clone(), to_objects, from: 0, is_finished }
+        let schema = state.latest_schema();
+        Self { inputs, since: state.since.clone(), to_objects, schema, from: 0, is_finished }
     }
 
     /// Merges the next group; `None` behind the last. Cancelled, or after an error, it has left objects that a sweep finds.
@@ -58,7 +63,8 @@ impl<T: Time> Compaction<T> {
         }
         let fitting = fit(&self.inputs[self.from..], &self.since, policy.upkeep.compaction_bytes_max);
         let replaced = self.from + fitting.start..self.from + fitting.start + fitting.inputs.len();
-        let (merged, output) = merge_fitting::<K, V, T, D>(machine, policy, fitting, self.to_objects).await?;
+        let (merged, output) =
+            merge_fitting::<K, V, T, D>(machine, policy, fitting, self.to_objects, self.schema).await?;
         let Some(output) = output else {
             self.is_finished = true;
             return Ok(Some(merged));
@@ -80,12 +86,14 @@ async fn merge_fitting<K: Data, V: Data, T: Time, D: Diff>(
     policy: &Policy,
     fitting: Fitting<T>,
     to_objects: bool,
+    schema: SchemaId,
 ) -> Result<(Merged, Option<Arc<Batch<T>>>), Error> {
     let begun = machine.life().stopwatch();
     let (batches_in, runs_in) = (fitting.inputs.len() as u64, fitting.merged.len() as u64);
     let sums_in = Sums::of(fitting.merged.iter().flat_map(|(_, run)| run));
     let mut run = Vec::new();
     let done = merge_runs::<K, V, T, D>(machine, policy, &fitting, sums_in.bytes, to_objects, &mut run).await;
+    run.iter_mut().for_each(|part| part.meta.schema = schema);
     let merged = |outcome, sums_out: Sums| Merged {
         outcome,
         batches_in,
@@ -144,9 +152,13 @@ async fn merge_runs<K: Data, V: Data, T: Time, D: Diff>(
     output: &mut Run<T>,
 ) -> Result<(), Error> {
     let Policy { upkeep, write, .. } = policy;
-    let reader =
-        |run: &Run<T>| RunReader::new(Arc::clone(machine.blobs()), machine.shard(), run.iter().cloned().map(Arc::new));
-    let readers = fitting.merged.iter().map(|(_, run)| reader(run)).collect();
+    let (types, state) = (Types::of::<K, V, T, D>(), machine.state());
+    let seen = |part: &Part<T>| Ok((Arc::new(part.clone()), types.lens_of(&state, part.meta.schema)?));
+    let reader = |run: &Run<T>| {
+        let parts: Vec<Seen<T>> = run.iter().map(seen).collect::<Result<_, Error>>()?;
+        Ok(RunReader::new(Arc::clone(machine.blobs()), machine.shard(), parts))
+    };
+    let readers = fitting.merged.iter().map(|(_, run)| reader(run)).collect::<Result<_, Error>>()?;
     let descs: Vec<_> = fitting.merged.iter().map(|(desc, _)| desc.clone()).collect();
     // On this runtime, not the one that commits and fetches for others.
     let (bytes_max, runtime) = (upkeep.compaction_bytes_max, machine.life().upkeep().clone());

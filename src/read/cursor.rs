@@ -5,9 +5,10 @@
 
 use std::sync::Arc;
 
-use crate::fetch::{MergeAhead, RunReader};
+use crate::fetch::{MergeAhead, RunReader, Seen};
 use crate::machine::Machine;
 use timely_persist_core::part::{EncodeOptions, PartStats, SortedPartWriter};
+use timely_persist_core::state::Types;
 use timely_persist_io::life::{Life, guarded, guarded_async};
 use timely_persist_types::codec::{Data, Diff, Time};
 use timely_persist_types::error::Error;
@@ -36,16 +37,22 @@ pub struct Cursor<K: Data, V: Data, T: Time, D: Diff> {
 
 impl<K: Data, V: Data, T: Time, D: Diff> Cursor<K, V, T, D> {
     /// A cursor over these runs of leased parts, in so much memory.
-    pub(super) fn new(machine: &Machine<T>, runs: Vec<Vec<LeasedPart<T>>>, bytes_max: usize) -> Self {
+    pub(super) fn new(
+        machine: &Machine<T>,
+        types: &Types,
+        runs: Vec<Vec<LeasedPart<T>>>,
+        bytes_max: usize,
+    ) -> Result<Self, Error> {
         let (life, blobs) = (Arc::clone(machine.life()), machine.blobs());
+        let seen = |part: &LeasedPart<T>| Ok((Arc::clone(&part.reading().part), part.reading().lens_to(types)?));
         let reader = |run: &Vec<LeasedPart<T>>| {
-            let parts = run.iter().map(|part| Arc::clone(&part.reading().part));
-            RunReader::new(Arc::clone(blobs), machine.shard(), parts)
+            let parts: Vec<Seen<T>> = run.iter().map(seen).collect::<Result<_, Error>>()?;
+            Ok(RunReader::new(Arc::clone(blobs), machine.shard(), parts))
         };
         let windows = runs.iter().filter_map(|run| run.first()).map(|part| part.reading().window.clone()).collect();
-        let readers = runs.iter().filter(|run| !run.is_empty()).map(reader).collect();
+        let readers = runs.iter().filter(|run| !run.is_empty()).map(reader).collect::<Result<_, Error>>()?;
         let merge = MergeAhead::new(readers, windows, bytes_max, life.work().clone());
-        Self { life, merge, leases: runs.into_iter().flatten().collect(), done: false }
+        Ok(Self { life, merge, leases: runs.into_iter().flatten().collect(), done: false })
     }
 
     /// The next rows, at least one; `None` at the end.

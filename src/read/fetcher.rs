@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::fetch::{Plan, Source};
 use crate::machine::Machine;
-use timely_persist_core::state::CodecNames;
+use timely_persist_core::state::Types;
 use timely_persist_io::life::{KeepAlive, Life};
 use timely_persist_types::codec::{Data, Diff, Time};
 use timely_persist_types::error::{EncodedFrontier, Error, ErrorKind};
@@ -15,21 +15,19 @@ use super::{FetchedPart, PartRef};
 pub struct PartFetcher<K: Data, V: Data, T: Time, D: Diff> {
     machine: Arc<Machine<T>>,
     client: KeepAlive,
-    /// What tells the types of its rows from others.
-    types: u64,
+    types: Arc<Types>,
     marker: std::marker::PhantomData<fn() -> (K, V, D)>,
 }
 
 impl<K: Data, V: Data, T: Time, D: Diff> Clone for PartFetcher<K, V, T, D> {
     fn clone(&self) -> Self {
         let (machine, client) = (Arc::clone(&self.machine), Arc::clone(&self.client));
-        Self { machine, client, types: self.types, marker: std::marker::PhantomData }
+        Self { machine, client, types: Arc::clone(&self.types), marker: std::marker::PhantomData }
     }
 }
 
 impl<K: Data, V: Data, T: Time, D: Diff> PartFetcher<K, V, T, D> {
-    pub(crate) fn new(machine: Arc<Machine<T>>, client: KeepAlive) -> Self {
-        let types = CodecNames::of::<K, V, T, D>().digest();
+    pub(crate) fn new(machine: Arc<Machine<T>>, client: KeepAlive, types: Arc<Types>) -> Self {
         Self { machine, client, types, marker: std::marker::PhantomData }
     }
 
@@ -49,8 +47,10 @@ impl<K: Data, V: Data, T: Time, D: Diff> PartFetcher<K, V, T, D> {
     }
 
     /// Where the part's bytes are to be had.
-    pub(super) fn source(&self, part: &PartRef<T>) -> Source<T> {
-        Source::new(Arc::clone(self.machine.blobs()), part.reading.shard, Arc::clone(&part.reading.part))
+    pub(super) fn source(&self, part: &PartRef<T>) -> Result<Source<T>, Error> {
+        let reading = &part.reading;
+        let source = Source::new(Arc::clone(self.machine.blobs()), reading.shard, Arc::clone(&reading.part));
+        Ok(source.through(reading.lens_to(&self.types)?))
     }
 
     /// What is wrong with fetching this part, before the store is asked.
@@ -60,9 +60,9 @@ impl<K: Data, V: Data, T: Time, D: Diff> PartFetcher<K, V, T, D> {
             let message = format!("a part of {} was given to a fetcher of another shard", reading.shard);
             return Err(Error::invalid(message).of_shard(self.machine.shard()));
         }
-        if reading.types != self.types {
-            let here = CodecNames::of::<K, V, T, D>();
-            let known = self.machine.state().codecs.as_ref().and_then(|known| known.difference(&here));
+        if reading.types != self.types.digest {
+            let here = &self.types.names;
+            let known = self.machine.state().codecs.as_ref().and_then(|known| known.difference(here));
             let difference = known.map(|difference| format!(": the {difference}")).unwrap_or_default();
             let message = format!("a part of rows of other types than those that are fetched{difference}");
             return Err(Error::new(ErrorKind::CodecMismatch, message).of_shard(self.machine.shard()));
@@ -78,7 +78,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> PartFetcher<K, V, T, D> {
         let plan = part.plan();
         let chunks = match plan {
             Plan::Nothing => Vec::new(),
-            _ => match self.source(&part).decode_all().await {
+            _ => match self.source(&part)?.decode_all().await {
                 Ok(chunks) => chunks,
                 Err(error) => return Err(self.explain(&part, error).await),
             },

@@ -1,6 +1,7 @@
 //! The handle of a leased reader.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::stream::{self, Stream, StreamExt, TryStreamExt};
@@ -10,11 +11,11 @@ use timely::progress::Antichain;
 use crate::fetch::Window;
 use timely_persist_core::part::PartStats;
 use timely_persist_core::state::command::too_early;
-use timely_persist_core::state::{CodecNames, State, passed, storable};
+use timely_persist_core::state::{Schema, State, Types, passed, storable};
 use timely_persist_io::life::{KeepAlive, guarded};
 use timely_persist_types::codec::{Data, Diff, Time};
 use timely_persist_types::error::Error;
-use timely_persist_types::ids::{LeaseId, LeasedReaderId, ShardId};
+use timely_persist_types::ids::{LeaseId, LeasedReaderId, SchemaId, ShardId};
 
 use super::ahead::FetchAhead;
 use super::audit::{FilterAudit, Sifted};
@@ -32,8 +33,7 @@ pub struct ReadHandle<K: Data, V: Data, T: Time, D: Diff> {
     roster: Arc<Roster<T>>,
     ledger: Arc<Ledger<T>>,
     client: KeepAlive,
-    codecs: Arc<CodecNames>,
-    types: u64,
+    types: Arc<Types>,
     since: Antichain<T>,
     marker: std::marker::PhantomData<fn() -> (K, V, D)>,
 }
@@ -51,18 +51,41 @@ pub struct PartsStats {
     pub stats: Vec<Option<PartStats>>,
 }
 
+/// The schemas of parts that are taken, other than the reader's own: each is looked at once.
+struct Stored<'a> {
+    types: &'a Types,
+    known: BTreeMap<SchemaId, Option<Arc<Schema>>>,
+    /// Why one of them has no form in the reader's types, if so.
+    refused: Option<Error>,
+}
+
+impl<'a> Stored<'a> {
+    fn new(types: &'a Types) -> Self {
+        Self { types, known: BTreeMap::new(), refused: None }
+    }
+
+    fn of<T: Time>(&mut self, state: &State<T>, id: SchemaId) -> Option<Arc<Schema>> {
+        let Self { types, known, refused } = self;
+        let look = || {
+            let stored = types.stored(state, id)?;
+            *refused = refused.take().or(types.lens_of(state, id).err());
+            Some(stored)
+        };
+        known.entry(id).or_insert_with(look).clone()
+    }
+}
+
 impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
     /// Registers a reader. For the client.
     pub(crate) async fn open(
         roster: Arc<Roster<T>>,
         client: KeepAlive,
-        codecs: Arc<CodecNames>,
+        types: Arc<Types>,
         purpose: String,
         as_of: Option<Antichain<T>>,
     ) -> Result<Self, Error> {
-        let (ledger, since) = roster.open(Arc::clone(&codecs), purpose, as_of).await?;
-        let types = codecs.digest();
-        Ok(Self { roster, ledger, client, codecs, types, since, marker: std::marker::PhantomData })
+        let (ledger, since) = roster.open(Arc::clone(&types), purpose, as_of).await?;
+        Ok(Self { roster, ledger, client, types, since, marker: std::marker::PhantomData })
     }
 
     /// It may read at times beyond this.
@@ -94,7 +117,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
     pub async fn fork(&self, purpose: &str) -> Result<Self, Error> {
         let as_of = Some(self.since.clone());
         let (roster, client) = (Arc::clone(&self.roster), Arc::clone(&self.client));
-        Self::open(roster, client, Arc::clone(&self.codecs), purpose.to_owned(), as_of).await
+        Self::open(roster, client, Arc::clone(&self.types), purpose.to_owned(), as_of).await
     }
 
     /// Moves the since forward and tells the shard, with what the reader still holds: also a heartbeat. A since that is
@@ -154,13 +177,18 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
         view: &Window<T>,
         parts_max: usize,
     ) -> Result<(Vec<Vec<LeasedPart<T>>>, Antichain<T>), Error> {
-        self.ledger.take(|state, leasing| {
+        let mut schemas = Stored::new(&self.types);
+        let taken = self.ledger.take(|state, leasing| {
             pick(state, view, parts_max, |part, window| {
                 let number = leasing.lease(part.blob());
+                let stored = schemas.of(state, part.meta.schema);
                 let part = Arc::new(part.clone());
-                LeasedPart::new(&self.ledger, number, Reading { shard: state.shard, types: self.types, part, window })
+                let reading = Reading { shard: state.shard, types: self.types.digest, stored, part, window };
+                LeasedPart::new(&self.ledger, number, reading)
             })
-        })
+        });
+        // Then the leases go back.
+        schemas.refused.map_or(taken, Err)
     }
 
     /// The shard's contents at `as_of` as a stream of consolidated rows, in memory that `config.read.cursor_bytes_max`
@@ -194,7 +222,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
                 tracing::error!(%shard, %reader, purpose = self.purpose(), ?stats, "a filter discards wanted rows");
             }
         }
-        Ok(Cursor::new(self.roster.machine(), runs, self.roster.read().cursor_bytes_max))
+        Cursor::new(self.roster.machine(), &self.types, runs, self.roster.read().cursor_bytes_max)
     }
 
     /// For one read through a filter of parts: which of them it leaves out, and which of those are to be audited.
@@ -260,7 +288,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
 
     /// Fetches what this reader leases.
     pub fn fetcher(&self) -> PartFetcher<K, V, T, D> {
-        PartFetcher::new(Arc::clone(self.roster.machine()), Arc::clone(&self.client))
+        PartFetcher::new(Arc::clone(self.roster.machine()), Arc::clone(&self.client), Arc::clone(&self.types))
     }
 
     /// Removes the reader from the shard, also if leases of it are out: what they hold may go.

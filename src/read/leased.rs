@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use timely::progress::Antichain;
 
 use crate::fetch::{Plan, Window};
-use timely_persist_core::part::PartStats;
-use timely_persist_core::state::{Description, Part, wire};
+use timely_persist_core::part::{PartStats, RowLens};
+use timely_persist_core::state::{Description, Part, Schema, Types, wire};
 use timely_persist_types::codec::Time;
-use timely_persist_types::error::Error;
+use timely_persist_types::error::{Error, ErrorKind};
 use timely_persist_types::ids::{LeaseId, LeasedReaderId, ShardId};
 
 use super::ledger::Ledger;
@@ -20,8 +20,10 @@ use super::ledger::Ledger;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Reading<T: Time> {
     pub(crate) shard: ShardId,
-    /// The digest of the names of the reader's types: see `CodecNames::digest`.
+    /// The digest of the reader's types: see `Types::digest`.
     pub(crate) types: u64,
+    /// What its rows look like, if it is not what the reader's types do.
+    pub(crate) stored: Option<Arc<Schema>>,
     pub(crate) part: Arc<Part<T>>,
     pub(crate) window: Arc<Window<T>>,
 }
@@ -29,6 +31,20 @@ pub(crate) struct Reading<T: Time> {
 impl<T: Time> Reading<T> {
     fn bytes(&self) -> u64 {
         self.part.meta.decoded_bytes.max(self.part.meta.encoded_bytes)
+    }
+
+    /// How its rows become those of these types, the reader's; `None` if they are.
+    pub(crate) fn lens_to(&self, types: &Types) -> Result<Option<Arc<RowLens>>, Error> {
+        let Some(stored) = &self.stored else { return Ok(None) };
+        stored.lens_to(&types.schema).map_err(|incompatible| {
+            let message = format!("its rows cannot be read as those of this program: {incompatible}");
+            Error::new(ErrorKind::CodecMismatch, message).of_shard(self.shard)
+        })
+    }
+
+    /// Of rows of another schema nothing is known: a column of theirs may have the name of another now.
+    fn stats(&self) -> Option<PartStats> {
+        if self.stored.is_some() { None } else { PartStats::decode(&self.part.meta.stats) }
     }
 }
 
@@ -117,7 +133,7 @@ impl<T: Time> LeasedPart<T> {
 
     /// Its statistics; `None` where they are missing or unknown to this version.
     pub fn stats(&self) -> Option<PartStats> {
-        PartStats::decode(&self.reading.part.meta.stats)
+        self.reading.stats()
     }
 
     /// Plain data that may travel to other workers and processes, for as long as this value keeps the lease: whoever
@@ -171,7 +187,7 @@ impl<T: Time> ExchangeablePart<T> {
 
     /// Its statistics; `None` where they are missing or unknown to this version.
     pub fn stats(&self) -> Option<PartStats> {
-        PartStats::decode(&self.reading.part.meta.stats)
+        self.reading.stats()
     }
 }
 
@@ -182,6 +198,7 @@ struct Wire {
     number: u64,
     shard: u128,
     types: u64,
+    stored: Option<Bytes>,
     part: Bytes,
     /// Lower, upper and since of the batch; `as_of`, `shown` and `until` of the reader.
     frontiers: [Vec<[u8; 8]>; 6],
@@ -200,6 +217,7 @@ impl<T: Time> From<ExchangeablePart<T>> for Wire {
             number: part.lease.number,
             shard: reading.shard.as_u128(),
             types: reading.types,
+            stored: reading.stored.as_deref().map(wire::encode_schema),
             part: wire::encode_part(&reading.part),
             frontiers: [&desc.lower, &desc.upper, &desc.since, &window.as_of, &window.shown, &window.until].map(words),
             snapshot: window.snapshot,
@@ -228,7 +246,9 @@ impl<T: Time> TryFrom<Wire> for ExchangeablePart<T> {
         };
         let window = Arc::new(window);
         let shard = ShardId::from_u128(wire.shard);
-        let reading = Reading { shard, types: wire.types, part: Arc::new(wire::decode_part(&wire.part)?), window };
+        let stored = wire.stored.map(|stored| wire::decode_schema(&stored)).transpose()?;
+        let part = Arc::new(wire::decode_part(&wire.part)?);
+        let reading = Reading { shard, types: wire.types, stored, part, window };
         let lease = LeaseId { reader: LeasedReaderId::from_u128(wire.reader), number: wire.number };
         Ok(Self { lease, reading: Arc::new(reading) })
     }

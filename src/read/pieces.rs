@@ -64,7 +64,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> PartPieces<K, V, T, D> {
         }
         let open = match self.open.take() {
             Some(open) => open,
-            None => OpenPart::new(self.fetcher.source(&self.part), self.given).await?,
+            None => OpenPart::new(self.fetcher.source(&self.part)?, self.given).await?,
         };
         let (chunks, open) = open.next().await?;
         self.given += chunks.len();

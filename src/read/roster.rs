@@ -10,7 +10,7 @@ use timely::progress::Antichain;
 use tokio::time::Instant;
 
 use crate::machine::{Machine, check_purpose};
-use timely_persist_core::state::CodecNames;
+use timely_persist_core::state::Types;
 use timely_persist_core::state::command::{Register, Renew, Renewal, RenewalReply};
 use timely_persist_io::life::{On, Supervised, lock};
 use timely_persist_types::clock::millis;
@@ -59,7 +59,7 @@ impl<T: Time> Roster<T> {
     /// Registers a reader and starts its heartbeat, in one step that no cancellation can split.
     pub(crate) async fn open(
         self: &Arc<Self>,
-        codecs: Arc<CodecNames>,
+        types: Arc<Types>,
         purpose: String,
         as_of: Option<Antichain<T>>,
     ) -> Result<(Arc<Ledger<T>>, Antichain<T>), Error> {
@@ -67,7 +67,7 @@ impl<T: Time> Roster<T> {
         let roster = Arc::clone(self);
         let id = LeasedReaderId::from_u128(self.machine.fresh_bits());
         let lease_ms = millis(self.lease.duration);
-        let register = Register { id, codecs, purpose, lease_ms, as_of };
+        let register = Register { id, types, purpose, lease_ms, as_of };
         let open = async move {
             let asked = Instant::now();
             let applied = roster.machine.apply(register).await?;

@@ -13,11 +13,12 @@ use tokio::task::{JoinError, JoinHandle};
 
 use crate::machine::Machine;
 use timely_persist_core::part::PartBuilder;
-use timely_persist_core::state::{self, CodecNames, Description, Run, storable};
+use timely_persist_core::state::{self, Description, Run, Types, storable};
 use timely_persist_io::life::{KeepAlive, guarded, unfinished};
 use timely_persist_types::codec::{Data, Diff, Time};
 use timely_persist_types::config::{WriteConfig, piece_bytes};
 use timely_persist_types::error::Error;
+use timely_persist_types::ids::SchemaId;
 
 use super::batch::names;
 use super::upload::{STOPPED, Stored, Unsent, Uploaded, sort, upload};
@@ -79,7 +80,9 @@ enum Broken {
 pub struct BatchBuilder<K: Data, V: Data, T: Time, D: Diff> {
     machine: Arc<Machine<T>>,
     config: WriteConfig,
-    codecs: Arc<CodecNames>,
+    types: Arc<Types>,
+    /// What its rows look like in the shard.
+    schema: SchemaId,
     lower: Antichain<T>,
     /// The least upper that the rows so far allow: their times, to be checked against the real one at the end.
     latest: Vec<T>,
@@ -102,7 +105,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
     pub(super) fn new(
         machine: Arc<Machine<T>>,
         config: WriteConfig,
-        codecs: Arc<CodecNames>,
+        types: Arc<Types>,
+        schema: SchemaId,
         lower: Antichain<T>,
     ) -> Self {
         let (latest, rows) = (Vec::new(), PartBuilder::new());
@@ -110,7 +114,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
         Self {
             machine,
             config,
-            codecs,
+            types,
+            schema,
             lower,
             latest,
             rows,
@@ -433,7 +438,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
     }
 
     /// Keeps what has come into storage.
-    fn keep(&mut self, Stored { run, digest }: Stored<T>) {
+    fn keep(&mut self, Stored { mut run, digest }: Stored<T>) {
+        run.iter_mut().for_each(|part| part.meta.schema = self.schema);
         self.digest = self.digest.zip(digest).map(|(sum, digest)| sum.wrapping_add(digest));
         self.done.extend((!run.is_empty()).then_some(run));
     }
@@ -449,9 +455,9 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
         let machine = Arc::clone(&self.machine);
         machine.life().within(self.flush()).await?;
         let runs = std::mem::take(&mut self.done);
-        let (codecs, lower) = (Arc::clone(&self.codecs), self.lower.clone());
+        let (types, lower) = (Arc::clone(&self.types), self.lower.clone());
         let staged = state::Batch { desc: Description::new(lower, upper), runs, digest: self.digest };
-        Ok(Batch::new(&machine, machine.shard(), codecs, staged))
+        Ok(Batch::new(&machine, machine.shard(), Arc::new(types.names.clone()), staged))
     }
 
     fn check_upper(&self, upper: &Antichain<T>) -> Result<(), Error> {

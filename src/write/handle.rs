@@ -7,12 +7,12 @@ use timely::progress::Antichain;
 
 use crate::machine::Machine;
 use timely_persist_core::state::command::{Append, AppendReply, Expect, ExpireWriter, Lower, admit_generation};
-use timely_persist_core::state::{CodecNames, State, Sums, storable, wire};
+use timely_persist_core::state::{State, Sums, Types, storable, wire};
 use timely_persist_io::life::{KeepAlive, Supervised};
 use timely_persist_types::codec::{Data, Diff, Time};
 use timely_persist_types::config::WriteConfig;
 use timely_persist_types::error::{Error, ErrorKind};
-use timely_persist_types::ids::{ShardId, Token, WriterId};
+use timely_persist_types::ids::{SchemaId, ShardId, Token, WriterId};
 use timely_persist_types::record::BatchAppended;
 
 use super::batch::Standing;
@@ -50,7 +50,9 @@ pub struct WriteHandle<K: Data, V: Data, T: Time, D: Diff> {
     _client: KeepAlive,
     config: WriteConfig,
     id: WriterId,
-    codecs: Arc<CodecNames>,
+    types: Arc<Types>,
+    /// What its rows look like in the shard.
+    schema: SchemaId,
     purpose: String,
     /// Of whoever writes; 0 where there is none.
     generation: u64,
@@ -81,7 +83,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
         client: KeepAlive,
         config: WriteConfig,
         id: WriterId,
-        codecs: Arc<CodecNames>,
+        types: Arc<Types>,
+        schema: SchemaId,
         purpose: String,
         generation: u64,
     ) -> Self {
@@ -91,7 +94,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
             _client: client,
             config,
             id,
-            codecs,
+            types,
+            schema,
             purpose,
             generation,
             upper,
@@ -193,7 +197,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
 
     /// A builder of a batch whose rows are at times beyond `lower`.
     pub fn batch_builder(&self, lower: Antichain<T>) -> BatchBuilder<K, V, T, D> {
-        BatchBuilder::new(Arc::clone(&self.machine), self.config, Arc::clone(&self.codecs), lower)
+        BatchBuilder::new(Arc::clone(&self.machine), self.config, Arc::clone(&self.types), self.schema, lower)
     }
 
     /// A batch that another process staged: see `Batch::into_bytes`.
@@ -302,7 +306,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
             let message = format!("the batch is of {}; append it there", batch.shard);
             return Err(Error::invalid(message).of_shard(self.machine.shard()));
         }
-        if let Some(difference) = batch.codecs.difference(&self.codecs) {
+        if let Some(difference) = batch.codecs.difference(&self.types.names) {
             return Err(self.other_types(&difference));
         }
         if batch.standing() == Standing::Spent {
@@ -324,7 +328,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
         let refusal = if batch.shard != self.machine.shard() {
             Some(Error::invalid(format!("the batch is of {}; append it there", batch.shard)))
         } else {
-            batch.codecs.difference(&self.codecs).map(|difference| self.other_types(&difference))
+            batch.codecs.difference(&self.types.names).map(|difference| self.other_types(&difference))
         };
         match refusal {
             None => Ok(batch),
@@ -371,12 +375,12 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
         lower: Lower<T>,
         upper: Antichain<T>,
     ) -> Result<AppendReply<T>, Error> {
-        let carried = carried::<K, V, T, D>(&self.machine, &self.config, &self.codecs, batches).await?;
+        let carried = carried::<K, V, T, D>(&self.machine, &self.config, &self.types, self.schema, batches).await?;
         let Carried { runs, mut merged } = carried;
         let sums = self.machine.life().is_recorded().then(|| Sums::of(runs.iter().flatten()));
         let attempt = self.attempt(batches, lower.frontier(), &upper);
         let (writer, token) = (self.id, attempt.token);
-        let expect = Expect { codecs: Arc::clone(&self.codecs), lower, generation: self.generation };
+        let expect = Expect { types: Arc::clone(&self.types), lower, generation: self.generation };
         let digest = digest_of(batches, expect.lower.frontier(), &upper);
         let append = Append { writer, token, expect, upper: upper.clone(), runs, digest };
         self.unsettled = Some(attempt);

@@ -9,7 +9,7 @@ use timely::progress::Antichain;
 use timely_persist::{SeqNo, ShardId, WriterId};
 use timely_persist_core::part::{PartFormat, PartMeta};
 use timely_persist_core::state::command::{Append, Command, Decision, Expect, Limits, Lower, Moment};
-use timely_persist_core::state::{Batch, Change, CodecNames, Description, Entry, Location, Part, RollupRef, State};
+use timely_persist_core::state::{Batch, Change, Description, Entry, Location, Part, RollupRef, State, Types};
 use timely_persist_io::store::keys;
 use timely_persist_types::ids::{SchemaId, Token};
 
@@ -45,9 +45,9 @@ fn part(name: String, time: u64) -> Part<u64> {
 /// Writes the shard of id 1: a rollup, the entries behind it, and the boundary of what was truncated.
 pub async fn aged(store: &Arc<InMemory>, age: &Age) {
     let shard = ShardId::from_u128(1);
-    let codecs = Arc::new(CodecNames::of::<String, u64, u64, i64>());
+    let types = Arc::new(Types::of::<String, u64, u64, i64>());
     let mut state = State::<u64>::new(shard);
-    state.apply_change(&Change::Codecs(Arc::clone(&codecs))).unwrap();
+    state.apply_change(&Change::Codecs(Arc::new(types.names.clone()))).unwrap();
     let bound = |index: u64| Antichain::from_elem(age.commits * index / age.batches);
     for index in 0..age.batches {
         let lower = age.commits * index / age.batches;
@@ -64,7 +64,7 @@ pub async fn aged(store: &Arc<InMemory>, age: &Age) {
         let mut draft = state.clone();
         draft.seqno = state.seqno.next();
         let mut changes = if number == 1 { vec![Change::RollupSet(rollup.clone())] } else { Vec::new() };
-        changes.extend(appending(&draft, &codecs, number));
+        changes.extend(appending(&draft, &types, number));
         changes.iter().for_each(|change| draft.apply_change(change).unwrap());
         let token = Token::from_u128(1 << 100 | u128::from(number));
         let previous = std::mem::replace(&mut draft.token, token);
@@ -76,14 +76,14 @@ pub async fn aged(store: &Arc<InMemory>, age: &Age) {
 }
 
 /// The facts of an append: of rows the first time, empty ones after it.
-fn appending(state: &State<u64>, codecs: &Arc<CodecNames>, number: u64) -> Vec<Change<u64>> {
+fn appending(state: &State<u64>, types: &Arc<Types>, number: u64) -> Vec<Change<u64>> {
     let upper = state.upper();
     let time = *upper.elements().first().unwrap();
     let run = || vec![part(format!("part-tail-{number}.arrow"), time)];
     let command = Append {
         writer: WriterId::from_u128(1),
         token: Token::from_u128(1 << 90 | u128::from(number)),
-        expect: Expect { codecs: Arc::clone(codecs), lower: Lower::At(upper), generation: 0 },
+        expect: Expect { types: Arc::clone(types), lower: Lower::At(upper), generation: 0 },
         upper: Antichain::from_elem(time + 1),
         runs: if number == 1 { vec![run()] } else { Vec::new() },
         digest: None,

@@ -17,7 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use timely::progress::Antichain;
 
 use crate::codec::Codec64;
-use crate::ids::ShardId;
+use crate::ids::{SchemaId, ShardId};
 
 /// What went wrong, with what it concerns and where it came from.
 ///
@@ -83,6 +83,14 @@ pub enum ErrorKind {
     UnsafeStore,
     /// The library contradicts itself. Nothing was written. Report it.
     Bug,
+    /// The shard's types have changed, or this program's have: they are of one kind, and not the same. Nothing was written.
+    /// `newer`: the shard's are newer, upgrade the program; otherwise the program's are, evolve the shard.
+    SchemaMismatch {
+        /// The shard's latest.
+        latest: SchemaId,
+        /// Whether it is newer than this program's.
+        newer: bool,
+    },
     /// A newer generation of writers has taken the shard over. Nothing was written. Stop, or open a writer of that
     /// generation or a newer one if it is this program that is to write.
     Fenced {
@@ -305,6 +313,12 @@ impl fmt::Display for Error {
             ErrorKind::UnsafeStore => f.write_str("; this store cannot keep a shard safely, use another"),
             ErrorKind::Fenced { generation } => {
                 write!(f, "; nothing was written: stop this writer, or open it with generation {generation} or a newer one")
+            }
+            ErrorKind::SchemaMismatch { latest, newer: true } => {
+                write!(f, "; nothing was written: the shard has {latest} by now, upgrade this program")
+            }
+            ErrorKind::SchemaMismatch { latest, newer: false } => {
+                write!(f, "; nothing was written: the shard has {latest}, evolve it to the types of this program")
             }
             ErrorKind::Bug => f.write_str(
                 "; nothing was written; this is a mistake of the library: please report it with this text",

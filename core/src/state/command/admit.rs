@@ -2,17 +2,34 @@
 
 use std::sync::Arc;
 
-use crate::state::{Change, CodecNames, State};
+use crate::state::{Change, Standing, State, Types};
 use timely_persist_types::codec::Time;
 use timely_persist_types::error::{Error, ErrorKind};
+use timely_persist_types::ids::SchemaId;
 
-/// Lets whoever opens the shard in: an error if it holds other types, or is finalized. With the change that makes a fresh
-/// shard remember its types.
-pub fn admit<T: Time>(state: &State<T>, names: &Arc<CodecNames>) -> Result<Vec<Change<T>>, Error> {
-    let changes = settle_codecs(state, names)?;
+/// Lets whoever opens the shard to write in: an error if it holds other types, or is finalized. With the changes that make a
+/// fresh shard remember its types.
+pub fn admit<T: Time>(state: &State<T>, types: &Types) -> Result<Vec<Change<T>>, Error> {
+    let changes = settle_types(state, types)?;
+    is_open(state).map(|()| changes)
+}
+
+/// The same for whoever reads: all rows of the shard must have a form in these types.
+pub fn admit_reader<T: Time>(state: &State<T>, types: &Types) -> Result<Vec<Change<T>>, Error> {
+    let changes = match standing(state, types)? {
+        Standing::Fresh | Standing::Latest => settle_types(state, types)?,
+        Standing::Older(_) | Standing::Next => Vec::new(),
+    };
+    for id in 0..=state.latest_schema().0 {
+        let _ = types.lens_of(state, SchemaId(id))?;
+    }
+    is_open(state).map(|()| changes)
+}
+
+fn is_open<T: Time>(state: &State<T>) -> Result<(), Error> {
     match state.finalized {
         true => Err(Error::new(ErrorKind::Finalized, "there is nothing to open").of_shard(state.shard)),
-        false => Ok(changes),
+        false => Ok(()),
     }
 }
 
@@ -26,25 +43,37 @@ pub fn admit_generation<T: Time>(state: &State<T>, generation: u64) -> Result<()
     Err(Error::new(ErrorKind::Fenced { generation: theirs }, message).of_shard(state.shard))
 }
 
-/// The change that makes a fresh shard remember its types; an error if it holds others.
-pub fn settle_codecs<T: Time>(state: &State<T>, names: &Arc<CodecNames>) -> Result<Vec<Change<T>>, Error> {
-    let refuse = |kind, message: String| Err(Error::new(kind, message).of_shard(state.shard));
-    match &state.codecs {
-        None => match names.untraced() {
-            None => Ok(vec![Change::Codecs(Arc::clone(names))]),
-            Some(reason) => refuse(
-                ErrorKind::Invalid,
-                format!(
+fn standing<T: Time>(state: &State<T>, types: &Types) -> Result<Standing, Error> {
+    Standing::of(types, state).map_err(|difference| {
+        let message = format!("its rows are of other types than those it was opened with: the {difference}");
+        Error::new(ErrorKind::CodecMismatch, message).of_shard(state.shard)
+    })
+}
+
+/// The changes that make a fresh shard remember its types; an error if it has others, or has had these before.
+pub fn settle_types<T: Time>(state: &State<T>, types: &Types) -> Result<Vec<Change<T>>, Error> {
+    let latest = state.latest_schema();
+    let mismatch = |newer, message: &str| {
+        Err(Error::new(ErrorKind::SchemaMismatch { latest, newer }, message.to_owned()).of_shard(state.shard))
+    };
+    match standing(state, types)? {
+        Standing::Latest => Ok(Vec::new()),
+        Standing::Older(_) => mismatch(true, "its types have changed since this program was built"),
+        Standing::Next => mismatch(false, "the types of this program have changed since the shard was written"),
+        Standing::Fresh => match types.names.untraced() {
+            None => {
+                let mut changes = vec![Change::Codecs(Arc::new(types.names.clone()))];
+                if !types.names_say_all() {
+                    changes.push(Change::SchemaAdded(SchemaId(0), Arc::clone(&types.schema)));
+                }
+                Ok(changes)
+            }
+            Some(reason) => {
+                let message = format!(
                     "{reason}: store another form of the value, such as its text or its numbers, or implement Codec"
-                ),
-            ),
-        },
-        Some(known) => match known.difference(names) {
-            None => Ok(Vec::new()),
-            Some(difference) => refuse(
-                ErrorKind::CodecMismatch,
-                format!("its rows are of other types than those it was opened with: the {difference}"),
-            ),
+                );
+                Err(Error::new(ErrorKind::Invalid, message).of_shard(state.shard))
+            }
         },
     }
 }

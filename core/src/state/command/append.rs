@@ -6,12 +6,12 @@ use std::time::Duration;
 use timely::PartialOrder;
 use timely::progress::Antichain;
 
-use crate::state::{Batch, Change, CodecNames, Description, Run, State, WriterRecord, entry_bytes};
+use crate::state::{Batch, Change, Description, Run, State, Types, WriterRecord, entry_bytes};
 use timely_persist_types::codec::Time;
 use timely_persist_types::error::Error;
 use timely_persist_types::ids::{Token, WriterId, blob_made_ms};
 
-use super::admit::{admit_generation, settle_codecs};
+use super::admit::{admit_generation, settle_types};
 use super::{Command, Decision, Moment};
 
 /// Appends a batch, if the shard is as expected.
@@ -35,7 +35,7 @@ pub struct Append<T: Time> {
 #[derive(Clone, Debug)]
 pub struct Expect<T> {
     /// The types of the rows, which a fresh shard makes its own.
-    pub codecs: Arc<CodecNames>,
+    pub types: Arc<Types>,
     /// Where the batch begins.
     pub lower: Lower<T>,
     /// The generation of whoever appends; 0 where there is none. The shard's is not newer, and becomes this.
@@ -111,13 +111,13 @@ impl<T: Time> Command<T> for Append<T> {
 
 impl<T: Time> Append<T> {
     fn decide_or_refuse(&self, state: &State<T>, moment: &Moment) -> Result<Decision<T, AppendReply<T>>, Error> {
-        let mut changes = settle_codecs(state, &self.expect.codecs)?;
         let known = state.writers.get(&self.writer);
         if known.is_some_and(|record| record.tokens.contains(&self.token)) {
             return Ok(Decision::Reply(AppendReply::Repeated { from: self.begun(state) }));
         }
         // Behind the token: what committed stays so, whoever came since. Before all else: nobody who is fenced is to take
         // what it hears of the upper for a reason to go on.
+        let mut changes = settle_types(state, &self.expect.types)?;
         admit_generation(state, self.expect.generation)?;
         if let Some(missed) = self.expect.lower.miss(state, &self.upper) {
             return Ok(Decision::Reply(missed));

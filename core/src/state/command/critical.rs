@@ -5,12 +5,12 @@ use std::sync::Arc;
 use timely::PartialOrder;
 use timely::progress::Antichain;
 
-use crate::state::{Change, CodecNames, CriticalReader, State};
+use crate::state::{Change, CriticalReader, State, Types};
 use timely_persist_types::codec::Time;
 use timely_persist_types::error::Error;
 use timely_persist_types::ids::CriticalReaderId;
 
-use super::admit::admit;
+use super::admit::admit_reader;
 use super::leased::advance_since;
 use super::{Command, Decision, Moment};
 
@@ -20,7 +20,7 @@ pub struct OpenCritical {
     /// Its name.
     pub id: CriticalReaderId,
     /// The types it reads.
-    pub codecs: Arc<CodecNames>,
+    pub types: Arc<Types>,
     /// The fencing token of a new one.
     pub opaque: u64,
     /// What a new one is for.
@@ -32,7 +32,7 @@ impl<T: Time> Command<T> for OpenCritical {
     type Reply = Result<CriticalReader<T>, Error>;
 
     fn decide(&self, state: &State<T>, _moment: &Moment) -> Decision<T, Self::Reply> {
-        Decision::or_refusal(admit(state, &self.codecs).map(|mut changes| {
+        Decision::or_refusal(admit_reader(state, &self.types).map(|mut changes| {
             if let Some(reader) = state.critical.get(&self.id) {
                 return Decision::Reply(reader.clone());
             }

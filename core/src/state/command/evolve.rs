@@ -7,6 +7,7 @@ use timely_persist_types::codec::Time;
 use timely_persist_types::error::{Error, ErrorKind};
 use timely_persist_types::ids::SchemaId;
 
+use super::admit::settle_types;
 use super::{Command, Decision, Moment};
 
 /// Makes the types of whoever asks those of the shard, if these can become them.
@@ -53,18 +54,11 @@ impl Evolve {
         let (latest, schema) = (state.latest_schema(), &self.types.schema);
         match standing {
             Standing::Latest => Ok(Decision::Reply(EvolveReply::Unchanged)),
-            Standing::Fresh => {
-                let names = Arc::new(self.types.names.clone());
-                let mut changes = vec![Change::Codecs(names)];
-                if !self.types.names_say_all() {
-                    changes.push(Change::SchemaAdded(SchemaId(0), Arc::clone(schema)));
-                }
-                Ok(Decision::Commit(changes, EvolveReply::Unchanged))
-            }
+            Standing::Fresh => Ok(Decision::Commit(settle_types(state, &self.types)?, EvolveReply::Unchanged)),
             _ if latest != self.expected => Ok(Decision::Reply(EvolveReply::Mismatch { latest })),
             Standing::Older(id) => {
                 let message = format!("its rows are of {latest} by now, and this program has the types of {id}");
-                Err(refuse(ErrorKind::CodecMismatch, message))
+                Err(refuse(ErrorKind::SchemaMismatch { latest, newer: true }, message))
             }
             Standing::Next => {
                 let mut changes = Vec::new();

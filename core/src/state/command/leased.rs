@@ -6,12 +6,12 @@ use differential_dataflow::lattice::Lattice;
 use timely::PartialOrder;
 use timely::progress::Antichain;
 
-use crate::state::{Change, CodecNames, LeasedReader, State};
+use crate::state::{Change, LeasedReader, State, Types};
 use timely_persist_types::codec::Time;
 use timely_persist_types::error::{EncodedFrontier, Error, ErrorKind};
 use timely_persist_types::ids::{LeasedReaderId, SeqNo, ShardId};
 
-use super::admit::admit;
+use super::admit::admit_reader;
 use super::{Command, Decision, Moment};
 
 /// Registers a leased reader and checks that it can read at its `as_of`, in one step.
@@ -20,7 +20,7 @@ pub struct Register<T> {
     /// Its name, fresh.
     pub id: LeasedReaderId,
     /// The types it reads.
-    pub codecs: Arc<CodecNames>,
+    pub types: Arc<Types>,
     /// What it is for.
     pub purpose: String,
     /// How long it stays without renewal, in milliseconds.
@@ -40,7 +40,7 @@ impl<T: Time> Command<T> for Register<T> {
 
 impl<T: Time> Register<T> {
     fn decide_or_refuse(&self, state: &State<T>, moment: &Moment) -> Result<Decision<T, LeasedReader<T>>, Error> {
-        let mut changes = admit(state, &self.codecs)?;
+        let mut changes = admit_reader(state, &self.types)?;
         if let Some(reader) = state.readers.get(&self.id) {
             return Ok(Decision::Reply(reader.clone()));
         }

@@ -14,7 +14,7 @@ mod leased;
 mod replace;
 mod upkeep;
 
-pub use admit::{admit, admit_generation, settle_codecs};
+pub use admit::{admit, admit_generation, admit_reader, settle_types};
 pub use append::{Append, AppendReply, Expect, Lower};
 pub use critical::{CriticalReply, DowngradeCritical, OpenCritical};
 pub use evolve::{Evolve, EvolveReply};

@@ -7,6 +7,8 @@ mod convert;
 mod proto;
 mod shapes;
 
+use std::sync::Arc;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
 use xxhash_rust::xxh3::xxh3_64;
@@ -15,7 +17,7 @@ use timely_persist_types::codec::Time;
 use timely_persist_types::error::Error;
 use timely_persist_types::ids::{SchemaId, ShardId};
 
-use super::{Batch, CodecNames, Entry, Part, State};
+use super::{Batch, CodecNames, Entry, Part, Schema, State};
 
 /// Kind and version: who knows a version knows all before it.
 type Magic = [u8; 8];
@@ -126,6 +128,18 @@ pub fn encode_staged<T: Time>(shard: ShardId, codecs: &CodecNames, batch: &Batch
 /// The staged batch of these bytes, with its shard and its types.
 pub fn decode_staged<T: Time>(bytes: &Bytes) -> Result<(ShardId, CodecNames, Batch<T>), Error> {
     convert::staged_from_proto(open(EVOLVED_STAGED_MAGIC, bytes)?)
+}
+
+const SCHEMA_MAGIC: Magic = *b"tpschem1";
+
+/// A schema as bytes, for another process that fetches parts of it.
+pub fn encode_schema(schema: &Schema) -> Bytes {
+    seal(SCHEMA_MAGIC, &shapes::schema_to_proto(schema))
+}
+
+/// The schema of these bytes.
+pub fn decode_schema(bytes: &Bytes) -> Result<Arc<Schema>, Error> {
+    shapes::schema_from_proto(open(SCHEMA_MAGIC, bytes)?)
 }
 
 /// A part's description as bytes, for another process to fetch.

@@ -116,7 +116,11 @@ pub(super) fn schema_to_proto(schema: &Schema) -> SchemaMessage {
 }
 
 pub(super) fn schema_from_proto(message: SchemaMessage) -> Result<Arc<Schema>, Error> {
-    Ok(Arc::new(Schema { key: shape_from_proto(message.key)?, value: shape_from_proto(message.value)? }))
+    let (key, value) = (shape_from_proto(message.key)?, shape_from_proto(message.value)?);
+    for shape in [&key, &value] {
+        shape.check().map_err(|error| Error::corrupt("a schema that no type has").because(error))?;
+    }
+    Ok(Arc::new(Schema { key, value }))
 }
 
 fn shape_to_proto(shape: &Shape) -> ShapeMessage {

@@ -1,0 +1,235 @@
+//! Types that change while their rows stay: who may still write, what is read, and what compaction makes of it.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use object_store::memory::InMemory;
+use timely::progress::Antichain;
+use timely_persist::store::ObjectLog;
+use timely_persist::{
+    Appended, Client, Config, ErrorKind, Evolution, Evolved, ExchangeablePart, ListenEvent, SchemaId, Shard, ShardId,
+};
+
+type Old = Shard<String, u32, u64, i64>;
+type Wide = Shard<String, u64, u64, i64>;
+type New = Shard<String, Option<u64>, u64, i64>;
+type Rows<V> = Vec<((String, V), u64, i64)>;
+
+fn at(time: u64) -> Antichain<u64> {
+    Antichain::from_elem(time)
+}
+
+/// Processes on one store.
+struct Place(Arc<InMemory>, Config);
+
+impl Place {
+    fn new(inline: usize, compact: bool) -> Self {
+        let mut config = Config::default();
+        config.write.inline_part_bytes_max = inline;
+        config.upkeep.compact = compact;
+        config.upkeep.compaction_fan_in = 3;
+        config.upkeep.inline_parts_max = 4;
+        config.upkeep.rollup_interval = 4;
+        Self(Arc::new(InMemory::new()), config)
+    }
+
+    async fn client(&self) -> Client {
+        let log = Arc::new(ObjectLog::new(self.0.clone()));
+        Client::builder(self.0.clone()).consensus(log).config(self.1.clone()).open().await.unwrap()
+    }
+}
+
+fn row(n: u64, time: u64) -> ((String, u32), u64, i64) {
+    ((format!("key {}", n % 7), (n * 3 % 5) as u32), time, 1)
+}
+
+fn old_rows(time: u64) -> Rows<u32> {
+    (0..40).map(|n| row(n + time, time)).collect()
+}
+
+/// The same rows as the new types have them.
+fn upgraded(rows: &[((String, u32), u64, i64)]) -> Rows<Option<u64>> {
+    let upgrade = |((key, value), time, diff): &((String, u32), u64, i64)| {
+        ((key.clone(), Some(u64::from(*value))), *time, *diff)
+    };
+    rows.iter().map(upgrade).collect()
+}
+
+fn consolidated<V: Ord + Clone>(rows: &Rows<V>, as_of: u64) -> Rows<V> {
+    let mut sums = BTreeMap::new();
+    for (data, time, diff) in rows {
+        *sums.entry((data.clone(), (*time).max(as_of))).or_insert(0) += diff;
+    }
+    let sums = sums.into_iter().filter(|(_, diff)| *diff != 0);
+    sums.map(|((data, time), diff)| (data, time, diff)).collect()
+}
+
+async fn append<V: timely_persist::Data>(shard: &Shard<String, V, u64, i64>, time: u64, rows: Rows<V>) {
+    let mut writer = shard.open_writer("test").await.unwrap();
+    let appended = writer.compare_and_append(rows, at(time), at(time + 1)).await.unwrap();
+    assert_eq!(appended, Appended::Committed);
+}
+
+async fn read<V: timely_persist::Data>(shard: &Shard<String, V, u64, i64>, as_of: u64) -> Rows<V> {
+    let reader = shard.open_reader("test").await.unwrap();
+    let rows = reader.snapshot_and_fetch(at(as_of)).await.unwrap();
+    let mut cursor = reader.snapshot_cursor(at(as_of), |_| true).await.unwrap();
+    let mut merged = Vec::new();
+    while let Some(some) = cursor.next().await.unwrap() {
+        merged.extend(some);
+    }
+    let mut rows = rows;
+    rows.sort();
+    merged.sort();
+    assert!(rows == merged, "a cursor gives other rows");
+    rows
+}
+
+#[tokio::test]
+async fn a_shard_evolves_and_every_row_is_read_as_what_it_became() {
+    for (inline, compact) in [(0, false), (0, true), (64 << 10, false), (64 << 10, true)] {
+        let place = Place::new(inline, compact);
+        // Two processes: one has the types of before.
+        let (before, client) = (place.client().await, place.client().await);
+        let id = ShardId::new();
+        let (old, new): (Old, New) = (before.shard(id), client.shard(id));
+        assert_eq!((new.schema().await.unwrap(), new.check_evolution().await.unwrap()), (None, Evolution::Fresh));
+        let mut all = Vec::new();
+        for time in 0..5 {
+            append(&old, time, old_rows(time)).await;
+            all.extend(upgraded(&old_rows(time)));
+        }
+        let mut old_writer = old.open_writer("old").await.unwrap();
+        let old_reader = old.open_reader("old").await.unwrap();
+
+        // The program was changed, the shard not yet: it reads, and does not write.
+        assert_eq!(read(&new, 4).await, consolidated(&all, 4));
+        let latest = SchemaId(0);
+        assert_eq!(new.check_evolution().await.unwrap(), Evolution::Possible { latest });
+        let refused = new.open_writer("new").await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::SchemaMismatch { latest, newer: false }, "{refused}");
+
+        assert_eq!(new.evolve(SchemaId(7)).await.unwrap(), Evolved::Mismatch { latest });
+        assert_eq!(new.evolve(latest).await.unwrap(), Evolved::Added(SchemaId(1)));
+        assert_eq!(new.evolve(latest).await.unwrap(), Evolved::Unchanged);
+        assert_eq!(new.schema().await.unwrap().unwrap().id, SchemaId(1));
+
+        // The program of before: what it has not committed it never will, and it reads what is of its types.
+        let refused = old_writer.compare_and_append(old_rows(5), at(5), at(6)).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::SchemaMismatch { latest: SchemaId(1), newer: true }, "{refused}");
+        assert_eq!(new.inspect().await.unwrap().upper, at(5));
+        let mut rows = old_reader.snapshot_and_fetch(at(4)).await.unwrap();
+        rows.sort();
+        assert_eq!(upgraded(&rows), consolidated(&all, 4));
+
+        // A retraction by the new one of what the old one wrote, and rows that only the new one can have.
+        let mut changes = upgraded(&old_rows(0)[..20]);
+        changes.iter_mut().for_each(|(_, time, diff)| (*time, *diff) = (5, -*diff));
+        changes.push((("new".to_owned(), None), 5, 1));
+        changes.push((("new".to_owned(), Some(1 << 40)), 5, 1));
+        append(&new, 5, changes.clone()).await;
+        all.extend(changes);
+        assert_eq!(read(&new, 5).await, consolidated(&all, 5));
+        assert_eq!(read(&new, 4).await, {
+            let before: Rows<_> = all.iter().filter(|row| row.1 < 5).cloned().collect();
+            consolidated(&before, 4)
+        });
+        let refused = old_reader.snapshot(at(5)).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::SchemaMismatch { latest: SchemaId(1), newer: true }, "{refused}");
+        assert_eq!(old_reader.outstanding_leases(), 0, "the parts that it refused are still held");
+        let refused = old.open_reader("old").await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::SchemaMismatch { latest: SchemaId(1), newer: true }, "{refused}");
+        let older = Evolution::Older { program: SchemaId(0), latest: SchemaId(1) };
+        assert_eq!(old.check_evolution().await.unwrap(), older);
+
+        // What cannot be is refused with the reason, and changes nothing.
+        let wide: Wide = client.shard(id);
+        assert!(matches!(wide.check_evolution().await.unwrap(), Evolution::Impossible(_)));
+        let refused = wide.evolve(SchemaId(1)).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::CodecMismatch, "{refused}");
+
+        // A later process finds it so, also from rollups, and compaction makes the newest types of what it merges.
+        old_reader.expire().await.unwrap();
+        for time in 6..14 {
+            let rows = vec![((format!("key {}", time % 3), Some(time)), time, 1)];
+            append(&new, time, rows.clone()).await;
+            all.extend(rows);
+        }
+        if compact {
+            new.settle().await.unwrap();
+            let info = new.inspect().await.unwrap();
+            assert!(info.batches < 14, "nothing was merged: {info:?}");
+        }
+        before.shutdown().await.unwrap();
+        client.shutdown().await.unwrap();
+        let client = place.client().await;
+        let new: New = client.shard(id);
+        assert_eq!(new.schema().await.unwrap().unwrap().id, SchemaId(1));
+        assert_eq!(read(&new, 13).await, consolidated(&all, 13));
+        client.shutdown().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn of_two_programs_that_evolve_at_once_one_does() {
+    let place = Place::new(0, true);
+    let (one, two) = (place.client().await, place.client().await);
+    let id = ShardId::new();
+    append(&one.shard(id) as &Old, 0, old_rows(0)).await;
+    let (wide, new): (Wide, New) = (one.shard(id), two.shard(id));
+    let (first, second) = futures::join!(wide.evolve(SchemaId(0)), new.evolve(SchemaId(0)));
+    let outcomes = [first.unwrap(), second.unwrap()];
+    let mismatch = Evolved::Mismatch { latest: SchemaId(1) };
+    assert!(outcomes.contains(&Evolved::Added(SchemaId(1))) && outcomes.contains(&mismatch), "{outcomes:?}");
+    // Both want the same: one of them has nothing left to do.
+    let other: Old = one.shard(ShardId::new());
+    append(&other, 0, old_rows(0)).await;
+    let (wide, again): (Wide, Wide) = (one.shard(other.id()), two.shard(other.id()));
+    let (first, second) = futures::join!(wide.evolve(SchemaId(0)), again.evolve(SchemaId(0)));
+    let outcomes = [first.unwrap(), second.unwrap()];
+    assert!(outcomes.contains(&Evolved::Added(SchemaId(1))) && outcomes.contains(&Evolved::Unchanged), "{outcomes:?}");
+    one.shutdown().await.unwrap();
+    two.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn parts_of_older_types_travel_and_are_listened_to() {
+    let place = Place::new(0, false);
+    let (one, two) = (place.client().await, place.client().await);
+    let id = ShardId::new();
+    let (old, new): (Old, New) = (one.shard(id), one.shard(id));
+    append(&old, 0, old_rows(0)).await;
+    append(&old, 1, old_rows(1)).await;
+    let reader = new.open_reader("new").await.unwrap();
+    let mut listen = reader.listen(at(0)).await.unwrap();
+    assert_eq!(new.evolve(SchemaId(0)).await.unwrap(), Evolved::Added(SchemaId(1)));
+    append(&new, 2, vec![(("new".to_owned(), None), 2, 1)]).await;
+
+    let reader = new.open_reader("new").await.unwrap();
+    let fetcher = (two.shard(id) as New).fetcher();
+    let mut rows = Vec::new();
+    let parts = reader.snapshot(at(2)).await.unwrap();
+    for part in &parts {
+        let bytes = bincode::serialize(&part.to_exchangeable()).unwrap();
+        let part: ExchangeablePart<u64> = bincode::deserialize(&bytes).unwrap();
+        rows.extend(fetcher.fetch(&part).await.unwrap().rows());
+    }
+    let mut all = [upgraded(&old_rows(0)), upgraded(&old_rows(1))].concat();
+    all.push((("new".to_owned(), None), 2, 1));
+    assert_eq!(consolidated(&rows, 2), consolidated(&all, 2));
+
+    let mut heard = Vec::new();
+    while !heard.iter().any(|((key, _), ..): &((String, Option<u64>), u64, i64)| key == "new") {
+        for event in listen.fetch_next().await.unwrap() {
+            if let ListenEvent::Updates(rows) = event {
+                heard.extend(rows);
+            }
+        }
+    }
+    all.retain(|(_, time, _)| *time > 0);
+    assert_eq!(consolidated(&heard, 0), consolidated(&all, 0));
+    drop((parts, reader, listen));
+    one.shutdown().await.unwrap();
+    two.shutdown().await.unwrap();
+}
