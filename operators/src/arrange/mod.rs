@@ -40,6 +40,12 @@ use crate::source::emit::Rows;
 use crate::source::{MappedSource, PersistSource};
 
 /// A shard as an arrangement.
+///
+/// It has the life of a [`Source`](crate::Source): `as_of`, `until`, filters, credit, errors, and the same on all workers. It
+/// stands once `progress` has passed a time. Until then its rows wait in memory, in about as many bytes as the arrangement will
+/// have, and give that memory to it as they are merged; [`max_inflight_bytes`](PersistSource::max_inflight_bytes) bounds
+/// what has not come so far. They are merged some thousands in one activation of the operator, so that the worker's other
+/// dataflows go on.
 #[must_use = "a source that is dropped is stopped"]
 pub struct ArrangedSource<'scope, T: Time, Tr: TraceReader<Time = T>> {
     /// The contents as of `as_of`, then each change at its time, by key.
@@ -58,8 +64,36 @@ type BySelfOwned<K, T, D> = BySelf<Vector<((K, ()), T, D)>>;
 type BySelfFlat<K, T, D> = BySelf<FlatLayout<K, (), T, D>>;
 
 impl<K: Data, V: Data, T: Time, D: Diff> PersistSource<K, V, T, D> {
-    /// Adds the source to a dataflow, arranged by key as [`arrange_by_key`] does it, at about half of its cost: the order
-    /// that the rows are stored in is kept.
+    /// Adds the source to a dataflow, arranged by key as [`arrange_by_key`] arranges its rows, for half of the time or less: the
+    /// order that they are stored in is kept. It joins, reduces and is imported as any arrangement of that type.
+    ///
+    /// ```
+    /// use timely::progress::Antichain;
+    /// use timely_persist::{Client, Shard, ShardId};
+    /// use timely_persist_operators::PersistSource;
+    ///
+    /// # let append = async {
+    /// let client = Client::open("memory:").await?;
+    /// let prices: Shard<String, u64, u64, i64> = client.shard(ShardId::new());
+    /// let rows = [(("apple".to_owned(), 30), 0, 1), (("pear".to_owned(), 50), 0, 1)];
+    /// let _ = prices.open_writer("example").await?.append(rows, Antichain::from_elem(0), Antichain::from_elem(1)).await?;
+    /// # Ok::<_, timely_persist::Error>(prices) };
+    /// # let prices = futures::executor::block_on(append)?;
+    /// timely::execute_directly(move |worker| {
+    ///     let button = worker.dataflow::<u64, _, _>(|scope| {
+    ///         let prices = PersistSource::new(&prices).until(Antichain::from_elem(1)).arrange_by_key(scope);
+    ///         prices.errors.inspect(|error| eprintln!("{error}"));
+    ///         let dear = prices.arranged.as_collection(|item, price| (item.clone(), *price)).filter(|(_, price)| *price > 40);
+    ///         dear.inspect(|(row, _, _)| assert_eq!(*row, ("pear".to_owned(), 50)));
+    ///         prices.button
+    ///     });
+    ///     while worker.has_dataflows() {
+    ///         worker.step_or_park(None);
+    ///     }
+    ///     drop(button);
+    /// });
+    /// # Ok::<(), timely_persist::Error>(())
+    /// ```
     ///
     /// [`arrange_by_key`]: differential_dataflow::VecCollection::arrange_by_key
     pub fn arrange_by_key<'scope>(
@@ -88,8 +122,21 @@ impl<K: Data, V: Data, T: Time, D: Diff> PersistSource<K, V, T, D> {
     /// The same as [`arrange_by_key`](Self::arrange_by_key) of what a closure makes of each key and value, which it sees where
     /// they lie; `None` leaves the row out.
     ///
-    /// It may make of them what it likes. What is in the order of the rows that it was made of costs least, as where
-    /// values are mapped and keys stay; what is not is sorted again, a thousand rows at a time.
+    /// It may make of them what it likes, on the worker's own thread. What is in the order of the rows that it was made of costs
+    /// least, as where values are mapped and keys stay; what is not is sorted again, a thousand rows at a time.
+    ///
+    /// ```
+    /// # use timely_persist::{Client, Shard, ShardId};
+    /// # use timely_persist_operators::PersistSource;
+    /// # let client = futures::executor::block_on(Client::open("memory:"))?;
+    /// let shard: Shard<String, u64, u64, i64> = client.shard(ShardId::new());
+    /// # timely::execute_directly(move |worker| worker.dataflow(|scope| {
+    /// let large = PersistSource::new(&shard)
+    ///     .map_arrange(|path: &str, lines| (lines > 1_000).then(|| (path.to_owned(), lines / 1_000)), scope);
+    /// # drop((large.arranged, large.button));
+    /// # }));
+    /// # Ok::<(), timely_persist::Error>(())
+    /// ```
     pub fn map_arrange<'scope, K2: Data, V2: Data>(
         self,
         logic: impl for<'a> FnMut(K::Ref<'a>, V::Ref<'a>) -> Option<(K2, V2)> + 'static,
