@@ -36,10 +36,10 @@ impl<C: Codec> Flat<C> {
         }
     }
 
-    /// Takes a block whose values are not needed any more, for its memory.
+    /// Takes a block whose values are not needed any more, for its memory: of one that was about as long as those here are.
     pub(crate) fn reuse(&mut self, mut block: C::Builder) {
-        let has_room = block.len() >= BLOCK_ROWS / 2;
-        if has_room {
+        let fits = (BLOCK_ROWS / 2..=BLOCK_ROWS * 2).contains(&block.len());
+        if fits {
             block.clear();
             self.spare.push(block);
         }

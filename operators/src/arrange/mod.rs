@@ -68,6 +68,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> PersistSource<K, V, T, D> {
     /// order that they are stored in is kept. It joins, reduces and is imported as any arrangement of that type.
     ///
     /// ```
+    /// use timely::dataflow::operators::Inspect;
     /// use timely::progress::Antichain;
     /// use timely_persist::{Client, Shard, ShardId};
     /// use timely_persist_operators::PersistSource;
