@@ -43,9 +43,9 @@ pub mod codec {
     #[doc(inline)]
     pub use timely_persist_types::codec::{
         BooleanBuilder, BooleanColumn, Builder, BytesBuilder, BytesColumn, Codec, Codec64, Column, Data, DecodeError,
-        Diff, EncodeError, FixedBuilder, FixedCodec, FixedColumn, Integer, IntegerBuilder, IntegerColumn,
-        OptionBuilder, OptionColumn, Serde, SerdeBuilder, SerdeColumn, TextBuilder, TextColumn, Time, TupleBuilder,
-        TupleColumn, UnitBuilder, UnitColumn,
+        Diff, Element, EncodeError, FixedBuilder, FixedCodec, FixedColumn, Integer, IntegerBuilder, IntegerColumn,
+        ListBuilder, ListColumn, ListRef, OptionBuilder, OptionColumn, PointerBuilder, PointerColumn, Serde,
+        SerdeBuilder, SerdeColumn, TextBuilder, TextColumn, Time, TupleBuilder, TupleColumn, UnitBuilder, UnitColumn,
     };
 }
 
