@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on fails.
 
+#[path = "codec/leaves.rs"]
+mod leaves;
 #[path = "codec/lists.rs"]
 mod lists;
 #[path = "codec/words.rs"]

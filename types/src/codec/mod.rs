@@ -9,9 +9,18 @@
 
 mod boolean;
 mod bounded;
+#[cfg(any(feature = "chrono", feature = "jiff"))]
+mod calendar;
+#[cfg(feature = "chrono")]
+mod chrono;
+mod decimal;
 mod digest;
 mod fixed;
+#[cfg(feature = "ordered-float")]
+mod float;
 mod integer;
+#[cfg(feature = "jiff")]
+mod jiff;
 mod lengths;
 mod list;
 mod misfit;
@@ -19,6 +28,7 @@ mod names;
 mod option;
 mod pair;
 mod pointer;
+mod primitive;
 mod serde;
 mod shape;
 mod text;
@@ -38,6 +48,7 @@ use timely::progress::Timestamp;
 
 pub use self::serde::{Serde, SerdeBuilder, SerdeColumn};
 pub use boolean::{BooleanBuilder, BooleanColumn};
+pub use decimal::{Decimal, DecimalError};
 pub use digest::{Digest, digest};
 pub use fixed::{FixedBuilder, FixedCodec, FixedColumn};
 pub use integer::{Integer, IntegerBuilder, IntegerColumn};
@@ -46,6 +57,7 @@ pub use misfit::{DecodeError, EncodeError};
 pub use names::{SHAPE_BYTES_MAX, difference, untraced};
 pub use option::{OptionBuilder, OptionColumn};
 pub use pointer::{PointerBuilder, PointerColumn};
+pub use primitive::{PrimitiveBuilder, PrimitiveCodec, PrimitiveColumn};
 pub use shape::{Constant, EnumShape, FieldShape, Leaf, RetiredField, Shape, StructShape, VariantShape};
 pub use text::{BytesBuilder, BytesColumn, TextBuilder, TextColumn};
 pub use tuple::{TupleBuilder, TupleColumn};
