@@ -68,6 +68,21 @@ pub use bounded::bounded;
 
 /// A type that can be stored as an Arrow column.
 ///
+/// | type | its column |
+/// | --- | --- |
+/// | `bool`, integers up to 64 bits | the same in Arrow |
+/// | `u128`, `i128`, `Uuid` | sixteen bytes in the order of the values |
+/// | `OrderedFloat<f32>`, `OrderedFloat<f64>` (feature `ordered-float`) | `Float32`, `Float64`; a zero without its sign, and one NaN |
+/// | [`Decimal<P, S>`](Decimal) | `Decimal128(P, S)` |
+/// | `chrono::NaiveDate`, `jiff::civil::Date` (features `chrono`, `jiff`) | `Date32` |
+/// | `chrono::DateTime<Utc>`, `jiff::Timestamp` | a timestamp in microseconds, of UTC; what is finer is refused |
+/// | `chrono::NaiveDateTime`, `jiff::civil::DateTime` | the same of no time zone |
+/// | `String`, `Arc<str>` | `Utf8` |
+/// | `Vec<u8>`, `Bytes` | `Binary` |
+/// | `Vec` of any other [`Element`] | a list |
+/// | `()`, `Option`, `Box`, tuples up to twelve | nothing, a nullable struct, what is in the box, a struct |
+/// | [`Serde<T>`](Serde) | its bincode, in `Binary` |
+///
 /// The implementor guarantees that `Ref`'s order equals the owned order and that
 /// `T::from_ref(column.get(i))` equals the value whose `as_ref` was pushed at `i`. Where `Ref` is [`Hash`](std::hash::Hash), which
 /// an arranged source asks of keys, it hashes as the owned type does: both give the hasher the same, as for
