@@ -282,15 +282,16 @@ fn decimals_come_from_another_crate_and_go_there() {
 /// Pinned: shards remember them.
 #[test]
 fn names_shapes_and_digests_never_change() {
-    fn is<C: Codec>(name: &str, shape: Shape) {
-        assert_eq!((C::name().as_str(), C::shape()), (name, shape));
+    fn is<C: Codec>(name: &str, column: &str, leaf: Leaf) {
+        assert_eq!((C::name().as_str(), C::data_type().to_string().as_str()), (name, column));
+        assert_eq!(C::shape(), Shape::Leaf(leaf));
     }
-    is::<F32>("f32", Shape::Leaf(Leaf::Float(32)));
-    is::<F64>("f64", Shape::Leaf(Leaf::Float(64)));
-    is::<NaiveDate>("date", Shape::Leaf(Leaf::Date));
-    is::<Timestamp>("timestamp(us)", Shape::Leaf(Leaf::Timestamp));
-    is::<civil::DateTime>("datetime(us)", Shape::Leaf(Leaf::DateTime));
-    is::<Price>("decimal(10,2)", Shape::Leaf(Leaf::Decimal { precision: 10, scale: 2 }));
+    is::<F32>("f32", "Float32", Leaf::Float(32));
+    is::<F64>("f64", "Float64", Leaf::Float(64));
+    is::<NaiveDate>("date", "Date32", Leaf::Date);
+    is::<Timestamp>("timestamp(us)", "Timestamp(µs, \"UTC\")", Leaf::Timestamp);
+    is::<civil::DateTime>("datetime(us)", "Timestamp(µs)", Leaf::DateTime);
+    is::<Price>("decimal(10,2)", "Decimal128(10, 2)", Leaf::Decimal { precision: 10, scale: 2 });
 
     let of = |digest: Option<u64>| digest.unwrap();
     let said = [

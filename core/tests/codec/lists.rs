@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{Array, ListArray, NullArray, UInt64Array};
+use arrow_buffer::NullBuffer;
 use proptest::prelude::*;
 use timely_persist_core::part::{EncodeOptions, PartBuilder, decode_part};
 use timely_persist_types::codec::{Codec, Column, Data, Serde, Shape, digest};
@@ -77,8 +79,10 @@ fn what_is_no_list_of_the_type_is_refused() {
     fn refused(array: &dyn Array) {
         assert!(<Vec<i64> as Codec>::Column::try_new(array, None).is_err(), "{array:?}");
     }
-    let list = ListArray::from_iter_primitive::<Int64Type, _, _>([Some([Some(1)]), None]);
-    refused(&list);
+    let list = column(&[vec![1i64], vec![]]);
+    let (item, offsets, values, _) = list.as_list::<i32>().clone().into_parts();
+    refused(&ListArray::new(item, offsets, values, Some(NullBuffer::from(vec![true, false]))));
+    refused(&ListArray::from_iter_primitive::<Int64Type, _, _>([Some([Some(1)])]));
     let list = column(&[vec![Some(1i64), None]]);
     refused(&list);
     refused(&NullArray::new(1));

@@ -298,10 +298,10 @@ impl<C: Element> Codec for Vec<C> {
         list.iter().try_for_each(C::check)
     }
 
-    /// That of the first value, but for one bit: no list is before the empty one.
+    /// That of the first value; the empty list is before all others, so the least will do for it.
     #[inline]
     fn prefix(list: ListRef<'_, C>) -> u64 {
-        list.get(0).map_or(0, |first| 1 << 63 | C::prefix(first) >> 1)
+        list.get(0).map_or(0, C::prefix)
     }
 
     fn digest_bytes(list: ListRef<'_, C>, bytes: &mut Vec<u8>) {

@@ -35,9 +35,6 @@ const EXPANSION_MAX: u64 = 1 << 15;
 /// What a compressed buffer may expand to regardless of its length: one block of Zstandard.
 const EXPANSION_BASE: u64 = 1 << 17;
 
-/// The most values of a column within a column: what 32-bit offsets address.
-const INNER_VALUES_MAX: u64 = i32::MAX as u64;
-
 /// Decodes `bytes`, which passed the checksum of `block`: its columns, which should be those of `schema`, and the memory
 /// that they keep alive.
 pub(super) fn decode(block: &BlockInfo, schema: SchemaRef, bytes: Bytes) -> Result<(RecordBatch, usize), Error> {
@@ -90,8 +87,8 @@ fn check(batch: &arrow_ipc::RecordBatch<'_>, block: &BlockInfo, widths: &[u64], 
     if u64::try_from(batch.length()) != Ok(block.rows) {
         return Err(format!("{} rows instead of {}", batch.length(), block.rows));
     }
-    // A column of a codec has a value per row; one within may have more (a list's), and a value need not take a byte.
-    let length_max = block.rows.max(INNER_VALUES_MAX);
+    // A column of a codec has a value per row; one within may have more (a list's), but each takes a bit of the bytes.
+    let length_max = block.rows.max(block.decoded_bytes.saturating_mul(8));
     for node in batch.nodes().into_iter().flatten() {
         let length = u64::try_from(node.length()).ok().filter(|length| *length <= length_max);
         if length.is_none() || node.null_count() < 0 || node.null_count() > node.length() {
