@@ -45,10 +45,11 @@ pub mod clock {
 pub mod codec {
     #[doc(inline)]
     pub use timely_persist_types::codec::{
-        BooleanBuilder, BooleanColumn, Builder, BytesBuilder, BytesColumn, Codec, Codec64, Column, Data, DecodeError,
-        Diff, EncodeError, FixedBuilder, FixedCodec, FixedColumn, Integer, IntegerBuilder, IntegerColumn,
-        OptionBuilder, OptionColumn, Serde, SerdeBuilder, SerdeColumn, TextBuilder, TextColumn, Time, TupleBuilder,
-        TupleColumn, UnitBuilder, UnitColumn,
+        BooleanBuilder, BooleanColumn, Builder, BytesBuilder, BytesColumn, Codec, Codec64, Column, Data, Decimal,
+        DecimalError, DecodeError, Diff, Element, EncodeError, FixedBuilder, FixedCodec, FixedColumn, Integer,
+        IntegerBuilder, IntegerColumn, ListBuilder, ListColumn, ListRef, OptionBuilder, OptionColumn, PointerBuilder,
+        PointerColumn, PrimitiveBuilder, PrimitiveCodec, PrimitiveColumn, Serde, SerdeBuilder, SerdeColumn,
+        TextBuilder, TextColumn, Time, TupleBuilder, TupleColumn, UnitBuilder, UnitColumn,
     };
 }
 

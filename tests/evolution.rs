@@ -50,9 +50,8 @@ fn old_rows(time: u64) -> Rows<u32> {
 
 /// The same rows as the new types have them.
 fn upgraded(rows: &[((String, u32), u64, i64)]) -> Rows<Option<u64>> {
-    let upgrade = |((key, value), time, diff): &((String, u32), u64, i64)| {
-        ((key.clone(), Some(u64::from(*value))), *time, *diff)
-    };
+    let upgrade =
+        |((key, value), time, diff): &((String, u32), u64, i64)| ((key.clone(), Some(u64::from(*value))), *time, *diff);
     rows.iter().map(upgrade).collect()
 }
 

@@ -1,14 +1,18 @@
-//! Codecs: what is pushed comes back, in an order that the borrowed form and the prefix keep, with the hash of the owned form;
-//! foreign arrays are refused.
+//! Codecs: what is pushed comes back, in an order that the borrowed form and the prefix keep, with the hash of the owned form
+//! and a digest of its own; foreign arrays are refused.
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on fails.
 
+#[path = "codec/leaves.rs"]
+mod leaves;
+#[path = "codec/lists.rs"]
+mod lists;
 #[path = "codec/words.rs"]
 mod words;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::hash::Hash;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use arrow_array::{
@@ -39,7 +43,35 @@ fn column<C: Codec>(values: &[C]) -> ArrayRef {
     // A builder that was used before gives the same again.
     values.iter().for_each(|value| builder.push(value.as_ref()));
     assert_eq!(&*builder.finish().unwrap(), &*array);
+    // So does one with room to spare, and one that forgot what it had.
+    builder.reserve(values.len() + 1, 8);
+    values.iter().for_each(|value| builder.push(value.as_ref()));
+    builder.pad();
+    builder.clear();
+    assert!(builder.is_empty());
+    values.iter().for_each(|value| builder.push(value.as_ref()));
+    assert_eq!(&*builder.finish().unwrap(), &*array);
     array
+}
+
+/// A hasher to which it matters how bytes are cut into writes, as it does to the fast ones.
+#[derive(Default)]
+struct Writes(Vec<Vec<u8>>);
+
+impl Hasher for Writes {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.push(bytes.to_vec());
+    }
+
+    fn finish(&self) -> u64 {
+        0
+    }
+}
+
+fn writes(value: impl Hash) -> Vec<Vec<u8>> {
+    let mut hasher = Writes::default();
+    value.hash(&mut hasher);
+    hasher.0
 }
 
 /// Both forms go to the same worker, also within other types.
@@ -52,6 +84,7 @@ where
         for<'a> C::Ref<'a>: Hash,
     {
         assert_eq!(value.as_ref().hashed(), value.hashed(), "{value:?}");
+        assert_eq!(writes(value.as_ref()), writes(value), "{value:?}");
     }
     for value in values {
         same(value);
@@ -75,20 +108,36 @@ fn check_shape<C: Codec>() {
     same::<(C, u8, Option<(C,)>)>();
 }
 
-/// Round trip, order, prefix, hash and shape of some values.
+/// Equal values have equal bytes in a digest, others have others, and none are the beginning of those of another.
+fn check_digests<C: Codec>(values: &[C]) {
+    let bytes = |value: &C| {
+        let mut bytes = Vec::new();
+        C::digest_bytes(value.as_ref(), &mut bytes);
+        bytes
+    };
+    let all: Vec<_> = values.iter().map(bytes).collect();
+    for (a, bytes) in values.iter().zip(&all) {
+        for (b, others) in values.iter().zip(&all) {
+            assert_eq!(others.starts_with(bytes), a == b, "{a:?} and {b:?}");
+        }
+    }
+}
+
+/// Round trip, order, prefix, digest, hash and shape of some values.
 fn check<C: Codec + Hash>(values: Vec<C>)
 where
     for<'a> C::Ref<'a>: Hash,
 {
     check_hashes(&values);
     check_shape::<C>();
+    check_digests(&values);
     let array = column(&values);
     let decoded = C::Column::try_new(&array, None).unwrap();
     assert_eq!(decoded.len(), values.len());
     for (i, a) in values.iter().enumerate() {
         assert_eq!(&C::from_ref(decoded.get(i)), a);
         assert_eq!(C::reborrow(decoded.get(i)), a.as_ref());
-        assert!(C::size(a.as_ref()).is_ok());
+        assert!(C::size(a.as_ref()).is_ok() && C::check(a.as_ref()).is_ok());
         for (j, b) in values.iter().enumerate() {
             assert_eq!(decoded.get(i).cmp(&decoded.get(j)), a.cmp(b), "{a:?} and {b:?}");
             assert!(a > b || C::prefix(a.as_ref()) <= C::prefix(b.as_ref()), "prefixes of {a:?} and {b:?}");
@@ -185,7 +234,7 @@ fn edges() {
         [0, 1, 3, 4, 7, 8, 9, 15, 16, 17, 31, 32, 64, 255, 256, 300].map(|len| "é\0".repeat(len)).into();
     check(texts.iter().map(|text| text.as_bytes().to_vec()).collect());
     check(texts.iter().map(|text| Bytes::from(text.clone())).collect());
-    check(vec![vec![0xff; 7], vec![0xff], vec![], vec![0; 9]]);
+    check(vec![vec![0xffu8; 7], vec![0xff], vec![], vec![0; 9]]);
     check(texts.clone());
     check(texts.iter().map(|text| Serde(text.clone())).collect());
     check(texts.iter().map(|text| Serde((text.clone(), Some([text.len(); 2]), 'x', i8::MIN))).collect());

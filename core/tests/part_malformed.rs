@@ -8,12 +8,13 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use proptest::prelude::*;
 use timely::order::Product;
 use timely_persist_core::part::{
     EncodeOptions, EncodedPart, PartBuilder, PartFormat, PartMeta, PartStats, decode_part,
 };
-use timely_persist_types::codec::{Data, Serde, Time};
+use timely_persist_types::codec::{Data, Decimal, Serde, Time};
 use timely_persist_types::config::Compression;
 use timely_persist_types::error::ErrorKind;
 use uuid::Uuid;
@@ -175,6 +176,20 @@ fn forged_zstd_parts() {
 fn forged_simple_parts() {
     forgeries::<Vec<u8>, i128, u64>(&simple());
     forgeries::<Vec<u8>, i128, u64>(&simple_small());
+}
+
+/// Lists, whose values are more than there are rows and need not have bytes, and types that have not every primitive.
+#[test]
+fn forged_lists() {
+    type Lists = (Vec<Option<Vec<bool>>>, Vec<Option<()>>, Vec<Decimal<4, 2>>);
+    let row = |i: u64| {
+        let list = vec![None, Some(vec![i == 0; 9]), Some(vec![])];
+        let moment = DateTime::from_timestamp_micros(i as i64).unwrap();
+        ((list, vec![Some(()); 40], vec![Decimal::MAX; 2]), moment, i)
+    };
+    let rows = || (0..2).map(row).collect::<Vec<(Lists, _, _)>>();
+    forgeries::<Lists, DateTime<Utc>, u64>(&encode(rows(), Compression::None));
+    forgeries::<Lists, DateTime<Utc>, u64>(&encode_small(rows(), Compression::Lz4));
 }
 
 #[test]

@@ -9,7 +9,8 @@ pub(super) const VALUE_BYTES_MAX: usize = 64;
 pub enum StatValue {
     /// Of a boolean column.
     Bool(bool),
-    /// Of a column of integers of up to 64 bits, of times or of diffs.
+    /// Of a column of integers of up to 64 bits, of times or of diffs. Of one of dates, the days since 1970-01-01; of one of
+    /// timestamps, the microseconds since then; of one of decimals, their digits without the point.
     Int(i128),
     /// Of a column of strings. Possibly shortened: a bound, not necessarily a value that occurs.
     Utf8(String),

@@ -264,7 +264,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> SortedPartWriter<K, V, T, D> {
             words::<T>(&mut self.times).map_err(not_encodable)?,
             words::<D>(&mut self.diffs).map_err(not_encodable)?,
         ];
-        let decoded_bytes = columns.iter().map(|column| buffer_bytes(&column.to_data())).sum();
+        let decoded_bytes = columns.iter().map(|column| buffer_bytes(&column.to_data(), false)).sum();
         let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns).map_err(not_encodable)?;
         self.decoded_bytes += decoded_bytes;
         self.stats.observe(&batch);
@@ -314,9 +314,12 @@ fn words<C: Codec64>(words: &mut Vec<u64>) -> Result<ArrayRef, EncodeError> {
     Ok(make_array(data.build().map_err(|error| EncodeError(error.to_string()))?))
 }
 
-/// The bytes of the buffers that are written for an array, before compression and padding.
-fn buffer_bytes(data: &ArrayData) -> u64 {
+/// The bytes of the buffers that are written for an array, before compression and padding. Units in a list, which have no
+/// buffer, count a bit each: a reader bounds by the bytes how many values there can be.
+fn buffer_bytes(data: &ArrayData, in_list: bool) -> u64 {
     let nulls = data.nulls().map_or(0, |nulls| nulls.buffer().len());
     let buffers: usize = data.buffers().iter().map(Buffer::len).sum();
-    (nulls + buffers) as u64 + data.child_data().iter().map(buffer_bytes).sum::<u64>()
+    let units = if in_list && *data.data_type() == DataType::Null { data.len().div_ceil(8) } else { 0 };
+    let in_list = in_list || matches!(data.data_type(), DataType::List(_));
+    (nulls + buffers + units) as u64 + data.child_data().iter().map(|child| buffer_bytes(child, in_list)).sum::<u64>()
 }

@@ -9,15 +9,27 @@
 
 mod boolean;
 mod bounded;
+#[cfg(any(feature = "chrono", feature = "jiff"))]
+mod calendar;
+#[cfg(feature = "chrono")]
+mod chrono;
+mod decimal;
 mod digest;
 mod fixed;
+#[cfg(feature = "ordered-float")]
+mod float;
 mod integer;
+#[cfg(feature = "jiff")]
+mod jiff;
 mod lengths;
 mod lens;
+mod list;
 mod misfit;
 mod names;
 mod option;
 mod pair;
+mod pointer;
+mod primitive;
 mod serde;
 mod shape;
 mod text;
@@ -37,13 +49,17 @@ use timely::progress::Timestamp;
 
 pub use self::serde::{Serde, SerdeBuilder, SerdeColumn};
 pub use boolean::{BooleanBuilder, BooleanColumn};
+pub use decimal::{Decimal, DecimalError};
 pub use digest::{Digest, digest};
 pub use fixed::{FixedBuilder, FixedCodec, FixedColumn};
 pub use integer::{Integer, IntegerBuilder, IntegerColumn};
 pub use lens::{Incompatible, Lens, Refused};
+pub use list::{Element, ListBuilder, ListColumn, ListRef};
 pub use misfit::{DecodeError, EncodeError};
 pub use names::{SHAPE_BYTES_MAX, difference, untraced};
 pub use option::{OptionBuilder, OptionColumn};
+pub use pointer::{PointerBuilder, PointerColumn};
+pub use primitive::{PrimitiveBuilder, PrimitiveCodec, PrimitiveColumn};
 pub use shape::{
     CONSTANT_BYTES_MAX, CONSTANT_COLUMN_BYTES_MAX, Constant, EnumShape, FIELD_ID, FieldShape, Leaf, NAME_BYTES_MAX,
     RetiredField, SHAPE_DEPTH_MAX, SHAPE_NODES_MAX, Shape, ShapeError, StructShape, VARIANTS_MAX, VariantShape,
@@ -56,6 +72,21 @@ pub use word::Codec64;
 pub use bounded::bounded;
 
 /// A type that can be stored as an Arrow column.
+///
+/// | type | its column |
+/// | --- | --- |
+/// | `bool`, integers up to 64 bits | the same in Arrow |
+/// | `u128`, `i128`, `Uuid` | sixteen bytes in the order of the values |
+/// | `OrderedFloat<f32>`, `OrderedFloat<f64>` (feature `ordered-float`) | `Float32`, `Float64`; a zero without its sign, and one NaN |
+/// | [`Decimal<P, S>`](Decimal) | `Decimal128(P, S)` |
+/// | `chrono::NaiveDate`, `jiff::civil::Date` (features `chrono`, `jiff`) | `Date32` |
+/// | `chrono::DateTime<Utc>`, `jiff::Timestamp` | a timestamp in microseconds, of UTC; what is finer is refused |
+/// | `chrono::NaiveDateTime`, `jiff::civil::DateTime` | the same of no time zone |
+/// | `String`, `Arc<str>` | `Utf8` |
+/// | `Vec<u8>`, `Bytes` | `Binary` |
+/// | `Vec` of any other [`Element`] | a list |
+/// | `()`, `Option`, `Box`, tuples up to twelve | nothing, a nullable struct, what is in the box, a struct |
+/// | [`Serde<T>`](Serde) | its bincode, in `Binary` |
 ///
 /// The implementor guarantees that `Ref`'s order equals the owned order and that
 /// `T::from_ref(column.get(i))` equals the value whose `as_ref` was pushed at `i`. Where `Ref` is [`Hash`](std::hash::Hash), which

@@ -162,7 +162,7 @@ where
 
 /// Where values end that lie one behind the other, in four bytes each as long as that is enough.
 #[derive(Debug, Default)]
-struct Ends {
+pub(super) struct Ends {
     small: Vec<u32>,
     /// Of those behind `small`.
     large: Vec<usize>,
@@ -170,7 +170,7 @@ struct Ends {
 
 impl Ends {
     #[inline]
-    fn push(&mut self, end: usize) {
+    pub(super) fn push(&mut self, end: usize) {
         match u32::try_from(end) {
             Ok(end) => self.small.push(end), // they only grow, so none is in `large`
             Err(_) => self.large.push(end),
@@ -187,28 +187,30 @@ impl Ends {
 
     /// Where a value lies.
     #[inline]
-    fn range(&self, index: usize) -> Range<usize> {
+    pub(super) fn range(&self, index: usize) -> Range<usize> {
         (if index == 0 { 0 } else { self.get(index - 1) })..self.get(index)
     }
 
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.small.len() + self.large.len()
     }
 
-    fn reserve(&mut self, values: usize) {
+    pub(super) fn reserve(&mut self, values: usize) {
         self.small.reserve(values);
     }
 
-    fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.small.clear();
         self.large.clear();
     }
 
     /// As Arrow has them.
-    fn offsets(&self) -> Result<OffsetBuffer<i32>, EncodeError> {
+    pub(super) fn offsets(&self) -> Result<OffsetBuffer<i32>, EncodeError> {
         let total = self.len().checked_sub(1).map_or(0, |last| self.get(last));
         if i32::try_from(total).is_err() {
-            return Err(EncodeError(format!("{total} bytes in one column, more than 32-bit offsets can address")));
+            return Err(EncodeError(format!(
+                "{total} bytes or values in one column, more than 32-bit offsets can address"
+            )));
         }
         let offsets: Vec<i32> = std::iter::once(0).chain(self.small.iter().map(|end| *end as i32)).collect();
         Ok(OffsetBuffer::new(ScalarBuffer::from(offsets)))

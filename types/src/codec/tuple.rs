@@ -1,4 +1,4 @@
-//! Tuples of one to eight components: a struct column with children `0`, `1`, and so on.
+//! Tuples of one to twelve components: a struct column with children `0`, `1`, and so on.
 
 use std::sync::Arc;
 
@@ -158,3 +158,7 @@ tuple!(5: A A a 0 B b 1 C c 2 D d 3 E e 4);
 tuple!(6: A A a 0 B b 1 C c 2 D d 3 E e 4 F f 5);
 tuple!(7: A A a 0 B b 1 C c 2 D d 3 E e 4 F f 5 G g 6);
 tuple!(8: A A a 0 B b 1 C c 2 D d 3 E e 4 F f 5 G g 6 H h 7);
+tuple!(9: A A a 0 B b 1 C c 2 D d 3 E e 4 F f 5 G g 6 H h 7 I i 8);
+tuple!(10: A A a 0 B b 1 C c 2 D d 3 E e 4 F f 5 G g 6 H h 7 I i 8 J j 9);
+tuple!(11: A A a 0 B b 1 C c 2 D d 3 E e 4 F f 5 G g 6 H h 7 I i 8 J j 9 K k 10);
+tuple!(12: A A a 0 B b 1 C c 2 D d 3 E e 4 F f 5 G g 6 H h 7 I i 8 J j 9 K k 10 L l 11);

@@ -87,8 +87,8 @@ fn check(batch: &arrow_ipc::RecordBatch<'_>, block: &BlockInfo, widths: &[u64], 
     if u64::try_from(batch.length()) != Ok(block.rows) {
         return Err(format!("{} rows instead of {}", batch.length(), block.rows));
     }
-    // A column of a codec has a value per row; one within may have more (a list's), but each takes some of the bytes.
-    let length_max = block.rows.max(block.decoded_bytes);
+    // A column of a codec has a value per row; one within may have more (a list's), but each takes a bit of the bytes.
+    let length_max = block.rows.max(block.decoded_bytes.saturating_mul(8));
     for node in batch.nodes().into_iter().flatten() {
         let length = u64::try_from(node.length()).ok().filter(|length| *length <= length_max);
         if length.is_none() || node.null_count() < 0 || node.null_count() > node.length() {

@@ -5,11 +5,12 @@
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    ArrowPrimitiveType, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    ArrowPrimitiveType, Date32Type, Decimal128Type, Int8Type, Int16Type, Int32Type, Int64Type,
+    TimestampMicrosecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow_array::{Array, RecordBatch};
 use arrow_buffer::NullBuffer;
-use arrow_schema::{DataType, Field, Schema};
+use arrow_schema::{DataType, Field, Schema, TimeUnit};
 
 use super::column::{ColumnStats, PartStats};
 use crate::part::value::{self, StatValue};
@@ -110,6 +111,11 @@ impl Leaf {
             DataType::UInt16 => self.observe_integers::<UInt16Type>(array, present),
             DataType::UInt32 => self.observe_integers::<UInt32Type>(array, present),
             DataType::UInt64 => self.observe_integers::<UInt64Type>(array, present),
+            DataType::Date32 => self.observe_integers::<Date32Type>(array, present),
+            DataType::Timestamp(TimeUnit::Microsecond, _) => {
+                self.observe_integers::<TimestampMicrosecondType>(array, present);
+            }
+            DataType::Decimal128(..) => self.observe_integers::<Decimal128Type>(array, present),
             DataType::Utf8 => {
                 let array = array.as_string::<i32>();
                 let bounds = bounds(array.len(), present, |index| array.value(index));
@@ -125,6 +131,7 @@ impl Leaf {
                 let array = array.as_fixed_size_binary();
                 self.observe_bytes(bounds(array.len(), present, |index| array.value(index)));
             }
+            // Unknown, also of floating-point numbers, which have no kind of bound, and of what is in a list.
             _ => {}
         }
     }

@@ -216,6 +216,7 @@ fn leaf_to_proto(leaf: Leaf) -> LeafMessage {
         Leaf::Date => (9, 0, 0),
         Leaf::Timestamp => (10, 0, 0),
         Leaf::Decimal { precision, scale } => (11, precision, scale),
+        Leaf::DateTime => (12, 0, 0),
     };
     LeafMessage { kind, size: size.into(), scale: scale.into() }
 }
@@ -234,6 +235,7 @@ fn leaf_from_proto(message: &LeafMessage) -> Option<Leaf> {
         9 => Leaf::Date,
         10 => Leaf::Timestamp,
         11 => Leaf::Decimal { precision: size, scale },
+        12 => Leaf::DateTime,
         _ => return None,
     })
 }

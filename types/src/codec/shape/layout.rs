@@ -83,6 +83,7 @@ impl Leaf {
             Self::Bytes => DataType::Binary,
             Self::Date => DataType::Date32,
             Self::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+            Self::DateTime => DataType::Timestamp(TimeUnit::Microsecond, None),
             Self::Decimal { precision, scale } => DataType::Decimal128(precision, scale),
         }
     }
