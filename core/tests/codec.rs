@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on fails.
 
+#[path = "codec/derived.rs"]
+mod derived;
 #[path = "codec/words.rs"]
 mod words;
 

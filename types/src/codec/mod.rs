@@ -9,6 +9,8 @@
 
 mod boolean;
 mod bounded;
+#[doc(hidden)]
+pub mod derive_support;
 mod digest;
 mod fixed;
 mod integer;
