@@ -98,11 +98,14 @@ impl Field {
 impl Model {
     pub(crate) fn of(input: DeriveInput) -> syn::Result<Self> {
         let mut errors = Errors::default();
-        let attributes = errors.take(TypeAttributes::parse(&input.attrs)).unwrap_or_default();
+        let attributes = errors.take(TypeAttributes::parse(&input.attrs));
+        // What could not be read has been complained about.
+        let is_read = attributes.is_some();
+        let attributes = attributes.unwrap_or_default();
         for parameter in &input.generics.params {
             errors.say(parameter.span(), "a type with parameters has no derived codec: name the types that it stores");
         }
-        let name = name(attributes.name, &input.ident, &mut errors);
+        let name = if is_read { name(attributes.name, &input.ident, &mut errors) } else { String::new() };
         let kind = match input.data {
             Data::Struct(data) => {
                 Some(Kind::Struct(Struct::of(data.fields, attributes.retired, &input.ident, &mut errors)))
@@ -140,6 +143,7 @@ impl Struct {
     fn of(fields: Fields, retired: Vec<Retired>, ident: &Ident, errors: &mut Errors) -> Self {
         let mut ids = Ids::default();
         for retired in &retired {
+            ids.see(retired.id.number);
             ids.take(retired.id, "that of a retired field, for ever".to_owned(), errors);
         }
         let fields = FieldList::of(fields, ids, errors);
@@ -165,11 +169,10 @@ impl Enum {
         let mut ids = Ids::default();
         let attributes_of = |variant: &syn::Variant| VariantAttributes::parse(&variant.attrs);
         let said: Vec<_> = data.variants.iter().map(|variant| errors.take(attributes_of(variant))).collect();
-        for (variant, said) in data.variants.iter().zip(&said) {
-            if let Some(id) = said.as_ref().and_then(|said| said.id) {
-                ids.take(id, format!("that of `{}`", variant.ident), errors);
-            }
-        }
+        let written = data.variants.iter().zip(&said);
+        let written =
+            written.filter_map(|(variant, said)| Some((said.as_ref()?.id.as_ref()?, variant.ident.to_string())));
+        ids.take_all(written, errors);
         let variants = data.variants.into_iter().zip(said).map(|(variant, said)| {
             let (name, span) = (variant.ident.to_string(), variant.ident.span());
             let id = said.map(|said| ids.id_or_complain(said.id, &name, span, errors));
@@ -210,11 +213,10 @@ impl FieldList {
             Fields::Unit => Style::Unit,
         };
         let said: Vec<_> = fields.iter().map(|field| errors.take(FieldAttributes::parse(&field.attrs))).collect();
-        for (index, (field, said)) in fields.iter().zip(&said).enumerate() {
-            if let Some(id) = said.as_ref().and_then(|said| said.id) {
-                ids.take(id, format!("that of `{}`", field_name(field, index)), errors);
-            }
-        }
+        let written = fields.iter().zip(&said).enumerate();
+        let written =
+            written.filter_map(|(index, (field, said))| Some((said.as_ref()?.id.as_ref()?, field_name(field, index))));
+        ids.take_all(written, errors);
         let fields = fields.into_iter().zip(said).enumerate().map(|(index, (field, said))| {
             let name = field_name(&field, index);
             // What could not be read has been complained about.
@@ -232,32 +234,52 @@ impl FieldList {
 
 /// Whose the ids are.
 #[derive(Default)]
-struct Ids(BTreeMap<u32, String>);
+struct Ids {
+    taken: BTreeMap<u32, String>,
+    /// Numbers that were seen, so that one that is proposed is none of them.
+    last: u32,
+}
 
 impl Ids {
+    fn see(&mut self, id: u32) {
+        self.last = self.last.max(id);
+    }
+
     fn take(&mut self, id: Id, whose: String, errors: &mut Errors) {
-        match self.0.get(&id.number) {
-            Some(other) => errors.say(id.span, format!("this id is {other}: take another, {} is free", self.free())),
-            None => drop(self.0.insert(id.number, whose)),
+        match self.taken.get(&id.number).cloned() {
+            Some(other) => {
+                errors.say(id.span, format!("this id is {other}: take another, {} is free", self.free()));
+            }
+            None => drop(self.taken.insert(id.number, whose)),
         }
+    }
+
+    /// Takes what was written of several, each with what it is called.
+    fn take_all<'a>(&mut self, written: impl Iterator<Item = (&'a Id, String)> + Clone, errors: &mut Errors) {
+        written.clone().for_each(|(id, _)| self.see(id.number));
+        written.for_each(|(id, name)| self.take(*id, format!("that of `{name}`"), errors));
     }
 
     /// The number that was written. Where there is none, the complaint tells one that could be.
     fn id_or_complain(&mut self, id: Option<Id>, name: &str, span: Span, errors: &mut Errors) -> u32 {
-        let number = id.map_or_else(|| self.free(), |id| id.number);
-        if id.is_none() {
-            let what = format!("`{name}` has no id, by which it is known for ever: write `#[codec(id = {number})]`");
+        let Some(id) = id else {
+            let id = self.free();
+            let what = format!("`{name}` has no id, by which it is known for ever: write `#[codec(id = {id})]`");
             errors.say(span, what);
-            self.0.insert(number, format!("that of `{name}`"));
-        }
-        number
+            return id;
+        };
+        id.number
     }
 
-    /// A number behind all others.
-    fn free(&self) -> u32 {
-        let last = self.0.last_key_value().map_or(0, |(last, _)| *last);
-        // Behind the largest of all there is none: then one of the gaps.
-        last.checked_add(1).or_else(|| (1..u32::MAX).find(|id| !self.0.contains_key(id))).unwrap_or_default()
+    /// A number that no other has, another one each time.
+    fn free(&mut self) -> u32 {
+        // Behind the largest of all there is none: then some of the gaps.
+        let behind = self.last.checked_add(1).unwrap_or_else(|| {
+            let mut gaps = (1..u32::MAX).filter(|id| !self.taken.contains_key(id));
+            gaps.next().unwrap_or_default()
+        });
+        self.see(behind);
+        behind
     }
 }
 

@@ -142,7 +142,7 @@ fn value(field: &Field, default: &DefaultValue) -> TokenStream {
             quote_spanned!(ty.span()=> let value = <#ty as ::core::default::Default>::default();)
         }
         DefaultValue::Of(expression) if is_text(expression) => {
-            quote_spanned!(expression.span()=> let value = <#ty as ::core::convert::From<_>>::from(#expression);)
+            quote_spanned!(expression.span()=> let value: #ty = ::core::convert::Into::into(#expression);)
         }
         DefaultValue::Of(expression) => quote_spanned!(expression.span()=> let value: #ty = #expression;),
     }
