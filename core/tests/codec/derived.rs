@@ -3,13 +3,16 @@
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::hash::Hash;
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, StructArray, UInt8Array, new_null_array};
 use arrow_buffer::NullBuffer;
 use arrow_schema::{DataType, Field, Fields};
+use bytes::Bytes;
 use proptest::prelude::*;
+use timely_persist_core::part::{EncodeOptions, PartBuilder, PartStats, StatValue, decode_part};
 use timely_persist_derive::Codec;
 use timely_persist_types::codec::{
     Builder, Codec, Column, Constant, FieldShape, RetiredField, Serde, Shape, StructShape, VariantShape,
@@ -435,4 +438,46 @@ fn what_is_inside_is_checked_and_measured() {
     let Shape::Struct(inner) = Inner::shape() else { panic!("a struct") };
     assert_eq!(inner.fields[1].default.as_ref().unwrap().column, []);
     assert_eq!(inner.fields[0].shape, u8::shape());
+}
+
+/// As a part: `golden/part_derived_v1.arrow` is read for ever. Statistics are named by fields, of variants too.
+#[test]
+fn a_part_of_derived_types_is_what_it_always_was() {
+    let mut rows = vec![(order(), Stop::Depot), (order(), Stop::Van { number: 7, driver: Some("ada".to_owned()) })];
+    rows.push((Order { id: 9, note: Some("late".to_owned()), ..order() }, Stop::Order(order(), (1, "x".to_owned()))));
+    rows.push((Order { id: 9, note: Some("late".to_owned()), ..order() }, Stop::Stopped(State::Sent)));
+    let mut builder = PartBuilder::<Order, Stop, u64, i64>::new();
+    rows.iter().for_each(|(key, value)| builder.push(key.as_ref(), value.as_ref(), &5, &1).unwrap());
+    let part = builder.finish(&EncodeOptions::default()).unwrap().unwrap();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/part_derived_v1.arrow");
+    if std::env::var_os("WRITE_GOLDEN").is_some() {
+        std::fs::write(&path, &part.bytes).unwrap();
+    }
+    let golden = Bytes::from(std::fs::read(path).unwrap());
+    assert_eq!(part.bytes, golden, "as Arrow of Cargo.lock lays it out");
+    let chunks = decode_part::<Order, Stop, u64, i64>(golden, &part.meta).unwrap();
+    let read: Vec<_> = chunks.iter().flat_map(|chunk| chunk.rows().collect::<Vec<_>>()).map(|(row, ..)| row).collect();
+    assert_eq!(read, rows);
+
+    let stats = PartStats::decode(&part.meta.stats).unwrap();
+    assert_eq!(stats.column("key.id").unwrap().max(), Some(&StatValue::Int(9)));
+    assert_eq!(stats.column("value.Van.number").unwrap().min(), Some(&StatValue::Int(7)));
+    assert!(stats.column("value.tag").is_some() && stats.column("value.Order.0.len.0").is_some());
+}
+
+/// A field may be called as the child of an option is.
+#[test]
+fn a_field_called_some_is_no_option() {
+    #[derive(Codec, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+    #[codec(name = "one", crate = "timely_persist_types")]
+    struct One {
+        #[codec(id = 1)]
+        some: u64,
+    }
+    let mut builder = PartBuilder::<Option<One>, One, u64, i64>::new();
+    builder.push(Some(OneRef { some: 1 }), OneRef { some: 2 }, &0, &1).unwrap();
+    let part = builder.finish(&EncodeOptions::default()).unwrap().unwrap();
+    let stats = PartStats::decode(&part.meta.stats).unwrap();
+    let paths: Vec<_> = stats.columns.iter().map(|column| column.path()).collect();
+    assert_eq!(paths, ["key.some", "value.some", "time", "diff"]);
 }

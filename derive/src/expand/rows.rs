@@ -27,10 +27,10 @@ pub(super) fn of_struct(model: &Model, kind: &Struct) -> TokenStream {
     let members = kind.fields.fields.iter().map(|field| &field.member);
     let hash = quote!(#(::core::hash::Hash::hash(&self.#members, state);)*);
     let hash = hash_impl(&names, kind.fields.fields.iter(), &hash);
-    let doc = doc(&names);
+    let (doc, derives) = (doc(&names), derives());
     quote! {
         #doc
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #derives
         #definition
         #hash
     }
@@ -40,6 +40,7 @@ pub(super) fn of_struct(model: &Model, kind: &Struct) -> TokenStream {
 pub(super) fn of_enum(model: &Model, kind: &Enum) -> TokenStream {
     let names = Names::of(model);
     let (row, visibility, doc, repr) = (&names.row, &model.visibility, doc(&names), repr(kind));
+    let derives = derives();
     let variants = variants(&names, kind);
     let discriminant =
         (kind.variants.len() > 1).then(|| quote!(::core::hash::Hash::hash(&::core::mem::discriminant(self), state);));
@@ -52,7 +53,7 @@ pub(super) fn of_enum(model: &Model, kind: &Enum) -> TokenStream {
     let hash = hash_impl(&names, fields, &quote!(#discriminant match self { #(#arms)* }));
     quote! {
         #doc
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #derives
         #repr
         #visibility enum #row<'a> { #(#variants),* }
         #hash
@@ -63,10 +64,12 @@ pub(super) fn of_enum(model: &Model, kind: &Enum) -> TokenStream {
 pub(super) fn of_units(model: &Model, kind: &Enum) -> TokenStream {
     let names = Names::of(model);
     let (row, visibility, doc, repr) = (&names.row, &model.visibility, doc(&names), repr(kind));
+    let derives = derives();
     let variants = variants(&names, kind);
     quote! {
         #doc
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #derives
+        #[derive(::core::hash::Hash)]
         #repr
         #visibility enum #row { #(#variants),* }
     }
@@ -116,6 +119,16 @@ fn hash_impl<'a>(names: &Names<'_>, fields: impl Iterator<Item = &'a Field>, bod
                 #body
             }
         }
+    }
+}
+
+/// What a row is, beside its hash.
+fn derives() -> TokenStream {
+    quote! {
+        #[derive(
+            ::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug, ::core::cmp::PartialEq, ::core::cmp::Eq,
+            ::core::cmp::PartialOrd, ::core::cmp::Ord
+        )]
     }
 }
 

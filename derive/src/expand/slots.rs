@@ -37,14 +37,14 @@ pub(super) fn definitions(
     let codecs: Vec<_> = slots.iter().map(|slot| names.codec_of(slot.ty)).collect();
     quote! {
         #[doc(hidden)]
-        #[derive(Clone, Debug)]
+        #[derive(::core::clone::Clone, ::core::fmt::Debug)]
         #visibility struct #column_name {
             #column,
             #(#idents: #codecs::Column,)*
         }
 
         #[doc(hidden)]
-        #[derive(Debug, Default)]
+        #[derive(::core::fmt::Debug, ::core::default::Default)]
         #visibility struct #builder_name {
             #builder,
             #(#idents: #codecs::Builder,)*

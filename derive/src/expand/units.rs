@@ -16,13 +16,13 @@ pub(super) fn codec(model: &Model, kind: &Enum) -> TokenStream {
         #row
 
         #[doc(hidden)]
-        #[derive(Clone, Debug)]
+        #[derive(::core::clone::Clone, ::core::fmt::Debug)]
         #visibility struct #column {
             tags: #support::Tags,
         }
 
         #[doc(hidden)]
-        #[derive(Debug, Default)]
+        #[derive(::core::fmt::Debug, ::core::default::Default)]
         #visibility struct #builder {
             tags: ::std::vec::Vec<u8>,
         }
