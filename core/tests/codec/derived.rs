@@ -260,6 +260,17 @@ fn placeholders_are_not_read() {
     let array = with(&array, |_, columns| columns[0] = Arc::new(UInt8Array::from(vec![0, 9, 3])), None);
     let stops = StopColumn::try_new(&array, Some(&present)).unwrap();
     assert_eq!((stops.get(0), stops.get(2)), (StopRef::Depot, StopRef::Lost()));
+
+    // What stands in the place of a variant that a row is not: no bytes, which are no list.
+    #[derive(Codec, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    #[codec(name = "listed", crate = "timely_persist_types")]
+    enum Listed {
+        #[codec(id = 1)]
+        No,
+        #[codec(id = 2)]
+        Yes(#[codec(id = 1)] Serde<Vec<u16>>),
+    }
+    check_derived(vec![Listed::No, Listed::Yes(Serde(vec![1])), Listed::No]);
 }
 
 /// A builder that is kept for the next rows, with room for them.
