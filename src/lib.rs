@@ -23,6 +23,69 @@ pub use read::{
 };
 pub use timely_persist_core::part::{Chunk, ColumnStats, PartStats, StatValue};
 pub use timely_persist_core::state::glb;
+/// Stores a struct or an enum as columns of its fields.
+///
+/// ```
+/// use timely_persist::Codec;
+///
+/// #[derive(Codec, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// #[codec(name = "order")]
+/// struct Order {
+///     #[codec(id = 1)]
+///     id: u64,
+///     #[codec(id = 2)]
+///     customer: String,
+///     #[codec(id = 3, default)]
+///     note: Option<String>,
+///     #[codec(id = 5, default = 1)]
+///     priority: u32,
+///     #[codec(id = 6)]
+///     sent: Sent,
+/// }
+///
+/// #[derive(Codec, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// #[codec(name = "sent")]
+/// enum Sent {
+///     #[codec(id = 1)]
+///     No,
+///     #[codec(id = 2)]
+///     Parcel {
+///         #[codec(id = 1)]
+///         number: String,
+///     },
+/// }
+///
+/// let sent = Sent::Parcel { number: "x7".to_owned() };
+/// let order = Order { id: 7, customer: "ada".to_owned(), note: None, priority: 1, sent };
+/// let row: OrderRef<'_> = order.as_ref();
+/// assert_eq!((row.id, row.customer, row.note), (7, "ada", None));
+/// assert!(matches!(row.sent, SentRef::Parcel { number: "x7" }));
+/// assert_eq!(Order::from_ref(row), order);
+/// ```
+///
+/// It lies in Arrow as
+///
+/// ```text
+/// {id: UInt64, customer: Utf8, note: {some: Utf8}?, priority: UInt32, sent: {tag: UInt8, Parcel: {number: Utf8}?}}
+/// ```
+///
+/// A default is of the field's type:
+///
+/// ```compile_fail,E0308
+/// # use timely_persist::Codec;
+/// #[derive(Codec, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// #[codec(name = "order")]
+/// struct Order {
+///     #[codec(id = 1, default = 1)]
+///     customer: String,
+/// }
+/// ```
+///
+/// # In words
+///
+#[cfg(feature = "derive")]
+#[doc(inline)]
+pub use timely_persist_derive::Codec;
 pub use timely_persist_io::store::Consensus;
 pub use timely_persist_types::codec::{Codec, Codec64, Data, Diff, Serde, Time, digest};
 pub use timely_persist_types::config::{Compression, Config, StoreLimits};
@@ -43,6 +106,8 @@ pub mod clock {
 
 /// How values become columns, and back: for who writes a [`Codec`] of his own, from these or beside them.
 pub mod codec {
+    #[doc(hidden)]
+    pub use timely_persist_types::codec::derive_support;
     #[doc(inline)]
     pub use timely_persist_types::codec::{
         BooleanBuilder, BooleanColumn, Builder, BytesBuilder, BytesColumn, Codec, Codec64, Column, Data, Decimal,
@@ -50,6 +115,10 @@ pub mod codec {
         IntegerBuilder, IntegerColumn, ListBuilder, ListColumn, ListRef, OptionBuilder, OptionColumn, PointerBuilder,
         PointerColumn, PrimitiveBuilder, PrimitiveCodec, PrimitiveColumn, Serde, SerdeBuilder, SerdeColumn,
         TextBuilder, TextColumn, Time, TupleBuilder, TupleColumn, UnitBuilder, UnitColumn,
+    };
+    #[doc(inline)]
+    pub use timely_persist_types::codec::{
+        Constant, EnumShape, FieldShape, Leaf, RetiredField, Shape, StructShape, VariantShape,
     };
 }
 

@@ -20,7 +20,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 /// The names of all test functions and scenario scripts.
 fn tests() -> BTreeSet<String> {
     let mut names = BTreeSet::new();
-    for path in ["types", "core", "io", "src", "tests", "operators", "examples"]
+    for path in ["derive", "types", "core", "io", "src", "tests", "operators", "examples"]
         .iter()
         .flat_map(|folder| files(&root().join(folder)))
     {

@@ -30,6 +30,7 @@ const CRATES: &[(&str, List)] = &[
     ("timely-persist", List::Items),
     ("timely-persist-operators", List::Items),
     ("timely-persist-testing", List::Items),
+    ("timely-persist-derive", List::Internal("timely-persist has its macro")),
     ("timely-persist-types", List::Internal("what a program needs of it is in timely-persist")),
     ("timely-persist-core", List::Internal("what a program needs of it is in timely-persist")),
     ("timely-persist-io", List::Internal("what a program needs of it is in timely-persist")),

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on fails.
 
+#[path = "codec/derived.rs"]
+mod derived;
 #[path = "codec/leaves.rs"]
 mod leaves;
 #[path = "codec/lists.rs"]
@@ -98,7 +100,9 @@ where
 fn check_shape<C: Codec>() {
     fn same<C: Codec>() {
         let shape = C::shape();
-        assert_eq!(Shape::of_name(&C::name()), shape);
+        // Of what a program derives, the name tells apart, and no more.
+        let derived = ["Struct(", "Enum("].iter().any(|kind| format!("{shape:?}").contains(kind));
+        assert!(derived || Shape::of_name(&C::name()) == shape, "{}", C::name());
         assert_eq!(shape.data_type(), Some(C::data_type()), "{shape}");
         assert_eq!(shape.field("x"), Some(timely_persist_types::codec::field::<C>("x")));
         assert_eq!(shape.check(), Ok(()));

@@ -14,6 +14,8 @@ mod calendar;
 #[cfg(feature = "chrono")]
 mod chrono;
 mod decimal;
+#[doc(hidden)]
+pub mod derive_support;
 mod digest;
 mod fixed;
 #[cfg(feature = "ordered-float")]

@@ -10,7 +10,7 @@ use arrow_array::types::{
 };
 use arrow_array::{Array, RecordBatch};
 use arrow_buffer::NullBuffer;
-use arrow_schema::{DataType, Field, Schema, TimeUnit};
+use arrow_schema::{DataType, Field, Fields, Schema, TimeUnit};
 
 use super::column::{ColumnStats, PartStats};
 use crate::part::value::{self, StatValue};
@@ -69,7 +69,7 @@ impl StatsCollector {
 /// The children of a struct with their paths: an option's child has the path of the option.
 fn name_leaves(field: &Field, path: String, leaves: &mut Vec<Leaf>) {
     match field.data_type() {
-        DataType::Struct(children) if children.len() == 1 && children[0].name() == "some" => {
+        DataType::Struct(children) if is_option(children) => {
             name_leaves(&children[0], path, leaves);
         }
         DataType::Struct(children) => {
@@ -79,6 +79,11 @@ fn name_leaves(field: &Field, path: String, leaves: &mut Vec<Leaf>) {
         }
         _ => leaves.push(Leaf { path, null_count: 0, min: None, max: Max::None }),
     }
+}
+
+/// Whether these are an option's, and not those of a derived struct whose only field has that name: such a field has an id.
+fn is_option(children: &Fields) -> bool {
+    matches!(&children[..], [some] if some.name() == "some" && some.metadata().is_empty())
 }
 
 /// Visits the leaves of an array in the same order. Values outside `present` are placeholders.
