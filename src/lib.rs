@@ -20,7 +20,8 @@ pub use read::{
 };
 pub use timely_persist_core::part::{Chunk, ColumnStats, PartStats, StatValue};
 pub use timely_persist_core::state::glb;
-#[cfg(feature = "derive")]
+/// Stores a struct or an enum as columns of its fields.
+///
 /// ```
 /// use timely_persist::Codec;
 ///
@@ -76,6 +77,10 @@ pub use timely_persist_core::state::glb;
 ///     customer: String,
 /// }
 /// ```
+///
+/// # In words
+///
+#[cfg(feature = "derive")]
 #[doc(inline)]
 pub use timely_persist_derive::Codec;
 pub use timely_persist_io::store::Consensus;
