@@ -85,6 +85,9 @@ fn codec_impl(names: &Names<'_>, kinds: &[Kind<'_>], all: &[Slot<'_>], shape: &T
     });
     quote! {
         #[automatically_derived]
+        impl #codec::Element for #owned {}
+
+        #[automatically_derived]
         impl #codec::Codec for #owned {
             type Ref<'a> = #row<'a>;
             type Column = #column;

@@ -29,6 +29,9 @@ fn codec_impl(model: &Model, kind: &Struct) -> TokenStream {
     });
     quote! {
         #[automatically_derived]
+        impl #codec::Element for #owned {}
+
+        #[automatically_derived]
         impl #codec::Codec for #owned {
             type Ref<'a> = #row<'a>;
             type Column = #column;

@@ -43,6 +43,9 @@ fn codec_impl(model: &Model, kind: &Enum) -> TokenStream {
     let tag = tag(&names, kind);
     quote! {
         #[automatically_derived]
+        impl #codec::Element for #owned {}
+
+        #[automatically_derived]
         impl #codec::Codec for #owned {
             type Ref<'a> = #row;
             type Column = #column;
