@@ -118,7 +118,8 @@ pub mod codec {
     };
     #[doc(inline)]
     pub use timely_persist_types::codec::{
-        Constant, EnumShape, FieldShape, Leaf, RetiredField, Shape, StructShape, VariantShape,
+        Constant, EnumShape, FieldShape, Incompatible, Leaf, Lens, Refused, RetiredField, Shape, ShapeError,
+        StructShape, VariantShape,
     };
 }
 

@@ -53,7 +53,7 @@ fn plain(step: u64) -> Rows<String, u64, u64, i64> {
 
 fn nested(step: u64) -> Rows<(u32, Option<String>), Vec<u8>, Pair, (i64, i64)> {
     let row = |n: u32| {
-        let name = (n % 2 == 0).then(|| format!("name {n}"));
+        let name = n.is_multiple_of(2).then(|| format!("name {n}"));
         (((n % 3, name), vec![n as u8; n as usize]), Pair::new(step as u32, n), (1, -i64::from(n)))
     };
     (0..4).map(row).collect()

@@ -36,7 +36,7 @@ machine                                   state blobs store      life config err
 state                                                       part      config error        codec ids clock
 blobs                                           store            life config error record       ids clock
 store                                                            life config error              ids clock
-part                                                                  config error        codec
+part                                                                  config error        codec ids
 life                                                                  config error record       ids clock
 config                                                                                          ids clock
 error                                                                                     codec ids

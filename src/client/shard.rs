@@ -183,16 +183,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
         let schema = state.latest_schema();
         let id = WriterId::from_u128(local.machine.fresh_bits());
         let (machine, client) = (Arc::clone(&local.machine), self.client.keep_alive());
-        Ok(WriteHandle::new(
-            machine,
-            client,
-            self.client.config().write,
-            id,
-            types,
-            schema,
-            purpose.to_owned(),
-            generation,
-        ))
+        let config = self.client.config().write;
+        Ok(WriteHandle::new(machine, client, config, id, (types, schema), purpose.to_owned(), generation))
     }
 
     /// A leased reader at the shard's since. One commit.

@@ -83,8 +83,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
         client: KeepAlive,
         config: WriteConfig,
         id: WriterId,
-        types: Arc<Types>,
-        schema: SchemaId,
+        (types, schema): (Arc<Types>, SchemaId),
         purpose: String,
         generation: u64,
     ) -> Self {

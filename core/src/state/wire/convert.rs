@@ -14,6 +14,7 @@ use timely_persist_types::error::{Error, ErrorKind};
 use timely_persist_types::ids::{CriticalReaderId, LeasedReaderId, SchemaId, SeqNo, ShardId, Token, WriterId};
 
 use super::proto;
+use super::refusals::{missing, newer};
 use super::shapes::{schema_from_proto, schema_to_proto};
 
 pub(super) fn entry_to_proto<T: Time>(entry: &Entry<T>) -> proto::Entry {
@@ -371,13 +372,4 @@ fn id_bytes(bits: u128) -> Vec<u8> {
 
 fn id_bits(bytes: &[u8]) -> Result<u128, Error> {
     bytes.try_into().map(u128::from_be_bytes).map_err(|_| Error::corrupt("an id is not 16 bytes long"))
-}
-
-pub(super) fn missing() -> Error {
-    Error::corrupt("a field that must be there is missing")
-}
-
-/// Something that a later version of the library wrote.
-pub(super) fn newer(what: &str) -> Error {
-    Error::new(ErrorKind::Newer, format!("{what} is unknown"))
 }

@@ -5,6 +5,7 @@
 
 mod convert;
 mod proto;
+mod refusals;
 mod shapes;
 
 use std::sync::Arc;
@@ -98,7 +99,7 @@ fn open<M: Message + Default>(newest: Magic, bytes: &Bytes) -> Result<M, Error> 
         return Err(Error::corrupt("not written by this library"));
     }
     if version > &newest[KIND_BYTES..] {
-        return Err(convert::newer("its version"));
+        return Err(refusals::newer("its version"));
     }
     if checksum != xxh3_64(message).to_le_bytes() {
         return Err(Error::corrupt("the checksum does not match"));

@@ -12,7 +12,7 @@ use timely_persist_types::codec::{
 };
 use timely_persist_types::error::Error;
 
-use super::convert::{missing, newer};
+use super::refusals::{missing, newer};
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct SchemaMessage {
