@@ -25,7 +25,7 @@ use syn::{DeriveInput, parse_macro_input};
 ///
 /// | `#[codec(..)]` | |
 /// | --- | --- |
-/// | `name = "order"` | What a shard remembers the type by, whatever its path in Rust is: letters, digits, `_`, `-` and `.`. |
+/// | `name = "order"` | What a shard remembers the type by, whatever its path in Rust is: letters, digits, `_`, `-` and `.`, 255 bytes at most. |
 /// | `retired(id = 4, type = "String")` | A struct had this field, of this type: no other may take its id. As often as needed. |
 /// | `crate = "path"` | Where `timely-persist` is, if not at `::timely_persist`. |
 ///

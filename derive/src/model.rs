@@ -17,6 +17,9 @@ use crate::attributes::{DefaultValue, FieldAttributes, Id, Retired, TypeAttribut
 /// The variants that a tag of one byte tells apart.
 const VARIANTS_MAX: usize = 1 << u8::BITS;
 
+/// Bytes of what a type is remembered by: more than anyone types, little for the state of a shard, which has it.
+const NAME_BYTES_MAX: usize = 255;
+
 /// What the column of tags is called.
 const TAG: &str = "tag";
 
@@ -313,6 +316,9 @@ fn name(name: Option<LitStr>, ident: &Ident, errors: &mut Errors) -> String {
         return text;
     };
     let text = name.value();
+    if text.len() > NAME_BYTES_MAX {
+        errors.say(name.span(), format!("a name has at most {NAME_BYTES_MAX} bytes"));
+    }
     if text.is_empty() || !text.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.')) {
         errors.say(name.span(), "a name consists of letters, digits, `_`, `-` and `.`");
     }
