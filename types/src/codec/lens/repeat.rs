@@ -31,10 +31,7 @@ impl fmt::Debug for Repeated {
 impl Repeated {
     /// The value of a constant, which must be one of the shape.
     pub(super) fn of(constant: &Constant, shape: &Shape) -> Result<Self, DecodeError> {
-        let (one, field) = constant.decode()?;
-        if let Some(expected) = shape.data_type().filter(|expected| expected != one.data_type()) {
-            return Err(DecodeError(format!("a default of {} where {expected} was expected", one.data_type())));
-        }
+        let (one, field) = constant.decode(shape.data_type().as_ref())?;
         Ok(Self::new(one, field))
     }
 

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_buffer::Buffer;
+use arrow_ipc::convert::try_fb_to_schema;
 use arrow_ipc::reader::StreamDecoder;
 use arrow_ipc::writer::StreamWriter;
-use arrow_ipc::{MessageHeader, root_as_message};
-use arrow_schema::{ArrowError, FieldRef, Schema};
+use arrow_ipc::{Message, MessageHeader, root_as_message};
+use arrow_schema::{ArrowError, DataType, FieldRef, Schema};
 
 use super::super::{Builder, Codec, DecodeError, field};
 use super::{CONSTANT_COLUMN_BYTES_MAX, Constant};
@@ -28,20 +29,20 @@ impl Constant {
         Self { digest, column: column(value).unwrap_or_default() }
     }
 
-    /// The array of one row, and the field of its column. The bytes may come from storage.
-    pub(in super::super) fn decode(&self) -> Result<(ArrayRef, FieldRef), DecodeError> {
+    /// The array of one row, and the field of its column, which is of this type if that is known. The bytes may come from
+    /// storage.
+    pub(in super::super) fn decode(&self, expected: Option<&DataType>) -> Result<(ArrayRef, FieldRef), DecodeError> {
         let wrong = |why: &str| DecodeError(format!("a default that does not decode: {why}"));
         if self.column.len() > CONSTANT_COLUMN_BYTES_MAX {
             return Err(wrong("it is too long"));
         }
-        check(&self.column).ok_or_else(|| wrong("its messages are malformed"))?;
-        // Behind the checks above nothing is known to panic. What Arrow's next version does, nobody knows.
+        check(&self.column, expected).map_err(|why| wrong(&why))?;
+        // Arrow asserts what is left, such as buffers of whole values. A constant is decoded when a lens is made, not for each
+        // block, so a panic may be caught here.
         let batch = catch_unwind(AssertUnwindSafe(|| read(&self.column)));
         let batch = batch.map_err(|_| wrong("Arrow panicked"))?.map_err(|error| wrong(&error.to_string()))?;
-        match (batch.as_ref().map(RecordBatch::columns), batch.as_ref().map(|batch| batch.schema())) {
-            (Some([column]), Some(schema)) if column.len() == 1 => {
-                Ok((Arc::clone(column), Arc::clone(&schema.fields()[0])))
-            }
+        match (batch.columns(), &batch.schema().fields()[..]) {
+            ([column], [field]) if column.len() == 1 => Ok((Arc::clone(column), Arc::clone(field))),
             _ => Err(wrong("it is not one value")),
         }
     }
@@ -59,34 +60,51 @@ fn column<C: Codec>(value: &C) -> Option<Vec<u8>> {
     writer.into_inner().ok()
 }
 
-fn read(bytes: &[u8]) -> Result<Option<RecordBatch>, ArrowError> {
-    let mut buffer = Buffer::from(bytes);
-    StreamDecoder::new().decode(&mut buffer)
+fn read(bytes: &[u8]) -> Result<RecordBatch, ArrowError> {
+    let batch = StreamDecoder::new().decode(&mut Buffer::from(bytes))?;
+    batch.ok_or_else(|| ArrowError::IpcError("no rows".to_owned()))
 }
 
 /// Whether what Arrow's reader takes for granted is so: it slices by the offsets of a message and allocates by its lengths.
-fn check(bytes: &[u8]) -> Option<()> {
+fn check(bytes: &[u8], expected: Option<&DataType>) -> Result<(), String> {
     let mut rest = bytes;
-    while let Some((marker, behind)) = rest.split_first_chunk::<4>() {
-        let (length, behind) = behind.split_first_chunk::<4>()?;
-        if *marker != CONTINUATION_MARKER {
-            return None;
-        }
-        let length = usize::try_from(i32::from_le_bytes(*length)).ok()?;
-        if length == 0 {
-            break;
-        }
-        let (message, behind) = behind.split_at_checked(length)?;
-        let message = root_as_message(message).ok()?;
-        let (body, behind) = behind.split_at_checked(usize::try_from(message.bodyLength()).ok()?)?;
+    while let Some((message, body, behind)) = message(rest).ok_or("its messages are malformed")? {
         rest = behind;
         match message.header_type() {
-            MessageHeader::Schema => {}
-            MessageHeader::RecordBatch => check_batch(&message.header_as_record_batch()?, body)?,
-            _ => return None,
+            MessageHeader::Schema => {
+                let schema = message.header_as_schema().ok_or("its messages are malformed")?;
+                let schema = try_fb_to_schema(schema).map_err(|error| error.to_string())?;
+                let types = schema.fields().iter().map(|field| field.data_type());
+                if let Some(expected) = expected.filter(|expected| types.ne([*expected])) {
+                    return Err(format!("it is not of {expected}"));
+                }
+            }
+            MessageHeader::RecordBatch => {
+                let batch = message.header_as_record_batch();
+                batch.and_then(|batch| check_batch(&batch, body)).ok_or("its rows are malformed")?;
+            }
+            _ => return Err("its messages are of other kinds".to_owned()),
         }
     }
-    Some(())
+    Ok(())
+}
+
+/// The message that bytes begin with, its body, and what is behind: `Some(None)` where they end. `None` if it is none.
+fn message(bytes: &[u8]) -> Option<Option<(Message<'_>, &[u8], &[u8])>> {
+    let Some((marker, rest)) = bytes.split_first_chunk::<4>() else {
+        return Some(None);
+    };
+    let (length, rest) = rest.split_first_chunk::<4>()?;
+    match usize::try_from(i32::from_le_bytes(*length)).ok()? {
+        0 => Some(None),
+        length if *marker == CONTINUATION_MARKER => {
+            let (message, rest) = rest.split_at_checked(length)?;
+            let message = root_as_message(message).ok()?;
+            let (body, rest) = rest.split_at_checked(usize::try_from(message.bodyLength()).ok()?)?;
+            Some(Some((message, body, rest)))
+        }
+        _ => None,
+    }
 }
 
 fn check_batch(batch: &arrow_ipc::RecordBatch<'_>, body: &[u8]) -> Option<()> {
