@@ -61,6 +61,8 @@ pub enum Leaf {
     Date,
     /// A moment, in microseconds.
     Timestamp,
+    /// A day and a time of day, in microseconds, of no time zone.
+    DateTime,
     /// A decimal of so many digits, so many of them behind the point.
     Decimal {
         /// All digits.

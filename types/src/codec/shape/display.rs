@@ -41,6 +41,7 @@ impl fmt::Display for Leaf {
             Self::Uuid => f.write_str("Uuid"),
             Self::Date => f.write_str("date"),
             Self::Timestamp => f.write_str("timestamp"),
+            Self::DateTime => f.write_str("datetime"),
             Self::Decimal { precision, scale } => write!(f, "decimal({precision}, {scale})"),
         }
     }

@@ -76,7 +76,8 @@ fn leaf(name: &str) -> Option<Leaf> {
         "bytes" => Leaf::Bytes,
         "uuid" => Leaf::Uuid,
         "date" => Leaf::Date,
-        "timestamp" => Leaf::Timestamp,
+        "timestamp(us)" => Leaf::Timestamp,
+        "datetime(us)" => Leaf::DateTime,
         _ => {
             let unsigned = bits('u', &[8, 16, 32, 64, 128]).map(Leaf::Unsigned);
             let signed = || bits('i', &[8, 16, 32, 64, 128]).map(Leaf::Signed);
