@@ -20,7 +20,7 @@ use model::{OWN, Value, column_of, constant, decode, encode, rows, upgrade};
 use proptest::prelude::*;
 use random::{Random, change, shape};
 use timely_persist_types::codec::{
-    Builder, Codec, Column, Constant, EnumShape, FieldShape, Lens, RetiredField, Shape, StructShape, VariantShape,
+    Builder, Codec, Column, Constant, EnumShape, FieldShape, Leaf, Lens, RetiredField, Shape, StructShape, VariantShape,
 };
 
 pub(crate) fn field(id: u32, name: &str, shape: Shape, default: Option<Constant>) -> FieldShape {
@@ -279,6 +279,29 @@ fn a_type_of_another_codec_is_kept() {
     assert_eq!(back.unwrap().data_type(), column.data_type());
     let some = Lens::between(&own(), &option).unwrap().map(&(Arc::new(Int64Array::from(vec![3])) as ArrayRef)).unwrap();
     assert_eq!(some.as_struct().column(0).as_ref(), &Int64Array::from(vec![3]) as &dyn Array);
+}
+
+/// Under a variant that is new there are placeholders of every type, and a decoder takes them.
+#[test]
+fn every_type_has_a_placeholder() {
+    use Leaf::{Bool, Bytes, Date, DateTime, Decimal, Float, Signed, Text, Timestamp, Unit, Unsigned, Uuid};
+    let leaves =
+        [Unit, Bool, Unsigned(8), Unsigned(128), Signed(64), Float(32), Text, Bytes, Uuid, Date, Timestamp, DateTime];
+    let leaves = leaves.into_iter().chain([Decimal { precision: 9, scale: 2 }]).map(Shape::Leaf);
+    let within = |shape: Shape| [shape.clone(), Shape::Option(Box::new(shape.clone())), Shape::List(Box::new(shape))];
+    let units = || vec![(1, "A", vec![])];
+    for shape in leaves.flat_map(within) {
+        let data = (2, "B", vec![field(1, "x", Shape::Tuple(vec![shape.clone()]), None)]);
+        let new = variants("e", units().into_iter().chain([data]).collect());
+        let column = column_of(&variants("e", units()), &[Value::Variant(0, vec![]), Value::Variant(0, vec![])]);
+        let mapped = Lens::between(&variants("e", units()), &new).unwrap().map(&column).unwrap();
+        assert_eq!(Some(mapped.data_type()), new.data_type().as_ref());
+        let data = mapped.as_struct().column(1).as_struct();
+        assert_eq!((data.len(), data.null_count()), (2, 2), "{shape}");
+        let x = data.column(0).as_struct();
+        let nullable = matches!(shape, Shape::Option(_) | Shape::Leaf(Unit));
+        assert!(x.null_count() == 0 && (nullable || x.column(0).null_count() == 0), "{shape}");
+    }
 }
 
 #[test]

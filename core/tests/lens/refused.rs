@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, Float64Array};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float32Type, Float64Type};
+use arrow_array::{ArrayRef, Float32Array, Float64Array};
 use timely_persist_types::codec::{Codec, Constant, FieldShape, Leaf, Lens, RetiredField, Shape};
 
-use crate::model::{OWN, Value, column_of, rows};
+use crate::model::{OWN, Value, column_of, rows, upgrade};
 use crate::{field, retiring, structure, variants};
 
 fn option(shape: Shape) -> Shape {
@@ -63,6 +65,68 @@ fn types_that_do_not_hold_the_same() {
     refused(&own(OWN), &u8::shape(), &["the type: mine cannot become u8"]);
     // A shard from before names had shapes.
     assert!(Lens::between(&own("serde(Row)"), &own(serde)).unwrap().is_identity());
+}
+
+/// Exactly the numbers that are all numbers of the other type, with integers apart from floats and what is unsigned from wider
+/// signed ones; their ends, through it and back.
+#[test]
+fn numbers_become_wider_and_nothing_else() {
+    const BITS: [u8; 5] = [8, 16, 32, 64, 128];
+    let leaves = BITS.map(Leaf::Unsigned).into_iter().chain(BITS.map(Leaf::Signed));
+    let ends = |leaf: Leaf| match leaf {
+        Leaf::Unsigned(bits) => {
+            [0, 1, u128::MAX >> (129 - u32::from(bits)), u128::MAX >> (128 - bits)].map(Value::Unsigned)
+        }
+        Leaf::Signed(bits) => [i128::MIN >> (128 - bits), -1, 0, i128::MAX >> (128 - bits)].map(Value::Signed),
+        other => panic!("{other} is no integer"),
+    };
+    for old in leaves.clone() {
+        for new in leaves.clone() {
+            let holds = match (old, new) {
+                (Leaf::Unsigned(old), Leaf::Signed(new)) => old < new,
+                (Leaf::Unsigned(old), Leaf::Unsigned(new)) | (Leaf::Signed(old), Leaf::Signed(new)) => old <= new,
+                _ => false,
+            };
+            let (old_shape, new_shape) = (Shape::Leaf(old), Shape::Leaf(new));
+            let lens = Lens::between(&old_shape, &new_shape);
+            assert_eq!(lens.is_ok(), holds, "{old} to {new}");
+            assert_eq!(
+                Lens::projecting(&new_shape, &old_shape).is_ok(),
+                holds || Lens::between(&new_shape, &old_shape).is_ok()
+            );
+            let Ok(lens) = lens else { continue };
+            let column = column_of(&old_shape, &ends(old));
+            let mapped = lens.map(&column).unwrap();
+            let expected = ends(old).map(|value| upgrade(&old_shape, &new_shape, &value));
+            assert_eq!(rows(&new_shape, &mapped), expected, "{old} to {new}");
+            let back = Lens::projecting(&new_shape, &old_shape).unwrap();
+            assert_eq!(rows(&old_shape, &back.map(&mapped).unwrap()), ends(old), "{old} to {new}");
+            // What the narrower type does not hold.
+            let odd = ends(new).map(|value| column_of(&new_shape, &[value]));
+            let refused = odd.iter().filter(|column| back.map(column).is_err()).count();
+            assert_eq!(refused == 0, old == new, "{old} to {new}");
+        }
+    }
+}
+
+/// In the total order, with everything that is no number and says so in another way.
+#[test]
+fn every_short_float_is_a_long_one() {
+    let [short, long] = [32, 64].map(|bits| Shape::Leaf(Leaf::Float(bits)));
+    // From the largest negative NaN by way of both zeros to the largest positive one.
+    let steps = (0..=0xffff_u32)
+        .map(|step| step << 15 | step & 1)
+        .map(|bits| if bits >> 31 == 0 { !bits } else { bits ^ (1 << 31) });
+    let floats: Vec<_> = steps.map(f32::from_bits).collect();
+    assert!(floats.is_sorted_by(|a, b| a.total_cmp(b).is_lt()));
+    let column: ArrayRef = Arc::new(Float32Array::from(floats.clone()));
+    let mapped = Lens::between(&short, &long).unwrap().map(&column).unwrap();
+    let longer = mapped.as_primitive::<Float64Type>().values();
+    assert!(longer.is_sorted_by(|a, b| a.total_cmp(b).is_lt()));
+    assert!(floats.iter().zip(longer).all(|(a, b)| a.is_nan() == b.is_nan() && (a.is_nan() || f64::from(*a) == *b)));
+    let back = Lens::projecting(&long, &short).unwrap().map(&mapped).unwrap();
+    let bits = |floats: &[f32]| floats.iter().map(|float| float.to_bits()).collect::<Vec<_>>();
+    assert_eq!(bits(back.as_primitive::<Float32Type>().values()), bits(&floats));
 }
 
 #[test]
@@ -176,6 +240,10 @@ fn retired_fields() {
     refused(&new, &old, &["order.note: id 4 is retired, and never used again"]);
     refused(&new, &structure("order", vec![id()]), &["order.(id 4): it stays retired"]);
     refused(&new, &otherwise, &["order.(id 4): Option<u32> cannot become String"]);
+    // It was of a wider type in between.
+    let wide = retiring("order", vec![id()], of(option(u64::shape())));
+    let error = Lens::between(&old, &wide).unwrap().map(&column_of(&old, &[row(Some(0), 2)])).unwrap_err();
+    assert!(error.0.contains("is retired"));
     // Retired by those who never had it.
     assert!(Lens::between(&structure("order", vec![id()]), &new).unwrap().is_identity());
 }

@@ -40,6 +40,25 @@ use step::Step;
 pub use refused::{Incompatible, Refused};
 
 /// Maps columns of one shape to columns of another. Cheap to clone; meant to be made once and used for every block.
+///
+/// ```
+/// use timely_persist::codec::{Builder, Codec, Column, Lens};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// type Old = u32;
+/// type New = Option<i64>;
+/// let lens = Lens::between(&Old::shape(), &New::shape())?;
+/// let mut builder = <Old as Codec>::Builder::default();
+/// builder.push(7);
+/// let column = lens.map(&builder.finish()?)?;
+/// let column = <New as Codec>::Column::try_new(&column, None)?;
+/// assert_eq!(column.get(0), Some(7));
+///
+/// let refused = Lens::between(&i64::shape(), &u32::shape()).unwrap_err().refused;
+/// assert_eq!(refused[0].to_string(), "the type: i64 cannot become u32: narrowing loses values");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Lens {
     step: Step,

@@ -12,8 +12,8 @@ pub struct Incompatible {
 /// A change that is refused.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Refused {
-    /// Where: `order.lines[].price`, `(` `)` not written; `[]` are the values of a list, `.0` is a component of a tuple,
-    /// `::Paid` a variant. Empty for the type as a whole.
+    /// Where, such as `order.lines[].price`: `[]` are the values of a list, `.0` is the first component of a tuple, `::Paid` a
+    /// variant, `(id 4)` a field that is retired. Empty for the type as a whole.
     pub path: String,
     /// What, and why not.
     pub reason: String,

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | integers of up to 64 bits, floats, `bool`, text, bytes, unit | the Arrow type of that name |
 //! | integers of 128 bits, `Uuid` | 16 bytes, in the order of the values |
-//! | date, timestamp, decimal | `Date32`, `Timestamp(µs, UTC)`, `Decimal128` |
+//! | date, timestamp, datetime, decimal | `Date32`, `Timestamp(µs, UTC)`, `Timestamp(µs)`, `Decimal128` |
 //! | option | a nullable struct of one field, `some` |
 //! | tuple | a struct of fields `0`, `1`, … |
 //! | list | a list of `item` |
