@@ -118,11 +118,6 @@ pub mod codec {
     };
     #[doc(inline)]
     pub use timely_persist_types::codec::{
-        Constant, EnumShape, FieldShape, Incompatible, Leaf, Lens, Refused, RetiredField, Shape, ShapeError,
-        StructShape, VariantShape,
-    };
-    #[doc(inline)]
-    pub use timely_persist_types::codec::{
         CONSTANT_BYTES_MAX, CONSTANT_COLUMN_BYTES_MAX, Constant, EnumShape, FIELD_ID, FieldShape, Incompatible, Leaf,
         Lens, NAME_BYTES_MAX, Refused, RetiredField, SHAPE_DEPTH_MAX, SHAPE_NODES_MAX, Shape, ShapeError, StructShape,
         VARIANTS_MAX, VariantShape,

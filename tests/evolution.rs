@@ -11,6 +11,68 @@ use timely_persist::{
     Appended, Client, Config, ErrorKind, Evolution, Evolved, ExchangeablePart, ListenEvent, SchemaId, Shard, ShardId,
 };
 
+/// A program, in its first version and its second: a field is renamed and wider, one is new, and so is a way to pay.
+mod first {
+    use timely_persist::Codec;
+
+    #[derive(Codec, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+    #[codec(name = "paid")]
+    pub enum Paid {
+        #[codec(id = 1)]
+        No,
+        #[codec(id = 2)]
+        Card(#[codec(id = 1)] String),
+    }
+
+    #[derive(Codec, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+    #[codec(name = "order")]
+    pub struct Order {
+        #[codec(id = 1)]
+        pub pieces: u32,
+        #[codec(id = 2)]
+        pub paid: Paid,
+    }
+}
+
+mod second {
+    use timely_persist::Codec;
+
+    #[derive(Codec, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+    #[codec(name = "payment")]
+    pub enum Paid {
+        #[codec(id = 1)]
+        No,
+        #[codec(id = 2)]
+        Card(#[codec(id = 1)] String),
+        #[codec(id = 3)]
+        Transfer {
+            #[codec(id = 1)]
+            day: u32,
+        },
+    }
+
+    #[derive(Codec, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+    #[codec(name = "order")]
+    pub struct Order {
+        #[codec(id = 3, default = "none")]
+        pub note: String,
+        #[codec(id = 1)]
+        pub count: u64,
+        #[codec(id = 2)]
+        pub paid: Option<Paid>,
+    }
+
+    impl From<super::first::Order> for Order {
+        fn from(first: super::first::Order) -> Self {
+            let paid = match first.paid {
+                super::first::Paid::No => Paid::No,
+                super::first::Paid::Card(number) => Paid::Card(number),
+            };
+            Self { note: "none".to_owned(), count: first.pieces.into(), paid: Some(paid) }
+        }
+    }
+}
+
 type Old = Shard<String, u32, u64, i64>;
 type Wide = Shard<String, u64, u64, i64>;
 type New = Shard<String, Option<u64>, u64, i64>;
@@ -231,4 +293,43 @@ async fn parts_of_older_types_travel_and_are_listened_to() {
     drop((parts, reader, listen));
     one.shutdown().await.unwrap();
     two.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_struct_and_an_enum_evolve() {
+    for compact in [false, true] {
+        let place = Place::new(0, compact);
+        let (before, client) = (place.client().await, place.client().await);
+        let id = ShardId::new();
+        let old: Shard<String, first::Order, u64, i64> = before.shard(id);
+        let new: Shard<String, second::Order, u64, i64> = client.shard(id);
+        let order = |n: u32| first::Order {
+            pieces: n % 5,
+            paid: if n.is_multiple_of(3) { first::Paid::No } else { first::Paid::Card(format!("card {}", n % 4)) },
+        };
+        let mut all: Rows<second::Order> = Vec::new();
+        for time in 0..4 {
+            let rows: Vec<_> =
+                (0..30).map(|n| ((format!("customer {}", n % 6), order(n + time as u32)), time, 1)).collect();
+            all.extend(rows.iter().cloned().map(|((key, order), time, diff)| ((key, order.into()), time, diff)));
+            append(&old, time, rows).await;
+        }
+        assert_eq!(old.schema().await.unwrap().unwrap().id, SchemaId(0));
+        assert_eq!(read(&new, 3).await, consolidated(&all, 3));
+        assert_eq!(new.evolve(SchemaId(0)).await.unwrap(), Evolved::Added(SchemaId(1)));
+        let mut rows: Rows<second::Order> = all[..7].to_vec();
+        rows.iter_mut().for_each(|(_, time, diff)| (*time, *diff) = (4, -1));
+        let paid = Some(second::Paid::Transfer { day: 7 });
+        rows.push((("new".to_owned(), second::Order { note: String::new(), count: 1 << 40, paid }), 4, 1));
+        append(&new, 4, rows.clone()).await;
+        all.extend(rows);
+        if compact {
+            new.settle().await.unwrap();
+        }
+        assert_eq!(read(&new, 4).await, consolidated(&all, 4));
+        let refused = old.open_writer("old").await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::SchemaMismatch { latest: SchemaId(1), newer: true }, "{refused}");
+        before.shutdown().await.unwrap();
+        client.shutdown().await.unwrap();
+    }
 }
