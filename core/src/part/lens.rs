@@ -57,6 +57,14 @@ impl RowLens {
         Ok((!is_identity).then(|| Arc::new(Self { key, value })))
     }
 
+    /// Where a row may have no place in the other schema: what holds anything but the default of a retired field.
+    pub fn partial(&self) -> Vec<String> {
+        [("key", &self.key), ("value", &self.value)]
+            .into_iter()
+            .flat_map(|(name, column)| column.lens.partial().into_iter().map(move |path| format!("{name}: {path}")))
+            .collect()
+    }
+
     /// The schema of a part as it was written.
     pub(super) fn schema<K: Data, V: Data, T: Time, D: Diff>(&self) -> Schema {
         let field = |lens: &ColumnLens, here: Field| lens.stored.clone().unwrap_or(here);

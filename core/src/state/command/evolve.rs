@@ -43,6 +43,18 @@ impl<T: Time> Command<T> for Evolve {
 }
 
 impl Evolve {
+    /// Whether every row that there is has a place in the new types: nobody looks at them here, so none may lack one.
+    fn refuse_partial<T: Time>(&self, state: &State<T>) -> Result<(), Error> {
+        let lens = self.types.lens_of(state, state.latest_schema())?;
+        let paths = lens.map(|lens| lens.partial()).unwrap_or_default();
+        if paths.is_empty() || state.totals.rows == 0 {
+            return Ok(());
+        }
+        let message = format!("a field cannot be retired while rows may hold something there: {}", paths.join(", "));
+        let advice = "keep the field, or copy the rows into a new shard";
+        Err(Error::new(ErrorKind::CodecMismatch, message).of_shard(state.shard).advise(advice))
+    }
+
     fn decide_or_refuse<T: Time>(&self, state: &State<T>) -> Result<Decision<T, EvolveReply>, Error> {
         let refuse = |kind, message: String| Error::new(kind, message).of_shard(state.shard);
         if state.finalized {
@@ -61,6 +73,7 @@ impl Evolve {
                 Err(refuse(ErrorKind::SchemaMismatch { latest, newer: true }, message))
             }
             Standing::Next => {
+                self.refuse_partial(state)?;
                 let mut changes = Vec::new();
                 if let (true, Some(names)) = (state.schemas.is_empty(), &state.codecs) {
                     // What the names said all along: whoever replays the log need not know how they are read.
