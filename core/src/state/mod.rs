@@ -188,7 +188,8 @@ impl<T: Time> State<T> {
     }
 
     /// The digest of all updates at times in `[lower, upper)`, which is not beyond the state's upper, if it is known: where
-    /// batches with digests cover exactly that. O(batches in the interval).
+    /// batches with digests cover exactly that, whose rows are as those of the latest types: of rows of before they are of what
+    /// the rows were. O(parts in the interval).
     pub fn digest_of(&self, lower: &Antichain<T>, upper: &Antichain<T>) -> Option<u64> {
         let before = timely::PartialOrder::less_equal;
         if lower == upper {
@@ -196,7 +197,8 @@ impl<T: Time> State<T> {
         }
         let batches = self.batches.iter().skip(self.batch_beyond(lower));
         batches.take_while(|batch| !before(upper, &batch.desc.lower)).try_fold(0u64, |sum, batch| {
-            let (desc, digest) = (&batch.desc, batch.known_digest()?);
+            let is_of_latest = batch.parts().all(|part| part.meta.schema == self.latest_schema());
+            let (desc, digest) = (&batch.desc, batch.known_digest().filter(|_| is_of_latest)?);
             let within = before(lower, &desc.lower) && before(&desc.upper, upper);
             (within || batch.is_empty()).then(|| sum.wrapping_add(digest))
         })

@@ -153,6 +153,37 @@ mod tests {
         assert_eq!(State::decode(&state.encode(), state.shard).unwrap(), state);
     }
 
+    /// A copy that has the new types would take what it computes again for something else.
+    #[test]
+    fn digests_are_of_rows_as_they_were_written() {
+        use crate::part::{PartFormat, PartMeta};
+        use crate::state::{Batch, Description, Location, Part};
+        use timely::progress::Antichain;
+
+        let mut state = State::<u64>::new(ShardId::from_u128(1));
+        assert_eq!(evolve::<String, u32>(&mut state, 0).unwrap(), EvolveReply::Unchanged);
+        let at = Antichain::from_elem;
+        let meta = PartMeta {
+            format: PartFormat::ArrowIpc,
+            schema: SchemaId(0),
+            encoded_bytes: 1,
+            decoded_bytes: 1,
+            tail_bytes: 1,
+            rows: 1,
+            checksum: 0,
+            time_lower: at(0),
+            time_upper: vec![0],
+            diff_sum: [0; 8],
+            stats: bytes::Bytes::new(),
+        };
+        let runs = vec![vec![Part { location: Location::Blob("part".to_owned()), meta }]];
+        let batch = Batch { desc: Description::new(at(0), at(1)), runs, digest: Some(7) };
+        state.apply_change(&Change::BatchAdded(Arc::new(batch))).unwrap();
+        assert_eq!(state.digest_of(&at(0), &at(1)), Some(7));
+        assert_eq!(evolve::<String, u64>(&mut state, 0).unwrap(), EvolveReply::Added(SchemaId(1)));
+        assert_eq!(state.digest_of(&at(0), &at(1)), None);
+    }
+
     #[test]
     fn there_is_an_end_of_schemas() {
         let mut state = State::<u64>::new(ShardId::from_u128(1));
