@@ -56,7 +56,7 @@ fn is_refused<C: Codec>(array: &dyn Array) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(60000))]
+    #![proptest_config(ProptestConfig::with_cases(192))]
 
     /// Through any number of safe changes, at once or one after the other, and back.
     #[test]
