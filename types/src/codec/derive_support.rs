@@ -3,7 +3,6 @@
 //! Always: an array that is not of the type, or holds what no value of it is, is refused with an error, never a panic.
 //! No program names anything here.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 pub use arrow_array::{Array, ArrayRef};
@@ -14,13 +13,8 @@ pub use arrow_schema::{DataType, Field};
 
 pub use super::misfit::{DecodeError, EncodeError};
 pub use super::shape::{Constant, EnumShape, FieldShape, RetiredField, Shape, StructShape, VariantShape};
+use super::shape::{TAG, with_id};
 use super::{Codec, Column, downcast, no_nulls};
-
-/// Where an Arrow field has the id of the field or variant, as a decimal number.
-const ID_KEY: &str = "timely_persist.id";
-
-/// What the column of an enum's tags is called.
-const TAG: &str = "tag";
 
 /// The Arrow field of a field.
 pub fn field<C: Codec>(id: u32, name: &str) -> Field {
@@ -30,10 +24,6 @@ pub fn field<C: Codec>(id: u32, name: &str) -> Field {
 /// The Arrow field of a variant with fields.
 pub fn variant_field(id: u32, name: &str, fields: Vec<Field>) -> Field {
     with_id(Field::new(name, struct_type(fields), true), id)
-}
-
-fn with_id(field: Field, id: u32) -> Field {
-    field.with_metadata(HashMap::from([(ID_KEY.to_owned(), id.to_string())]))
 }
 
 /// The Arrow type of a struct.
