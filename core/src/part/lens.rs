@@ -8,12 +8,12 @@ use arrow_schema::{Field, Schema};
 use timely_persist_types::codec::{self, Data, Diff, Incompatible, Lens, Shape, Time};
 use timely_persist_types::error::Error;
 
-use super::schema::OTHER_TYPE;
+use super::schema::{KEY, OTHER_TYPE, VALUE, of_columns};
 
 /// How the rows of a part become those that a program knows.
 ///
-/// Always: where both lenses are of [`Lens::between`], rows are as they were in order and in number, so that whoever merges them
-/// need not know.
+/// Always: both lenses are of [`Lens::between`], so rows are as they were in order and in number, and whoever merges them need not
+/// know.
 #[derive(Debug)]
 pub struct RowLens {
     key: ColumnLens,
@@ -38,28 +38,15 @@ impl ColumnLens {
 impl RowLens {
     /// From keys and values of these shapes to those of others; `None` if they are the same. Or why there is none.
     pub fn between(stored: [&Shape; 2], here: [&Shape; 2]) -> Result<Option<Arc<Self>>, Incompatible> {
-        Self::of(stored, here, Lens::between)
-    }
-
-    /// The same by [`Lens::projecting`]: rows need be neither in order nor distinct behind it.
-    pub fn projecting(stored: [&Shape; 2], here: [&Shape; 2]) -> Result<Option<Arc<Self>>, Incompatible> {
-        Self::of(stored, here, Lens::projecting)
-    }
-
-    fn of(
-        stored: [&Shape; 2],
-        here: [&Shape; 2],
-        lens: fn(&Shape, &Shape) -> Result<Lens, Incompatible>,
-    ) -> Result<Option<Arc<Self>>, Incompatible> {
-        let key = ColumnLens::new("key", lens(stored[0], here[0])?, stored[0]);
-        let value = ColumnLens::new("value", lens(stored[1], here[1])?, stored[1]);
+        let key = ColumnLens::new(KEY, Lens::between(stored[0], here[0])?, stored[0]);
+        let value = ColumnLens::new(VALUE, Lens::between(stored[1], here[1])?, stored[1]);
         let is_identity = key.lens.is_identity() && value.lens.is_identity();
         Ok((!is_identity).then(|| Arc::new(Self { key, value })))
     }
 
     /// Where a row may have no place in the other schema: what holds anything but the default of a retired field.
     pub fn partial(&self) -> Vec<String> {
-        [("key", &self.key), ("value", &self.value)]
+        [(KEY, &self.key), (VALUE, &self.value)]
             .into_iter()
             .flat_map(|(name, column)| column.lens.partial().into_iter().map(move |path| format!("{name}: {path}")))
             .collect()
@@ -68,12 +55,7 @@ impl RowLens {
     /// The schema of a part as it was written.
     pub(super) fn schema<K: Data, V: Data, T: Time, D: Diff>(&self) -> Schema {
         let field = |lens: &ColumnLens, here: Field| lens.stored.clone().unwrap_or(here);
-        Schema::new(vec![
-            field(&self.key, codec::field::<K>("key")),
-            field(&self.value, codec::field::<V>("value")),
-            Field::new("time", T::data_type(), false),
-            Field::new("diff", D::data_type(), false),
-        ])
+        of_columns::<T, D>(field(&self.key, codec::field::<K>(KEY)), field(&self.value, codec::field::<V>(VALUE)))
     }
 
     /// The columns as the program knows them.
