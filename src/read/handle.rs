@@ -68,7 +68,7 @@ impl<'a> Stored<'a> {
         let Self { types, known, refused } = self;
         let look = || {
             let stored = types.stored(state, id)?;
-            *refused = refused.take().or(types.lens_of(state, id).err());
+            *refused = refused.take().or_else(|| types.lens_from(&stored, state, id).err());
             Some(stored)
         };
         known.entry(id).or_insert_with(look).clone()

@@ -457,7 +457,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
         let runs = std::mem::take(&mut self.done);
         let (types, lower) = (Arc::clone(&self.types), self.lower.clone());
         let staged = state::Batch { desc: Description::new(lower, upper), runs, digest: self.digest };
-        Ok(Batch::new(&machine, machine.shard(), Arc::new(types.names.clone()), staged))
+        Ok(Batch::new(&machine, machine.shard(), Arc::clone(&types.names), staged))
     }
 
     fn check_upper(&self, upper: &Antichain<T>) -> Result<(), Error> {

@@ -104,7 +104,7 @@ async fn merge<K: Data, V: Data, T: Time, D: Diff>(
     let combined = combined.map_err(|error| error.advise(advice))?;
     let desc = Description::new(Antichain::from_elem(T::minimum()), Antichain::new());
     let empty = state::Batch { desc, runs: Vec::new(), digest: None };
-    let mut batch = Batch::new(machine, machine.shard(), Arc::new(types.names.clone()), empty);
+    let mut batch = Batch::new(machine, machine.shard(), Arc::clone(&types.names), empty);
     let is_small = |part: &EncodedPart<T>| part.bytes.len() <= config.inline_part_bytes_max;
     let inline = combined.len() == 1 && combined.iter().all(is_small);
     for EncodedPart { bytes, meta } in combined {

@@ -47,7 +47,7 @@ pub async fn aged(store: &Arc<InMemory>, age: &Age) {
     let shard = ShardId::from_u128(1);
     let types = Arc::new(Types::of::<String, u64, u64, i64>());
     let mut state = State::<u64>::new(shard);
-    state.apply_change(&Change::Codecs(Arc::new(types.names.clone()))).unwrap();
+    state.apply_change(&Change::Codecs(Arc::clone(&types.names))).unwrap();
     let bound = |index: u64| Antichain::from_elem(age.commits * index / age.batches);
     for index in 0..age.batches {
         let lower = age.commits * index / age.batches;

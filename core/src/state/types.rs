@@ -22,7 +22,7 @@ impl Schema {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Types {
     /// What they are called.
-    pub names: CodecNames,
+    pub names: Arc<CodecNames>,
     /// What keys and values look like.
     pub schema: Arc<Schema>,
     /// Whether their names say all that there is to say of their shapes, so that no schema need be written down.
@@ -34,7 +34,7 @@ pub struct Types {
 impl Types {
     /// Of these.
     pub fn of<K: Data, V: Data, T: Time, D: Diff>() -> Self {
-        let (names, schema) = (CodecNames::of::<K, V, T, D>(), Arc::new(Schema::of::<K, V>()));
+        let (names, schema) = (Arc::new(CodecNames::of::<K, V, T, D>()), Arc::new(Schema::of::<K, V>()));
         let names_say_all = Schema::of_names(&names) == *schema;
         let digest = match names_say_all {
             true => names.digest(),
@@ -56,7 +56,16 @@ impl Types {
     /// How rows of the shard's schema of this number become those of these types; `None` if they are. `SchemaMismatch` if they
     /// cannot, because the shard's are newer.
     pub fn lens_of<T: Time>(&self, state: &State<T>, id: SchemaId) -> Result<Option<Arc<RowLens>>, Error> {
-        let Some(stored) = self.stored(state, id) else { return Ok(None) };
+        self.stored(state, id).map_or(Ok(None), |stored| self.lens_from(&stored, state, id))
+    }
+
+    /// The same, of what [`Types::stored`] gave for it.
+    pub fn lens_from<T: Time>(
+        &self,
+        stored: &Schema,
+        state: &State<T>,
+        id: SchemaId,
+    ) -> Result<Option<Arc<RowLens>>, Error> {
         stored.lens_to(&self.schema).map_err(|incompatible| {
             let message = format!("its rows of {id} are not those of this program: {incompatible}");
             let kind = ErrorKind::SchemaMismatch { latest: state.latest_schema(), newer: true };

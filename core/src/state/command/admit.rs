@@ -62,7 +62,7 @@ pub fn settle_types<T: Time>(state: &State<T>, types: &Types) -> Result<Vec<Chan
         Standing::Next => mismatch(false, "the types of this program have changed since the shard was written"),
         Standing::Fresh => match types.names.untraced() {
             None => {
-                let mut changes = vec![Change::Codecs(Arc::new(types.names.clone()))];
+                let mut changes = vec![Change::Codecs(Arc::clone(&types.names))];
                 if !types.names_say_all() {
                     changes.push(Change::SchemaAdded(SchemaId(0), Arc::clone(&types.schema)));
                 }
