@@ -19,6 +19,8 @@ mod actors;
 mod common;
 #[path = "sim/ending.rs"]
 mod ending;
+#[path = "sim/evolving.rs"]
+mod evolving;
 #[path = "sim/feed.rs"]
 mod feed;
 #[path = "sim/input.rs"]
@@ -31,6 +33,8 @@ mod model;
 mod random;
 #[path = "sim/runs.rs"]
 mod runs;
+#[path = "sim/schemas.rs"]
+mod schemas;
 #[path = "sim/setting.rs"]
 mod setting;
 #[path = "support/sim_log.rs"]
@@ -50,6 +54,8 @@ mod sources;
 #[path = "support/times.rs"]
 #[allow(dead_code)] // the simulator has no grid
 mod times;
+#[path = "sim/versions.rs"]
+mod versions;
 #[path = "sim/world.rs"]
 mod world;
 
