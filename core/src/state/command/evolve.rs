@@ -100,7 +100,10 @@ mod tests {
     use timely_persist_types::ids::ShardId;
 
     use super::*;
-    use crate::state::command::Limits;
+    use crate::part::{PartFormat, PartMeta};
+    use crate::state::command::{Limits, Replace};
+    use crate::state::{Batch, Description, Location, Part};
+    use timely::progress::Antichain;
 
     fn evolve<K: Data, V: Data>(state: &mut State<u64>, expected: u32) -> Result<EvolveReply, Error> {
         let types = Arc::new(Types::of::<K, V, u64, i64>());
@@ -153,19 +156,11 @@ mod tests {
         assert_eq!(State::decode(&state.encode(), state.shard).unwrap(), state);
     }
 
-    /// A copy that has the new types would take what it computes again for something else.
-    #[test]
-    fn digests_are_of_rows_as_they_were_written() {
-        use crate::part::{PartFormat, PartMeta};
-        use crate::state::{Batch, Description, Location, Part};
-        use timely::progress::Antichain;
-
-        let mut state = State::<u64>::new(ShardId::from_u128(1));
-        assert_eq!(evolve::<String, u32>(&mut state, 0).unwrap(), EvolveReply::Unchanged);
+    fn batch(schema: SchemaId) -> Arc<Batch<u64>> {
         let at = Antichain::from_elem;
         let meta = PartMeta {
             format: PartFormat::ArrowIpc,
-            schema: SchemaId(0),
+            schema,
             encoded_bytes: 1,
             decoded_bytes: 1,
             tail_bytes: 1,
@@ -176,9 +171,35 @@ mod tests {
             diff_sum: [0; 8],
             stats: bytes::Bytes::new(),
         };
-        let runs = vec![vec![Part { location: Location::Blob("part".to_owned()), meta }]];
-        let batch = Batch { desc: Description::new(at(0), at(1)), runs, digest: Some(7) };
-        state.apply_change(&Change::BatchAdded(Arc::new(batch))).unwrap();
+        let runs = vec![vec![Part { location: Location::Blob(format!("part of {schema}")), meta }]];
+        Arc::new(Batch { desc: Description::new(at(0), at(1)), runs, digest: Some(7) })
+    }
+
+    /// Merged by a program of before while the types changed: the next merge is by one that has them.
+    #[test]
+    fn what_was_merged_into_older_types_is_refused() {
+        let mut state = State::<u64>::new(ShardId::from_u128(1));
+        assert_eq!(evolve::<String, u32>(&mut state, 0).unwrap(), EvolveReply::Unchanged);
+        state.apply_change(&Change::BatchAdded(batch(SchemaId(0)))).unwrap();
+        let inputs = vec![batch(SchemaId(0))];
+        let limits = Limits::of(&StoreLimits::default(), &UpkeepConfig::default());
+        let decide = |state: &State<u64>, schema| {
+            let replace = Replace { inputs: inputs.clone(), output: batch(schema), schema };
+            matches!(replace.decide(state, &Moment { now_ms: 0, limits }), Decision::Commit(..))
+        };
+        assert!(decide(&state, SchemaId(0)));
+        assert_eq!(evolve::<String, u64>(&mut state, 0).unwrap(), EvolveReply::Added(SchemaId(1)));
+        assert!(!decide(&state, SchemaId(0)));
+        assert!(decide(&state, SchemaId(1)));
+    }
+
+    /// A copy that has the new types would take what it computes again for something else.
+    #[test]
+    fn digests_are_of_rows_as_they_were_written() {
+        let mut state = State::<u64>::new(ShardId::from_u128(1));
+        assert_eq!(evolve::<String, u32>(&mut state, 0).unwrap(), EvolveReply::Unchanged);
+        let at = Antichain::from_elem;
+        state.apply_change(&Change::BatchAdded(batch(SchemaId(0)))).unwrap();
         assert_eq!(state.digest_of(&at(0), &at(1)), Some(7));
         assert_eq!(evolve::<String, u64>(&mut state, 0).unwrap(), EvolveReply::Added(SchemaId(1)));
         assert_eq!(state.digest_of(&at(0), &at(1)), None);
