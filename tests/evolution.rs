@@ -254,6 +254,38 @@ async fn of_two_programs_that_evolve_at_once_one_does() {
     two.shutdown().await.unwrap();
 }
 
+/// Whoever opens a shard that nobody has written to does not know which number its types will have.
+#[tokio::test]
+async fn rows_staged_before_the_shard_had_types_are_what_they_are() {
+    for inline in [0, 1 << 20] {
+        let place = Place::new(inline, false);
+        let (one, two) = (place.client().await, place.client().await);
+        let id = ShardId::new();
+        let (old, new): (Old, New) = (one.shard(id), two.shard(id));
+        let mut early = new.open_writer("early").await.unwrap();
+        let own = |n, time| vec![((format!("new {n}"), None), time, 1)];
+        let mut batch = early.batch_builder(at(2));
+        for ((key, value), time, diff) in own(2, 2) {
+            batch.add(&key, &value, &time, &diff).await.unwrap();
+        }
+        let batch = batch.finish(at(3)).await.unwrap().into_bytes();
+        append(&old, 0, old_rows(0)).await;
+        let refused = early.compare_and_append(own(1, 1), at(1), at(2)).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::SchemaMismatch { latest: SchemaId(0), newer: false }, "{refused}");
+        assert_eq!(new.evolve(SchemaId(0)).await.unwrap(), Evolved::Added(SchemaId(1)));
+        let appended = early.compare_and_append(own(1, 1), at(1), at(2)).await.unwrap();
+        assert_eq!(appended, Appended::Committed);
+        let mut late = new.open_writer("late").await.unwrap();
+        let mut batch = late.batch_from_bytes(&batch).unwrap();
+        let appended = late.compare_and_append_batch(&mut [&mut batch], at(2), at(3)).await.unwrap();
+        assert_eq!(appended, Appended::Committed);
+        let all = [upgraded(&old_rows(0)), own(1, 1), own(2, 2)].concat();
+        assert_eq!(read(&new, 2).await, consolidated(&all, 2));
+        one.shutdown().await.unwrap();
+        two.shutdown().await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn parts_of_older_types_travel_and_are_listened_to() {
     let place = Place::new(0, false);

@@ -12,7 +12,7 @@ use crate::write::WriteHandle;
 use timely_persist_core::state::command::{
     Finalize, FinalizeReply, OpenCritical, admit, admit_generation, settle_types,
 };
-use timely_persist_core::state::{State, Types, storable};
+use timely_persist_core::state::{State, Types, UNSETTLED, storable};
 use timely_persist_types::codec::{Data, Diff, Time};
 use timely_persist_types::error::Error;
 use timely_persist_types::ids::{CriticalReaderId, LeasedReaderId, SeqNo, ShardId, WriterId};
@@ -180,7 +180,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
         let types = self.types();
         admit(&state, &types)?;
         admit_generation(&state, generation)?;
-        let schema = state.latest_schema();
+        let schema = if state.codecs.is_some() { state.latest_schema() } else { UNSETTLED };
         let id = WriterId::from_u128(local.machine.fresh_bits());
         let (machine, client) = (Arc::clone(&local.machine), self.client.keep_alive());
         let config = self.client.config().write;

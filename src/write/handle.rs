@@ -51,7 +51,7 @@ pub struct WriteHandle<K: Data, V: Data, T: Time, D: Diff> {
     config: WriteConfig,
     id: WriterId,
     types: Arc<Types>,
-    /// What its rows look like in the shard.
+    /// What its rows look like in the shard; `UNSETTLED` if it had no types when this was opened.
     schema: SchemaId,
     purpose: String,
     /// Of whoever writes; 0 where there is none.

@@ -34,7 +34,7 @@ pub use entry_bounds::{entry_bytes, shorten_stats};
 pub use frontier::{advance_frontier, below, glb, join_time, passed, storable};
 pub use holders::{CriticalReader, LeasedReader, WriterRecord};
 pub use lapses::Sightings;
-pub use schema::{SCHEMAS_MAX, Schema};
+pub use schema::{SCHEMAS_MAX, Schema, UNSETTLED};
 pub use types::{Standing, Types};
 
 use timely_persist_types::codec::Time;

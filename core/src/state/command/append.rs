@@ -6,7 +6,7 @@ use std::time::Duration;
 use timely::PartialOrder;
 use timely::progress::Antichain;
 
-use crate::state::{Batch, Change, Description, Run, State, Types, WriterRecord, entry_bytes};
+use crate::state::{Batch, Change, Description, Run, State, Types, UNSETTLED, WriterRecord, entry_bytes};
 use timely_persist_types::codec::Time;
 use timely_persist_types::error::Error;
 use timely_persist_types::ids::{Token, WriterId, blob_made_ms};
@@ -135,7 +135,7 @@ impl<T: Time> Append<T> {
             // Where the beginning is another's, the digest is of rows that the batch does not have.
             let whole = !self.runs.is_empty() && upper == *self.expect.lower.frontier();
             let digest = self.digest.filter(|_| whole);
-            changes.push(Change::BatchAdded(Arc::new(Batch { desc, runs: self.runs.clone(), digest })));
+            changes.push(Change::BatchAdded(Arc::new(Batch { desc, runs: self.runs_in(state), digest })));
         }
         if self.expect.generation > state.generation {
             changes.push(Change::GenerationSet(self.expect.generation));
@@ -144,6 +144,14 @@ impl<T: Time> Append<T> {
         record.push(self.token, moment.now_ms);
         changes.push(Change::WriterSet(self.writer, record));
         Ok(Decision::Commit(changes, AppendReply::Committed { from: upper }))
+    }
+
+    /// What it appends. Whoever staged before the shard had types had those of whoever appends, which are its latest.
+    fn runs_in(&self, state: &State<T>) -> Vec<Run<T>> {
+        let mut runs = self.runs.clone();
+        let unsettled = runs.iter_mut().flatten().filter(|part| part.meta.schema == UNSETTLED);
+        unsettled.for_each(|part| part.meta.schema = state.latest_schema());
+        runs
     }
 
     /// Where the batch of an earlier try begins, in the state that has it.
