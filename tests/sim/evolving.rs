@@ -1,15 +1,19 @@
 //! Programs that change the types of the shard, while all else goes on.
 
+use std::time::Duration;
+
 use timely::progress::Antichain;
 use timely_persist::{Batch, ErrorKind, Evolution, Evolved, SchemaId};
 use tokio::time::Instant;
 
 use crate::actors::{Actor, Evolving, Outcome, Program, Record, ShardOf, SimTime, typed};
 use crate::times::Row;
-use std::time::Duration;
 
 /// How long an evolution is waited for, at most; then it is asked for again.
 const PATIENCE_MS: usize = 3_000;
+
+/// How long whoever has done it waits before it tries to do it again.
+const AGAIN: Duration = Duration::from_secs(15);
 
 /// How often a batch is offered that the program before has staged.
 const OFFERS_MAX: usize = 8;
@@ -35,10 +39,11 @@ impl<T: SimTime, P: Program> Actor<T, P> {
                 self.check_standing().await;
             }
             let expected = SchemaId(*self.random.pick(&[0, 0, 1, 2]));
-            if self.try_to_evolve(expected).await
-                && let Some(estate) = estate.take()
-            {
-                self.inherit(estate).await;
+            if self.try_to_evolve(expected).await {
+                if let Some(estate) = estate.take() {
+                    self.inherit(estate).await;
+                }
+                tokio::time::sleep(AGAIN).await;
             }
         }
     }

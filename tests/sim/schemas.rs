@@ -58,10 +58,11 @@ impl<T: Time> Schemas<T> {
 
     /// Takes an entry that comes after this state.
     pub fn entry(&mut self, seqno: SeqNo, before: &State<T>, entry: &Entry<T>) -> Result<(), String> {
-        let mut known: Vec<Part<T>> = Vec::new();
-        if !self.versions.is_empty() {
-            known.extend(before.batches.iter().flat_map(|batch| batch.parts()).cloned());
+        if self.versions.is_empty() {
+            let adds = |change: &Change<T>| matches!(change, Change::SchemaAdded(..));
+            return if entry.changes.iter().any(adds) { Err("the types change".to_owned()) } else { Ok(()) };
         }
+        let mut known: Vec<Part<T>> = before.batches.iter().flat_map(|batch| batch.parts()).cloned().collect();
         let mut appended: Option<&Batch<T>> = None;
         for change in &entry.changes {
             match change {
@@ -93,9 +94,6 @@ impl<T: Time> Schemas<T> {
 
     /// A part says of which schema it is.
     fn check_label(&self, part: &Part<T>) -> Result<(), String> {
-        if self.versions.is_empty() {
-            return Ok(());
-        }
         let bytes = match &part.location {
             Location::Inline(bytes) => Some(bytes),
             Location::Blob(name) => self.objects.get(name),
@@ -112,9 +110,6 @@ impl<T: Time> Schemas<T> {
     }
 
     fn check_writer(&mut self, writer: WriterId, appended: Option<&Batch<T>>) -> Result<(), String> {
-        if self.versions.is_empty() {
-            return Ok(());
-        }
         let known = self.older.contains(&writer) || self.turn.is_older(writer);
         if !self.turned() {
             if self.added == [0] {
@@ -137,15 +132,13 @@ impl<T: Time> Schemas<T> {
 
     /// What a compaction writes is of the latest types; what it leaves is labelled as before.
     fn check_merged(&self, with: &Batch<T>, known: &[Part<T>]) -> Result<(), String> {
-        if self.versions.is_empty() {
-            return Ok(());
-        }
         let latest = SchemaId(self.added.len().saturating_sub(1) as u32);
         for part in with.parts() {
-            self.check_label(part)?;
-            let stood = known.iter().any(|known| known.location == part.location);
-            if !stood && part.meta.schema != latest {
-                return Err(format!("a compaction wrote {}, and the latest is {latest}", part.meta.schema));
+            match known.iter().find(|known| known.location == part.location) {
+                Some(known) if known.meta.schema == part.meta.schema => {}
+                Some(known) => return Err(format!("a part of {} is {} now", known.meta.schema, part.meta.schema)),
+                None if part.meta.schema == latest => self.check_label(part)?,
+                None => return Err(format!("a compaction wrote {}, and the latest is {latest}", part.meta.schema)),
             }
         }
         Ok(())

@@ -56,6 +56,9 @@ const OLDER_PERCENT: usize = 45;
 const EVOLVING_PERCENT: usize = 60;
 const RACING_PERCENT: usize = 20;
 
+/// By when they evolve it then: while some have opened it, and not yet written.
+const RACES_MS: usize = 5_000;
+
 /// How far clocks are apart that are wrong.
 const DAYS_MS: usize = 3 * 24 * 3600 * 1000;
 
@@ -144,8 +147,9 @@ struct Turning {
 impl Turning {
     fn new(setting: &Setting, begun: Instant) -> Self {
         let mut random = setting.stream("turning", 0);
-        let after = Duration::from_millis(random.below(1 + setting.seconds * 700) as u64);
-        Self { at: begun + after, races: setting.evolves && random.percent(RACING_PERCENT) }
+        let races = setting.evolves && random.percent(RACING_PERCENT);
+        let most_ms = if races { RACES_MS } else { 1 + setting.seconds * 700 };
+        Self { at: begun + Duration::from_millis(random.below(most_ms) as u64), races }
     }
 }
 
@@ -302,6 +306,12 @@ impl<T: SimTime, P: Program> World<T, P> {
         let count = 2 + random.below(3);
         for number in 0..count {
             let kind = random.below(if maintains { 8 } else { 7 });
+            let kind = match (number, self.setting.evolves && self.input.is_none()) {
+                // Somebody of each program who writes, and somebody who reads.
+                (0, true) => kind % 3,
+                (1, true) => 3 + kind % 3,
+                _ => kind,
+            };
             let actor = self.actor::<Q>(&shard, elsewhere, Random::new(random.word()));
             if number >= self.setting.actors {
                 continue;
