@@ -76,13 +76,12 @@ impl RowLens {
     }
 
     fn refuse(&self, error: DecodeError) -> Error {
-        let what = "a part whose rows cannot be read as the types of this program";
         match self.partial().as_slice() {
-            [] => Error::corrupt(what).advise(OTHER_TYPE),
+            [] => Error::corrupt("a part whose rows cannot be read as the types of this program").advise(OTHER_TYPE),
             places => {
-                let message =
-                    format!("{what}, where one of them holds what these have no place for: {}", places.join(", "));
-                Error::new(ErrorKind::CodecMismatch, message).advise("read them with a newer version of this program")
+                let places = places.join(", ");
+                let message = format!("a row has no place in the types of this program, which are narrower at {places}");
+                Error::new(ErrorKind::CodecMismatch, message).advise("read it with a newer version of this program")
             }
         }
         .because(error)
