@@ -1,6 +1,9 @@
 //! Types that change while their rows stay: who may still write, what is read, and what compaction makes of it.
 #![allow(clippy::unwrap_used)]
 
+#[path = "evolution/staged.rs"]
+mod staged;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -15,7 +15,7 @@ use timely_persist_core::state::command::{
 use timely_persist_core::state::{State, Types, storable};
 use timely_persist_types::codec::{Data, Diff, Time};
 use timely_persist_types::error::Error;
-use timely_persist_types::ids::{CriticalReaderId, LeasedReaderId, SeqNo, ShardId, WriterId};
+use timely_persist_types::ids::{CriticalReaderId, LeasedReaderId, SchemaId, SeqNo, ShardId, WriterId};
 
 use super::{Client, Local};
 
@@ -64,6 +64,8 @@ pub struct ShardInfo<T> {
     pub bytes: u64,
     /// Of these, bytes in the state itself.
     pub inline_bytes: u64,
+    /// Of these, bytes whose rows have the types of before, and are read as the latest until they are compacted.
+    pub bytes_of_older_schemas: u64,
     /// Objects that are to be deleted when nobody holds them any more.
     pub garbage: u64,
     /// The position of the newest rollup; [`SeqNo::ZERO`] before the first.
@@ -289,6 +291,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
             rows: state.totals.rows,
             bytes: state.totals.bytes,
             inline_bytes: state.totals.inline_bytes,
+            bytes_of_older_schemas: bytes_of_older(&state),
             garbage: state.totals.garbage,
             rollup: state.rollup.as_ref().map_or(SeqNo::ZERO, |rollup| rollup.seqno),
             generation: state.generation,
@@ -367,6 +370,15 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
         };
         Arc::clone(self.types.get_or_init(of))
     }
+}
+
+fn bytes_of_older<T: Time>(state: &State<T>) -> u64 {
+    let latest = state.latest_schema();
+    if latest == SchemaId(0) {
+        return 0;
+    }
+    let parts = state.batches.iter().flat_map(|batch| batch.parts());
+    parts.filter(|part| part.meta.schema != latest).map(|part| part.meta.encoded_bytes).sum()
 }
 
 fn bytes_beyond<T: Time>(state: &State<T>, since: &Antichain<T>) -> u64 {

@@ -2,21 +2,25 @@
 
 use std::sync::Arc;
 
+use timely::progress::Antichain;
+
 use crate::state::{Change, SCHEMAS_MAX, Schema, Standing, State, Types};
 use timely_persist_types::codec::Time;
 use timely_persist_types::error::{Error, ErrorKind};
 use timely_persist_types::ids::SchemaId;
 
-use super::admit::settle_types;
+use super::admit::{only_reads, settle_types};
 use super::{Command, Decision, Moment};
 
 /// Makes the types of whoever asks those of the shard, if these can become them.
 #[derive(Clone, Debug)]
-pub struct Evolve {
+pub struct Evolve<T> {
     /// The types.
     pub types: Arc<Types>,
     /// The schema that should be the latest.
     pub expected: SchemaId,
+    /// Where the rows end that were looked at, and have a place in these types; `None` where none were.
+    pub looked: Option<Antichain<T>>,
 }
 
 /// What became of it.
@@ -31,9 +35,11 @@ pub enum EvolveReply {
         /// Which.
         latest: SchemaId,
     },
+    /// A field is to be retired, and the shard has rows that nobody has looked at.
+    Look,
 }
 
-impl<T: Time> Command<T> for Evolve {
+impl<T: Time> Command<T> for Evolve<T> {
     const NAME: &'static str = "evolve types";
     type Reply = Result<EvolveReply, Error>;
 
@@ -42,21 +48,23 @@ impl<T: Time> Command<T> for Evolve {
     }
 }
 
-impl Evolve {
-    /// Whether every row that there is has a place in the new types: nobody looks at them here, so none may lack one.
-    fn refuse_partial<T: Time>(&self, state: &State<T>) -> Result<(), Error> {
+impl<T: Time> Evolve<T> {
+    /// Whether every row that there is has a place in the new types.
+    fn have_places(&self, state: &State<T>) -> Result<bool, Error> {
         let lens = self.types.lens_of(state, state.latest_schema())?;
-        let paths = lens.map(|lens| lens.partial()).unwrap_or_default();
-        if paths.is_empty() || state.totals.rows == 0 {
-            return Ok(());
-        }
-        let message = format!("a field cannot be retired while rows may hold something there: {}", paths.join(", "));
-        let advice = "keep the field, or copy the rows into a new shard";
-        Err(Error::new(ErrorKind::CodecMismatch, message).of_shard(state.shard).advise(advice))
+        let is_partial = lens.is_some_and(|lens| !lens.partial().is_empty());
+        let is_empty_behind = |looked: &Antichain<T>| {
+            let behind = state.batches.iter().skip(state.batch_beyond(looked));
+            behind.into_iter().all(|batch| batch.is_empty())
+        };
+        Ok(!is_partial || state.totals.rows == 0 || self.looked.as_ref().is_some_and(is_empty_behind))
     }
 
-    fn decide_or_refuse<T: Time>(&self, state: &State<T>) -> Result<Decision<T, EvolveReply>, Error> {
+    fn decide_or_refuse(&self, state: &State<T>) -> Result<Decision<T, EvolveReply>, Error> {
         let refuse = |kind, message: String| Error::new(kind, message).of_shard(state.shard);
+        if self.types.projects() {
+            return Err(only_reads(state));
+        }
         if state.finalized {
             return Err(refuse(ErrorKind::Finalized, "its types change no more".to_owned()));
         }
@@ -72,8 +80,8 @@ impl Evolve {
                 let message = format!("its rows are of {latest} by now, and this program has the types of {id}");
                 Err(refuse(ErrorKind::SchemaMismatch { latest, newer: true }, message))
             }
+            Standing::Next if !self.have_places(state)? => Ok(Decision::Reply(EvolveReply::Look)),
             Standing::Next => {
-                self.refuse_partial(state)?;
                 let mut changes = Vec::new();
                 if let (true, Some(names)) = (state.schemas.is_empty(), &state.codecs) {
                     // What the names said all along: whoever replays the log need not know how they are read.
@@ -106,7 +114,7 @@ mod tests {
         let types = Arc::new(Types::of::<K, V, u64, i64>());
         let limits = Limits::of(&StoreLimits::default(), &UpkeepConfig::default());
         let moment = Moment { now_ms: millis(std::time::Duration::ZERO), limits };
-        match (Evolve { types, expected: SchemaId(expected) }).decide(state, &moment) {
+        match (Evolve { types, expected: SchemaId(expected), looked: None }).decide(state, &moment) {
             Decision::Reply(reply) => reply,
             Decision::Commit(changes, reply) => {
                 changes.iter().for_each(|change| state.apply_change(change).unwrap());
