@@ -113,8 +113,10 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
                 EvolveReply::Mismatch { latest } => return Ok(Evolved::Mismatch { latest }),
                 EvolveReply::Look => {
                     let reader = self.open_reader("evolve: what a field that is retired holds").await?;
-                    looked = Some(reader.find_places(&mut looked_at).await?);
-                    reader.expire().await?;
+                    let found = reader.find_places(&mut looked_at).await;
+                    let expired = reader.expire().await;
+                    looked = Some(found?);
+                    expired?;
                 }
             }
         }

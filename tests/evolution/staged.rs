@@ -122,13 +122,13 @@ async fn a_field_is_retired_where_every_row_holds_its_default() {
             assert_eq!(plain.inspect().await.unwrap().readers, 0);
         } else {
             assert_eq!(plain.evolve(latest).await.unwrap(), Evolved::Added(SchemaId(1)));
+            let info = plain.inspect().await.unwrap();
+            assert_eq!((info.readers, info.bytes_of_older_schemas), (0, info.bytes));
             let seen = ("key".to_owned(), Plain { count: 7, paid: None });
             assert_eq!(read(&plain, 1).await, [(seen, 1, 2)]);
             // Nobody has looked at what is not in the shard.
             let refused = plain.open_writer("plain").await.unwrap().batch_from_bytes(&sent).unwrap_err();
             assert_eq!(refused.kind(), ErrorKind::CodecMismatch, "{refused}");
-            let info = plain.inspect().await.unwrap();
-            assert_eq!((info.readers, info.bytes_of_older_schemas), (0, info.bytes));
             append(&plain, 2, vec![(("key".to_owned(), Plain { count: 7, paid: None }), 2, -1)]).await;
             let info = plain.inspect().await.unwrap();
             assert!(0 < info.bytes_of_older_schemas && info.bytes_of_older_schemas < info.bytes, "{info:?}");
