@@ -103,12 +103,14 @@ impl<T: Time> Evolve<T> {
 #[cfg(test)]
 mod tests {
     use timely_persist_types::clock::millis;
-    use timely_persist_types::codec::{Codec, Data};
+    use timely_persist_types::codec::{Codec, Constant, Data, FieldShape, RetiredField, Shape, StructShape};
     use timely_persist_types::config::{StoreLimits, UpkeepConfig};
     use timely_persist_types::ids::ShardId;
 
     use super::*;
+    use crate::part::{PartFormat, PartMeta};
     use crate::state::command::Limits;
+    use crate::state::{Batch, Description, Location, Part};
 
     fn evolve<K: Data, V: Data>(state: &mut State<u64>, expected: u32) -> Result<EvolveReply, Error> {
         let types = Arc::new(Types::of::<K, V, u64, i64>());
@@ -161,15 +163,8 @@ mod tests {
         assert_eq!(State::decode(&state.encode(), state.shard).unwrap(), state);
     }
 
-    /// A copy that has the new types would take what it computes again for something else.
-    #[test]
-    fn digests_are_of_rows_as_they_were_written() {
-        use crate::part::{PartFormat, PartMeta};
-        use crate::state::{Batch, Description, Location, Part};
-        use timely::progress::Antichain;
-
-        let mut state = State::<u64>::new(ShardId::from_u128(1));
-        assert_eq!(evolve::<String, u32>(&mut state, 0).unwrap(), EvolveReply::Unchanged);
+    /// One row at this time, or none, by which the upper moves on.
+    fn append(state: &mut State<u64>, time: u64, with_a_row: bool) {
         let at = Antichain::from_elem;
         let meta = PartMeta {
             format: PartFormat::ArrowIpc,
@@ -179,14 +174,61 @@ mod tests {
             tail_bytes: 1,
             rows: 1,
             checksum: 0,
-            time_lower: at(0),
-            time_upper: vec![0],
+            time_lower: at(time),
+            time_upper: vec![time],
             diff_sum: [0; 8],
             stats: bytes::Bytes::new(),
         };
-        let runs = vec![vec![Part { location: Location::Blob("part".to_owned()), meta }]];
-        let batch = Batch { desc: Description::new(at(0), at(1)), runs, digest: Some(7) };
+        let run = vec![Part { location: Location::Blob(format!("part {time}")), meta }];
+        let runs = if with_a_row { vec![run] } else { Vec::new() };
+        let batch = Batch { desc: Description::new(at(time), at(time + 1)), runs, digest: Some(7) };
         state.apply_change(&Change::BatchAdded(Arc::new(batch))).unwrap();
+    }
+
+    /// Or a row that holds something there could not be read any more.
+    #[test]
+    fn a_field_is_retired_once_all_rows_were_looked_at() {
+        let field = |id: u32, default: Option<&u32>| FieldShape {
+            id,
+            name: format!("field {id}"),
+            shape: u32::shape(),
+            default: default.map(Constant::of),
+        };
+        let value = |fields, retired| Shape::Struct(StructShape { name: "value".to_owned(), fields, retired });
+        let mut types = Types::of::<String, u32, u64, i64>();
+        let before =
+            Schema { key: String::shape(), value: value(vec![field(1, None), field(2, Some(&0))], Vec::new()) };
+        let retired = vec![RetiredField { id: 2, shape: u32::shape() }];
+        types.schema = Arc::new(Schema { key: String::shape(), value: value(vec![field(1, None)], retired) });
+        let mut state = State::<u64>::new(ShardId::from_u128(1));
+        state.apply_change(&Change::Codecs(Arc::clone(&types.names))).unwrap();
+        state.apply_change(&Change::SchemaAdded(SchemaId(0), Arc::new(before))).unwrap();
+        let decide = |state: &State<u64>, looked: Option<u64>| {
+            let looked = looked.map(Antichain::from_elem);
+            let evolve = Evolve { types: Arc::new(types.clone()), expected: SchemaId(0), looked };
+            evolve.decide_or_refuse(state).map(|decision| match decision {
+                Decision::Reply(reply) | Decision::Commit(_, reply) => reply,
+            })
+        };
+        let added = EvolveReply::Added(SchemaId(1));
+        assert_eq!(decide(&state, None).unwrap(), added, "of no rows");
+        append(&mut state, 0, true);
+        let mut answers = [None, Some(0), Some(1)].map(|looked| decide(&state, looked).unwrap());
+        assert_eq!(answers, [EvolveReply::Look, EvolveReply::Look, added]);
+        append(&mut state, 1, false);
+        assert_eq!(decide(&state, Some(1)).unwrap(), added, "nothing came since");
+        append(&mut state, 2, true);
+        answers = [Some(1), Some(2), Some(3)].map(|looked| decide(&state, looked).unwrap());
+        assert_eq!(answers, [EvolveReply::Look, EvolveReply::Look, added]);
+    }
+
+    /// A copy that has the new types would take what it computes again for something else.
+    #[test]
+    fn digests_are_of_rows_as_they_were_written() {
+        let mut state = State::<u64>::new(ShardId::from_u128(1));
+        assert_eq!(evolve::<String, u32>(&mut state, 0).unwrap(), EvolveReply::Unchanged);
+        let at = Antichain::from_elem;
+        append(&mut state, 0, true);
         assert_eq!(state.digest_of(&at(0), &at(1)), Some(7));
         assert_eq!(evolve::<String, u64>(&mut state, 0).unwrap(), EvolveReply::Added(SchemaId(1)));
         assert_eq!(state.digest_of(&at(0), &at(1)), None);
