@@ -103,11 +103,16 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
     /// that the shard had before; `Invalid` if it has as many schemas as it may, or where rows come faster than they are
     /// looked at; `Finalized`; `Unavailable` if storage did not answer. Cancelled, it may have happened.
     pub async fn evolve(&self, expected: SchemaId) -> Result<Evolved, Error> {
-        let machine = Arc::clone(&self.local()?.machine);
+        let local = self.local()?;
+        let machine = &local.machine;
         let (mut looked, mut looked_at) = (None, LookedAt::new());
         for _ in 0..LOOKS_MAX {
             let applied = machine.apply(Evolve { types: self.types(), expected, looked }).await?;
-            match applied.reply? {
+            let reply = applied.reply?;
+            if matches!(reply, EvolveReply::Unchanged | EvolveReply::Added(_)) {
+                self.client().maintain_as::<K, V, T, D>(&local);
+            }
+            match reply {
                 EvolveReply::Unchanged => return Ok(Evolved::Unchanged),
                 EvolveReply::Added(id) => return Ok(Evolved::Added(id)),
                 EvolveReply::Mismatch { latest } => return Ok(Evolved::Mismatch { latest }),

@@ -13,6 +13,7 @@ use timely_persist_core::state::command::{
     Finalize, FinalizeReply, OpenCritical, admit, admit_generation, settle_types,
 };
 use timely_persist_core::state::{State, Types, storable};
+use timely_persist_io::life::lock;
 use timely_persist_types::codec::{Data, Diff, Time};
 use timely_persist_types::error::Error;
 use timely_persist_types::ids::{CriticalReaderId, LeasedReaderId, SchemaId, SeqNo, ShardId, WriterId};
@@ -195,6 +196,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
         let types = self.types();
         admit(&state, &types)?;
         admit_generation(&state, generation)?;
+        self.client.maintain_as::<K, V, T, D>(&local);
         let schema = state.latest_schema();
         let id = WriterId::from_u128(local.machine.fresh_bits());
         let (machine, client) = (Arc::clone(&local.machine), self.client.keep_alive());
@@ -341,6 +343,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
         }
         let state = local.machine.refresh().await?;
         settle_types(&state, &self.types())?;
+        self.client.maintain_as::<K, V, T, D>(&local);
         Ok(Maintainer::start(Arc::clone(&local.machine), self.client.policy(), self.client.keep_alive()))
     }
 
@@ -349,9 +352,19 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
     /// `Invalid` if this client does not maintain.
     pub async fn settle(&self) -> Result<(), Error> {
         let local = self.local()?;
-        match &local.maintenance {
-            Some(maintenance) => maintenance.settle().await,
-            None => Err(self.does_not_maintain()),
+        let Some(maintenance) = &local.maintenance else { return Err(self.does_not_maintain()) };
+        let settling = || {
+            let maintained = lock(maintenance);
+            (maintained.types, maintained.task.settle())
+        };
+        loop {
+            let (types, settled) = settling();
+            let settled = settled.await;
+            // Its types changed meanwhile, and another task maintains it now.
+            let replaced = settled.is_err() && lock(maintenance).types != types;
+            if !replaced {
+                return settled;
+            }
         }
     }
 
