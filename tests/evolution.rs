@@ -233,7 +233,8 @@ async fn a_shard_evolves_and_every_row_is_read_as_what_it_became() {
         if compact {
             new.settle().await.unwrap();
             let info = new.inspect().await.unwrap();
-            assert!(info.batches < 14, "nothing was merged: {info:?}");
+            // Nine came since.
+            assert!(info.batches < 9, "nothing was merged: {info:?}");
         }
         before.shutdown().await.unwrap();
         let _ = client.shutdown().await; // it may be the same
