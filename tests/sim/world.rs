@@ -352,6 +352,9 @@ impl<T: SimTime, P: Program> World<T, P> {
     /// Everything that goes wrong, for as long as it does. Returns when the last process has ended.
     pub async fn go_wrong(&mut self, observer: &ShardOf<P, T>) {
         let mut hearing = JoinSet::new();
+        if self.turning.races {
+            self.record.lock().unwrap().turn.race();
+        }
         let others = self.others(observer).await;
         if (self.random.percent(50) || self.input.is_some()) && !self.turning.races {
             hearing.spawn(self.actor::<P>(observer, observer, self.setting.stream("hear", 0)).hear_all());

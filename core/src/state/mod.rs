@@ -34,8 +34,8 @@ pub use entry_bounds::{entry_bytes, shorten_stats};
 pub use frontier::{advance_frontier, below, glb, join_time, passed, storable};
 pub use holders::{CriticalReader, LeasedReader, WriterRecord};
 pub use lapses::Sightings;
-pub use schema::{SCHEMAS_MAX, Schema, UNSETTLED};
-pub use types::{Standing, Types};
+pub use schema::{SCHEMAS_MAX, Schema};
+pub use types::{StagedTypes, Standing, Types};
 
 use timely_persist_types::codec::Time;
 use timely_persist_types::ids::{CriticalReaderId, LeasedReaderId, SeqNo, ShardId, Token, WriterId};

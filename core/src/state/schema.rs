@@ -7,14 +7,9 @@ use std::sync::Arc;
 
 use crate::part::RowLens;
 use timely_persist_types::codec::{Data, Incompatible, Shape};
-use timely_persist_types::ids::SchemaId;
 
 /// The schemas that a shard may have. Each is a fact for ever, some hundred bytes in every rollup, and a lens for each reader.
 pub const SCHEMAS_MAX: usize = 256;
-
-/// Stands for the schema of rows that were staged before their shard had any: others may come first, and then theirs has
-/// another number than 0. What appends them knows it.
-pub const UNSETTLED: SchemaId = SchemaId(u32::MAX);
 
 /// What keys and values look like.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,5 +29,10 @@ impl Schema {
     /// How rows of this schema become rows of another; `None` if they are those. Or why they cannot.
     pub fn lens_to(&self, other: &Self) -> Result<Option<Arc<RowLens>>, Incompatible> {
         RowLens::between([&self.key, &self.value], [&other.key, &other.value])
+    }
+
+    /// How a reader of an older schema sees rows of this one: see [`RowLens::projecting`].
+    pub fn projection_to(&self, other: &Self) -> Result<Option<Arc<RowLens>>, Incompatible> {
+        RowLens::projecting([&self.key, &self.value], [&other.key, &other.value])
     }
 }
