@@ -103,7 +103,12 @@ impl<T: SimTime, P: Program> Actor<T, P> {
     /// Whether an answer settles an attempt. `turned`: whether the turn had happened when it was asked for.
     fn settle(&self, attempt: usize, answer: Result<Appended<T>, Error>, turned: bool) -> Settled {
         match answer {
-            Ok(Appended::Committed) => self.outcome(attempt, Outcome::Committed),
+            Ok(Appended::Committed) => {
+                if P::VERSION == 0 && self.turn().seqno().is_some() {
+                    self.tell(format_args!("attempt {attempt} was before the turn, and is told so behind it"));
+                }
+                self.outcome(attempt, Outcome::Committed);
+            }
             Ok(Appended::UpperMismatch { .. }) => self.outcome(attempt, Outcome::Refused),
             Err(error) if is_too_old(&error) => {
                 let mut record = self.record.lock().unwrap();
