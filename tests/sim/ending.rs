@@ -20,7 +20,7 @@ impl<T: SimTime, P: Program> World<T, P> {
     /// Everybody leaves; then what was written is compared with what was read.
     pub async fn account(&self, observer: &ShardOf<P, T>) {
         self.wait_for_all_to_lapse(observer).await;
-        settle::<T, P>(observer).await; // it knows the whole log, and may go on: not meanwhile
+        settle_all::<T, P>(observer).await; // it knows the whole log, and may go on: not meanwhile
         self.lose_an_entry(observer).await;
         let number = self.record.lock().unwrap().next_critical;
         for id in 1..=number {
