@@ -15,6 +15,9 @@ const PATIENCE_MS: usize = 3_000;
 /// How long whoever has done it waits before it tries to do it again.
 const AGAIN: Duration = Duration::from_secs(15);
 
+/// How long the moment is waited for in which somebody has committed and does not know it.
+const UNTOLD_MAX: Duration = Duration::from_secs(20);
+
 /// How often a batch is offered that the program before has staged.
 const OFFERS_MAX: usize = 8;
 
@@ -33,18 +36,33 @@ impl<T: SimTime, P: Program> Actor<T, P> {
         if bequeaths && self.random.percent(60) {
             estate = self.stage_as_older().await;
         }
-        loop {
+        let mut expected = SchemaId(0);
+        if self.random.percent(50) {
+            self.wait_for_somebody_untold().await;
+        } else {
             self.rest().await;
-            if self.random.percent(30) {
-                self.check_standing().await;
-            }
-            let expected = SchemaId(*self.random.pick(&[0, 0, 1, 2]));
+            expected = SchemaId(self.random.below(3) as u32);
+        }
+        loop {
             if self.try_to_evolve(expected).await {
                 if let Some(estate) = estate.take() {
                     self.inherit(estate).await;
                 }
                 tokio::time::sleep(AGAIN).await;
             }
+            self.rest().await;
+            if self.random.percent(30) {
+                self.check_standing().await;
+            }
+            expected = SchemaId(*self.random.pick(&[0, 0, 1, 2]));
+        }
+    }
+
+    /// Until a writer of the older program has committed and does not know it yet, or for a while.
+    async fn wait_for_somebody_untold(&self) {
+        let limit = Instant::now() + UNTOLD_MAX;
+        while !self.turn().is_anybody_untold() && Instant::now() < limit {
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 

@@ -114,6 +114,7 @@ impl<T: Time> Schemas<T> {
         if !self.turned() {
             if self.added == [0] {
                 self.older.insert(writer);
+                self.turn.commits(writer);
             }
             return match known && self.added == [1] {
                 true => Err(format!("writer {writer} of the older program wrote as the newer one")),

@@ -102,6 +102,15 @@ impl<T: SimTime, P: Program> Actor<T, P> {
 
     /// Whether an answer settles an attempt. `turned`: whether the turn had happened when it was asked for.
     fn settle(&self, attempt: usize, answer: Result<Appended<T>, Error>, turned: bool) -> Settled {
+        let settled = self.note(attempt, answer, turned);
+        if settled != Settled::No {
+            let writer = self.record.lock().unwrap().attempts[attempt].writer;
+            self.turn().tell(writer);
+        }
+        settled
+    }
+
+    fn note(&self, attempt: usize, answer: Result<Appended<T>, Error>, turned: bool) -> Settled {
         match answer {
             Ok(Appended::Committed) => {
                 if P::VERSION == 0 && self.turn().seqno().is_some() {

@@ -1,10 +1,13 @@
 //! The turn of a shard: the position of its log from which on its types are those of the newer program.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use timely_persist::{Error, ErrorKind, SchemaId, SeqNo, WriterId};
+use tokio::time::Instant;
 
 use super::Program;
 
@@ -24,7 +27,12 @@ pub struct Turn {
 struct Writers {
     older: BTreeSet<WriterId>,
     heirs: BTreeSet<WriterId>,
+    /// Those of the older program that have committed and were not told, and since when.
+    untold: BTreeMap<WriterId, Instant>,
 }
+
+/// So long a writer has not been told that its commit stands before the turn is made to come in between, and at most.
+const UNTOLD: Range<Duration> = Duration::from_millis(300)..Duration::from_secs(4);
 
 impl Turn {
     fn writers(&self) -> MutexGuard<'_, Writers> {
@@ -66,6 +74,24 @@ impl Turn {
         if P::VERSION == 0 {
             self.writers().older.insert(writer);
         }
+    }
+
+    /// A commit of this writer stands.
+    pub fn commits(&self, writer: WriterId) {
+        let mut writers = self.writers();
+        if writers.older.contains(&writer) {
+            writers.untold.insert(writer, Instant::now());
+        }
+    }
+
+    /// This writer was told what became of its commit.
+    pub fn tell(&self, writer: WriterId) {
+        self.writers().untold.remove(&writer);
+    }
+
+    /// Whether a writer of the older program has committed and will ask whether it has.
+    pub fn is_anybody_untold(&self) -> bool {
+        self.writers().untold.values().any(|since| UNTOLD.contains(&since.elapsed()))
     }
 
     /// This writer appends what a writer of the older program has staged.
