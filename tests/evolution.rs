@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures::TryStreamExt;
 use object_store::memory::InMemory;
 use timely::progress::Antichain;
 use timely_persist::store::ObjectLog;
@@ -332,4 +333,89 @@ async fn a_struct_and_an_enum_evolve() {
         before.shutdown().await.unwrap();
         client.shutdown().await.unwrap();
     }
+}
+
+/// A program of before that reads on, and one that knows some of the fields only.
+#[tokio::test]
+async fn a_handle_that_projects_reads_newer_rows_as_its_own() {
+    let place = Place::new(0, true);
+    let (before, client) = (place.client().await, place.client().await);
+    let id = ShardId::new();
+    let old: Shard<String, first::Order, u64, i64> = before.shard(id);
+    let new: Shard<String, second::Order, u64, i64> = client.shard(id);
+    let order = |pieces| first::Order { pieces, paid: first::Paid::No };
+    append(&old, 0, vec![(("a".to_owned(), order(1)), 0, 1)]).await;
+    let listening = old.projecting().open_reader("listen").await.unwrap();
+    let mut heard = listening.listen(at(0)).await.unwrap();
+    assert_eq!(new.evolve(SchemaId(0)).await.unwrap(), Evolved::Added(SchemaId(1)));
+    let later = |note: &str, count| {
+        let paid = Some(second::Paid::Card("7".to_owned()));
+        (("b".to_owned(), second::Order { note: note.to_owned(), count, paid }), 1, 1)
+    };
+    append(&new, 1, vec![later("one", 5), later("other", 5), later("x", 6)]).await;
+
+    let reader = old.projecting().open_reader("old").await.unwrap();
+    let rows = |rows: Vec<((String, first::Order), u64, i64)>, as_of| consolidated(&rows, as_of);
+    let card = |pieces| first::Order { pieces, paid: first::Paid::Card("7".to_owned()) };
+    let changes = vec![(("b".to_owned(), card(5)), 1, 2), (("b".to_owned(), card(6)), 1, 1)];
+    let expected = [vec![(("a".to_owned(), order(1)), 1, 1)], changes.clone()].concat();
+    let read: Vec<_> = reader.snapshot_and_stream(at(1)).await.unwrap().try_collect().await.unwrap();
+    assert_eq!(rows(read, 1), expected);
+    let parts = reader.snapshot(at(1)).await.unwrap();
+    let mut read = Vec::new();
+    for part in &parts {
+        let bytes = bincode::serialize(&part.to_exchangeable()).unwrap();
+        let part: ExchangeablePart<u64> = bincode::deserialize(&bytes).unwrap();
+        read.extend(old.projecting().fetcher().fetch(&part).await.unwrap().rows());
+        // Who does not project knows nothing of such a part.
+        let refused = old.fetcher().fetch(&part).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::CodecMismatch, "{refused}");
+    }
+    assert_eq!(rows(read, 1), expected);
+    while heard.frontier() != &at(2) {
+        for event in heard.fetch_next().await.unwrap() {
+            if let ListenEvent::Updates(updates) = event {
+                assert_eq!(rows(updates, 0), changes);
+            }
+        }
+    }
+    // It merges nothing, and writes nothing.
+    for refused in [
+        reader.snapshot_cursor(at(1), |_| true).await.unwrap_err(),
+        reader.snapshot_and_fetch(at(1)).await.unwrap_err(),
+        old.projecting().open_writer("old").await.unwrap_err(),
+    ] {
+        assert_eq!(refused.kind(), ErrorKind::Invalid, "{refused}");
+    }
+    let some: Shard<String, Count, u64, i64> = client.shard(id);
+    assert_eq!(some.open_reader("some").await.unwrap_err().kind(), ErrorKind::CodecMismatch);
+    let reader = some.projecting().open_reader("some").await.unwrap();
+    let read: Vec<_> = reader.snapshot_and_stream(at(1)).await.unwrap().try_collect().await.unwrap();
+    let count = |key: &str, count, diff| ((key.to_owned(), Count { count }), 1, diff);
+    assert_eq!(consolidated(&read, 1), [count("a", 1, 1), count("b", 5, 2), count("b", 6, 1)]);
+    let apart: Shard<String, String, u64, i64> = client.shard(id);
+    let refused = apart.projecting().open_reader("apart").await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::CodecMismatch, "{refused}");
+    let counted: Shard<String, first::Order, u64, u64> = client.shard(id);
+    let refused = counted.projecting().open_reader("counted").await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::CodecMismatch, "{refused}");
+
+    // What has no place in the types of before is an error of whoever meets it, and no row.
+    let paid = Some(second::Paid::Transfer { day: 1 });
+    append(&new, 2, vec![(("c".to_owned(), second::Order { note: String::new(), count: 1, paid }), 2, 1)]).await;
+    let reader = old.projecting().open_reader("old").await.unwrap();
+    let refused = reader.snapshot_and_stream(at(2)).await.unwrap().try_collect::<Vec<_>>().await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::CodecMismatch, "{refused}");
+    assert!(refused.to_string().contains("value"), "{refused}");
+    drop((parts, reader, heard));
+    before.shutdown().await.unwrap();
+    client.shutdown().await.unwrap();
+}
+
+/// One field of an order.
+#[derive(timely_persist::Codec, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[codec(name = "order")]
+struct Count {
+    #[codec(id = 1)]
+    count: u64,
 }

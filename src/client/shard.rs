@@ -25,13 +25,14 @@ pub struct Shard<K: Data, V: Data, T: Time, D: Diff> {
     id: ShardId,
     /// What the shard's types are called and look like, once somebody asked.
     types: Arc<OnceLock<Arc<Types>>>,
+    projects: bool,
     marker: PhantomData<fn() -> (K, V, T, D)>,
 }
 
 impl<K: Data, V: Data, T: Time, D: Diff> Clone for Shard<K, V, T, D> {
     fn clone(&self) -> Self {
         let types = Arc::clone(&self.types);
-        Self { client: self.client.clone(), id: self.id, types, marker: PhantomData }
+        Self { client: self.client.clone(), id: self.id, types, projects: self.projects, marker: PhantomData }
     }
 }
 
@@ -121,7 +122,19 @@ impl Client {
 
 impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
     fn new(client: Client, id: ShardId) -> Self {
-        Self { client, id, types: Arc::default(), marker: PhantomData }
+        Self { client, id, types: Arc::default(), projects: false, marker: PhantomData }
+    }
+
+    /// The same shard for a program of before its types changed, which reads on: its readers, sources and fetchers see each row
+    /// without the fields that these types do not know. No I/O.
+    ///
+    /// The types may also be some of the fields from the start. Numbers, options and variants that became wider are read as
+    /// the narrower ones; a row that has no place in those (a number that is too large, nothing where a value must be, a variant
+    /// that is new) is an error, `CodecMismatch`, of whoever fetches it. Rows that differed may be equal, and come in any order,
+    /// so [`ReadHandle::snapshot_cursor`] and [`ReadHandle::snapshot_and_fetch`] are refused, as `Invalid`, and so are writers.
+    /// What such a reader gives out, a fetcher of such a handle fetches.
+    pub fn projecting(&self) -> Self {
+        Self { types: Arc::default(), projects: true, ..self.clone() }
     }
 
     /// Its name.
@@ -348,7 +361,11 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
     }
 
     pub(super) fn types(&self) -> Arc<Types> {
-        Arc::clone(self.types.get_or_init(|| Arc::new(Types::of::<K, V, T, D>())))
+        let of = || {
+            let types = Types::of::<K, V, T, D>();
+            Arc::new(if self.projects { types.projecting() } else { types })
+        };
+        Arc::clone(self.types.get_or_init(of))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use timely_persist_types::codec::{Data, Diff, Shape, Time};
+use timely_persist_types::codec::{Data, Diff, Incompatible, Shape, Time};
 use timely_persist_types::error::{Error, ErrorKind};
 use timely_persist_types::ids::SchemaId;
 use xxhash_rust::xxh3::xxh3_64;
@@ -27,6 +27,8 @@ pub struct Types {
     pub schema: Arc<Schema>,
     /// Whether their names say all that there is to say of their shapes, so that no schema need be written down.
     names_say_all: bool,
+    /// Whether they are those of a reader who sees newer rows without what these have no place for.
+    projects: bool,
     /// Stands for them where they travel with each part. Equal types, or an accident of one in 2⁶⁴.
     pub digest: u64,
 }
@@ -40,7 +42,23 @@ impl Types {
             true => names.digest(),
             false => xxh3_64(format!("{names} {schema:?}").as_bytes()),
         };
-        Self { names, schema, names_say_all, digest }
+        Self { names, schema, names_say_all, projects: false, digest }
+    }
+
+    /// The same for a reader who sees newer rows without what these have no place for.
+    pub fn projecting(self) -> Self {
+        // What a reader gives out is fetched by one who sees it so, too.
+        Self { projects: true, digest: !self.digest, ..self }
+    }
+
+    /// Whether they are those of such a reader.
+    pub fn projects(&self) -> bool {
+        self.projects
+    }
+
+    /// How rows of this schema become those of these types; `None` if they are. Or why they cannot.
+    pub fn lens(&self, stored: &Schema) -> Result<Option<Arc<RowLens>>, Incompatible> {
+        if self.projects { stored.projection_to(&self.schema) } else { stored.lens_to(&self.schema) }
     }
 
     /// The schema of this number, if rows of it are not as those of these types; `None` if they are.
@@ -54,7 +72,7 @@ impl Types {
     }
 
     /// How rows of the shard's schema of this number become those of these types; `None` if they are. `SchemaMismatch` if they
-    /// cannot, because the shard's are newer.
+    /// cannot, because the shard's are newer; `CodecMismatch` if not even a projection is possible.
     pub fn lens_of<T: Time>(&self, state: &State<T>, id: SchemaId) -> Result<Option<Arc<RowLens>>, Error> {
         self.stored(state, id).map_or(Ok(None), |stored| self.lens_from(&stored, state, id))
     }
@@ -66,11 +84,21 @@ impl Types {
         state: &State<T>,
         id: SchemaId,
     ) -> Result<Option<Arc<RowLens>>, Error> {
-        stored.lens_to(&self.schema).map_err(|incompatible| {
+        self.lens(stored).map_err(|incompatible| {
             let message = format!("its rows of {id} are not those of this program: {incompatible}");
-            let kind = ErrorKind::SchemaMismatch { latest: state.latest_schema(), newer: true };
+            // Nobody's newer program sees more of them than a projection does.
+            let kind = match self.projects {
+                true => ErrorKind::CodecMismatch,
+                false => ErrorKind::SchemaMismatch { latest: state.latest_schema(), newer: true },
+            };
             Error::new(kind, message).of_shard(state.shard)
         })
+    }
+
+    /// Whether times and diffs are those of the shard: they never change.
+    pub fn count_alike<T: Time>(&self, state: &State<T>) -> bool {
+        let Some(known) = &state.codecs else { return true };
+        (&known.time, &known.diff) == (&self.names.time, &self.names.diff)
     }
 
     /// Whether their names say all that there is to say of their shapes, so that no schema need be written down.
@@ -101,7 +129,7 @@ impl Standing {
         if !written_down && known.difference(names).is_none() {
             return Ok(Self::Latest);
         }
-        if (&known.time, &known.diff) != (&names.time, &names.diff) {
+        if !types.count_alike(state) {
             return Err(known.difference(names).unwrap_or_default());
         }
         // The latest most often; an older one, where it came back, by its last number.
