@@ -30,6 +30,7 @@ pub use timely_persist_core::state::glb;
 ///
 /// #[derive(Codec, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 /// #[codec(name = "order")]
+/// #[codec(retired(id = 4, type = "u8"))]
 /// struct Order {
 ///     #[codec(id = 1)]
 ///     id: u64,
