@@ -82,7 +82,7 @@ async fn both(directory: &Path) -> Outcome<()> {
     v1.says("  shard ", "nothing was written: the shard has schema 1 by now, upgrade this program").await?;
     append(&mut writer, 4, v2::known_to_itself()).await?;
     v1.says("cannot read order 5", "CodecMismatch").await?;
-    v1.says("  shard ", "order.state; read it with a newer version of this program").await?;
+    v1.says("  shard ", "order.state; read it with types that have a place for it").await?;
     v1.ends().await?;
 
     read_all(&orders).await?;

@@ -299,6 +299,10 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
         self.ledger.expire().await
     }
 
+    pub(super) fn types(&self) -> &Types {
+        &self.types
+    }
+
     pub(super) fn roster(&self) -> &Arc<Roster<T>> {
         &self.roster
     }

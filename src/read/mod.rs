@@ -16,6 +16,7 @@ mod ledger;
 mod listen;
 mod pick;
 mod pieces;
+mod places;
 mod roster;
 
 pub use audit::{FilterAudit, Sifted};
@@ -27,4 +28,5 @@ pub use handle::{PartsStats, ReadHandle};
 pub use leased::{ExchangeablePart, LeasedPart, PartRef, Pin};
 pub use listen::{Listen, ListenEvent, Subscribe};
 pub use pieces::PartPieces;
+pub(crate) use places::LookedAt;
 pub(crate) use roster::Roster;

@@ -80,9 +80,8 @@ impl RowLens {
             [] => Error::corrupt("a part whose rows cannot be read as the types of this program").advise(OTHER_TYPE),
             places => {
                 let places = places.join(", ");
-                let message =
-                    format!("a row has no place in the types of this program, which are narrower at {places}");
-                Error::new(ErrorKind::CodecMismatch, message).advise("read it with a newer version of this program")
+                let message = format!("a row has no place in the types of this program: see {places}");
+                Error::new(ErrorKind::CodecMismatch, message).advise("read it with types that have a place for it")
             }
         }
         .because(error)

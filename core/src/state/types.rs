@@ -107,6 +107,43 @@ impl Types {
     }
 }
 
+/// What rows that are staged look like, and which schema of the shard that was when they were.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StagedTypes {
+    /// What their types are called.
+    pub names: Arc<CodecNames>,
+    /// What keys and values look like.
+    pub schema: Arc<Schema>,
+    /// The schema's number, which each of the parts has.
+    pub id: SchemaId,
+}
+
+impl StagedTypes {
+    /// Of a writer that has these types, which are this schema of the shard.
+    pub fn of(types: &Types, id: SchemaId) -> Self {
+        Self { names: Arc::clone(&types.names), schema: Arc::clone(&types.schema), id }
+    }
+
+    /// Whether a writer of these types, which are this schema of the shard, may append the rows. Or why not.
+    pub fn admit(&self, types: &Types, id: SchemaId) -> Result<(), String> {
+        let (mine, theirs) = (&self.names, &types.names);
+        let ends_alike = (&mine.time, &mine.diff) == (&theirs.time, &theirs.diff);
+        if ends_alike && self.schema == types.schema && self.id <= id {
+            return Ok(());
+        }
+        if !ends_alike || self.id >= id {
+            let otherwise = || format!("{} of the shard, not {id}", self.id);
+            return Err(mine.difference(theirs).map_or_else(otherwise, |difference| format!("the {difference}")));
+        }
+        let lens = self.schema.lens_to(&types.schema).map_err(|incompatible| incompatible.to_string())?;
+        // Nobody has looked at them.
+        match lens.map(|lens| lens.partial()).unwrap_or_default().as_slice() {
+            [] => Ok(()),
+            paths => Err(format!("a row may hold something in a retired field: {}", paths.join(", "))),
+        }
+    }
+}
+
 /// How the types of a program stand to those of a shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {

@@ -11,7 +11,7 @@ use timely_persist_types::ids::SchemaId;
 /// fresh shard remember its types.
 pub fn admit<T: Time>(state: &State<T>, types: &Types) -> Result<Vec<Change<T>>, Error> {
     if types.projects() {
-        return Err(Error::invalid("a handle that projects reads, and does not write").of_shard(state.shard));
+        return Err(only_reads(state));
     }
     let changes = settle_types(state, types)?;
     is_open(state).map(|()| changes)
@@ -30,6 +30,10 @@ pub fn admit_reader<T: Time>(state: &State<T>, types: &Types) -> Result<Vec<Chan
         let _ = types.lens_of(state, SchemaId(id))?;
     }
     is_open(state).map(|()| changes)
+}
+
+pub(super) fn only_reads<T: Time>(state: &State<T>) -> Error {
+    Error::invalid("a handle that projects reads, and does not write").of_shard(state.shard)
 }
 
 fn is_open<T: Time>(state: &State<T>) -> Result<(), Error> {
