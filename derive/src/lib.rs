@@ -26,7 +26,7 @@ use syn::{DeriveInput, parse_macro_input};
 /// | `#[codec(..)]` | |
 /// | --- | --- |
 /// | `name = "order"` | What a shard remembers the type by, whatever its path in Rust is: letters, digits, `_`, `-` and `.`, 255 bytes at most. Another name is a safe change. |
-/// | `retired(id = 4, type = "String")` | A struct had this field, of this type: no other may take its id. As often as needed, and for ever. A field can be retired before there are rows. |
+/// | `retired(id = 4, type = "String")` | A struct had this field, of this type: no other may take its id. As often as needed, and for ever. A field that came with a default can be retired, where every row holds that. |
 /// | `crate = "path"` | Where `timely-persist` is, if not at `::timely_persist`: for a crate that re-exports it. |
 ///
 /// # Attributes of fields and variants
