@@ -21,7 +21,7 @@ order!(Moved { [id = 3] pieces: u64, [id = 1] buyer: String, [id = 4] state: Sta
 order!(Narrow { [id = 1] buyer: String, [id = 3] pieces: u32, [id = 4] state: State, [id = 5, default] note: Option<String>, });
 order!(NoOption { [id = 1] buyer: String, [id = 3] pieces: u64, [id = 4] state: State, [id = 5, default] note: String, });
 order!(OtherType { [id = 1] buyer: u64, [id = 3] pieces: u64, [id = 4] state: State, [id = 5, default] note: Option<String>, });
-order!(Inserted { [id = 1] buyer: String, [id = 3] pieces: u64, [id = 4] state: Paid, [id = 5, default] note: Option<String>, });
+order!(Inserted { [id = 1] buyer: String, [id = 3] pieces: u64, [id = 4] state: Between, [id = 5, default] note: Option<String>, });
 order!(OtherDefault {
     [id = 1] buyer: String, [id = 3] pieces: u64, [id = 4] state: State, [id = 5, default = Some("-".to_owned())] note: Option<String>,
 });
@@ -29,7 +29,7 @@ order!(OtherDefault {
 /// A state between others.
 #[derive(Codec, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[codec(name = "state")]
-enum Paid {
+enum Between {
     #[codec(id = 1)]
     Open,
     #[codec(id = 4)]

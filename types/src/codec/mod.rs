@@ -74,7 +74,7 @@ pub use word::Codec64;
 
 pub use bounded::bounded;
 
-/// A type that can be stored as an Arrow column.
+/// A type that can be stored as an Arrow column. Structs and enums derive it.
 ///
 /// | type | its column |
 /// | --- | --- |
