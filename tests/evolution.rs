@@ -1,6 +1,8 @@
 //! Types that change while their rows stay: who may still write, what is read, and what compaction makes of it.
 #![allow(clippy::unwrap_used)]
 
+#[path = "evolution/rewriting.rs"]
+mod rewriting;
 #[allow(dead_code)] // of git repositories and their programs nothing is needed here
 mod scratch;
 #[path = "evolution/staged.rs"]
