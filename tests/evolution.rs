@@ -281,6 +281,7 @@ fn a_program_and_the_version_before_it_share_a_directory() {
         "    insert a variant  order.state::Sent: it was variant 2 and is 3 now: ",
         "    change a default  order.note: its default was changed: ",
         "    use an id again   order.weight: id 2 is retired, ",
+        "v2  copies all 5 orders into a shard of orders without a note, with rewrite_into",
     ];
     for _ in 0..2 {
         let run = evolve(place.path());

@@ -8,8 +8,8 @@
 //! Version 1 is a process of its own (`v1`): it appends orders and follows them. Version 2 (`v2`) has other orders: one field
 //! more, one renamed, one wider, and one more state that an order can be in. It makes the shard's types its own while version 1
 //! runs. Version 1 can append no more, and is told so; it reads on, without what it does not know. Version 2 reads all rows, of
-//! both, and compares them with what they must be. Then it asks of each change that is not safe what would come of it
-//! (`refused`).
+//! both, and compares them with what they must be. Then it asks of each change that is not safe what would come of it, and
+//! copies the shard for one of them (`refused`).
 //!
 //! The exit code is 1, with a message, if anything is not as it is said here.
 
@@ -89,7 +89,8 @@ async fn both(directory: &Path) -> Outcome<()> {
 
     read_all(&orders).await?;
     refused::ask(&client, id).await?;
-    equal("the schema of the shard", &orders.check_evolution().await?, &Evolution::Same)?;
+    equal("what the shard's types are", &orders.check_evolution().await?, &Evolution::Same)?;
+    refused::rewrite(&client, &orders).await?;
     client.shutdown().await?;
     Ok(())
 }
@@ -115,20 +116,25 @@ async fn append(writer: &mut WriteHandle<u64, v2::Order, u64, i64>, time: u64, o
 /// Reads the orders of both versions as those of version 2, and compares each.
 async fn read_all(orders: &Orders<v2::Order>) -> Outcome<()> {
     let reader = orders.open_reader("version 2").await?;
-    let mut found = rows(reader.snapshot_and_fetch(at(4)).await?);
-    found.sort();
-    let before = v1::orders().into_iter().map(|(number, order)| (number, order.into()));
-    let expected: Vec<_> = before.chain([v2::known_to_both(), v2::known_to_itself()]).collect();
-    equal("what version 2 reads", &found, &expected)?;
+    let found = rows(reader.snapshot_and_fetch(at(4)).await?);
+    equal("what version 2 reads", &found, &all_orders())?;
     say(format_args!("v2  reads all {} orders, and they are what they must be; the first is", found.len()))?;
     say(format_args!("    {:?}", found[0].1))?;
     reader.expire().await?;
     Ok(())
 }
 
-/// Rows that are there once each.
+/// The orders of both versions.
+fn all_orders() -> Vec<(u64, v2::Order)> {
+    let before = v1::orders().into_iter().map(|(number, order)| (number, order.into()));
+    before.chain([v2::known_to_both(), v2::known_to_itself()]).collect()
+}
+
+/// Rows as often as each is there, sorted.
 fn rows<V: Data>(rows: Vec<((u64, V), u64, i64)>) -> Vec<(u64, V)> {
-    rows.into_iter().flat_map(|(row, _, diff)| (0..diff).map(move |_| row.clone())).collect()
+    let mut rows: Vec<_> = rows.into_iter().flat_map(|(row, _, diff)| (0..diff).map(move |_| row.clone())).collect();
+    rows.sort();
+    rows
 }
 
 fn at(time: u64) -> Antichain<u64> {

@@ -2,8 +2,9 @@
 
 use timely_persist::{Client, Codec, Data, Evolution, ShardId};
 
-use crate::v2::State;
-use crate::{Orders, Outcome, say::say};
+use crate::say::say;
+use crate::v2::{self, State};
+use crate::{Orders, Outcome, all_orders, at, equal, rows};
 
 /// The order of version 2, with a change.
 macro_rules! order {
@@ -71,6 +72,23 @@ pub(crate) async fn ask(client: &Client, id: ShardId) -> Outcome<()> {
     asked.of::<Inserted>("insert a variant", "order.state::Sent: it was variant 2 and is 3 now").await?;
     asked.of::<OtherDefault>("change a default", "order.note: its default was changed").await?;
     asked.of::<UsedAgain>("use an id again", "order.weight: id 2 is retired").await
+}
+
+/// Copies the orders into a shard of its own, without the field that cannot be dropped here.
+pub(crate) async fn rewrite(client: &Client, orders: &Orders<v2::Order>) -> Outcome<()> {
+    let into: Orders<Dropped> = client.shard(ShardId::new());
+    let drop_the_note = |number, v2::Order { buyer, pieces, state, .. }| (number, Dropped { buyer, pieces, state });
+    orders.rewrite_into(&into, drop_the_note).until(at(5)).await?;
+    let reader = into.open_reader("version 2").await?;
+    let found = rows(reader.snapshot_and_fetch(at(4)).await?);
+    let expected: Vec<_> = all_orders().into_iter().map(|(number, order)| drop_the_note(number, order)).collect();
+    equal("the copy", &found, &expected)?;
+    say(format_args!(
+        "v2  copies all {} orders into a shard of orders without a note, with rewrite_into",
+        found.len()
+    ))?;
+    reader.expire().await?;
+    Ok(())
 }
 
 struct Asked<'a> {
