@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use timely_persist_core::part::{ColumnStats, PartStats, RowLens, StatValue, StatsCollector, StatsLens};
 use timely_persist_types::codec::{Codec, Constant, Lens, RetiredField, Shape};
 
-use crate::model::{Value, column_of, upgrade};
+use crate::model::{OWN, Value, column_of, upgrade};
 use crate::random::{self, Random, change, shape};
 use crate::{field, retiring, structure, variants};
 
@@ -237,6 +237,25 @@ fn variants_with_data_are_known_as_far_as_tags_are() {
     assert_eq!(known(&[0, 0]), ((0, Some(0), Some(0)), Some((2, Some(5), Some(5)))), "in no row");
     assert_eq!(known(&[1, 1]), ((0, Some(1), Some(1)), Some((0, Some(5), Some(5)))), "in all");
     assert_eq!(known(&[0, 1]), ((0, Some(0), Some(1)), None), "in some");
+}
+
+/// Of a type that only its own codec knows, all columns that it has stay what they are.
+#[test]
+fn a_type_of_another_codec_keeps_what_is_known_of_it() {
+    let of = |a: Shape, names: [&str; 2]| {
+        structure("s", vec![field(1, names[0], a, None), field(2, names[1], u32::shape(), None)])
+    };
+    let own = || Shape::Opaque(OWN.to_owned());
+    let array = column_of(
+        &of(<(u32, u32)>::shape(), ["a", "ab"]),
+        &[Value::Parts(vec![Value::Parts(vec![Value::Unsigned(1), Value::Unsigned(2)]), Value::Unsigned(3)])],
+    );
+    let (old, new) = (of(own(), ["a", "ab"]), of(own(), ["b", "a"]));
+    let lens = StatsLens::between([("key", &old, &old), ("value", &old, &new)]);
+    let stats = lens.map(&stats(&array, &array));
+    let known = ["key.a.0", "key.a.1", "key.ab", "value.b.0", "value.b.1", "value.a"].map(|path| ints(&stats, path));
+    assert_eq!(known, [1, 2, 3, 1, 2, 3].map(|value| Some((0, Some(value), Some(value)))));
+    assert_eq!(stats.columns.len(), 6 + 3);
 }
 
 /// Paths are of names: where one has a dot, they would not tell columns apart.
