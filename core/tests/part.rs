@@ -279,6 +279,7 @@ fn long_values_become_short_bounds() {
         for value in [long(min), long(max)] {
             let excluded = (Bound::Excluded(value.chars().skip(1).collect::<String>()), Bound::Unbounded);
             assert!(stats.may_hold("key", value.clone()..=value.clone()) && stats.may_hold("key", excluded), "{value}");
+            assert!(stats.may_hold("key", ..format!("{value}A")), "{value}");
             assert!(stats.may_hold("key", ..=value.clone()) && stats.may_hold("key", value..));
         }
         assert!(!stats.may_hold("key", ..="A".repeat(1_000)));
