@@ -42,16 +42,21 @@ impl ColumnLens {
 impl RowLens {
     /// From keys and values of these shapes to those of others; `None` if they are the same. Or why there is none.
     pub fn between(stored: [&Shape; 2], here: [&Shape; 2]) -> Result<Option<Arc<Self>>, Incompatible> {
-        Self::of(stored, [Lens::between(stored[0], here[0])?, Lens::between(stored[1], here[1])?])
+        Self::of(stored, here, Lens::between)
     }
 
     /// The same for a reader of older shapes: it leaves out what they do not know.
     pub fn projecting(stored: [&Shape; 2], here: [&Shape; 2]) -> Result<Option<Arc<Self>>, Incompatible> {
-        Self::of(stored, [Lens::projecting(stored[0], here[0])?, Lens::projecting(stored[1], here[1])?])
+        Self::of(stored, here, Lens::projecting)
     }
 
-    fn of(stored: [&Shape; 2], [key, value]: [Lens; 2]) -> Result<Option<Arc<Self>>, Incompatible> {
-        let (key, value) = (ColumnLens::new(KEY, key, stored[0]), ColumnLens::new(VALUE, value, stored[1]));
+    fn of(
+        stored: [&Shape; 2],
+        here: [&Shape; 2],
+        lens: impl Fn(&Shape, &Shape) -> Result<Lens, Incompatible>,
+    ) -> Result<Option<Arc<Self>>, Incompatible> {
+        let key = ColumnLens::new(KEY, lens(stored[0], here[0])?, stored[0]);
+        let value = ColumnLens::new(VALUE, lens(stored[1], here[1])?, stored[1]);
         let is_identity = key.lens.is_identity() && value.lens.is_identity();
         let stats = || StatsLens::between([(KEY, stored[0], here[0]), (VALUE, stored[1], here[1])]);
         Ok((!is_identity).then(|| Arc::new(Self { key, value, stats: stats() })))
