@@ -60,8 +60,7 @@ fn change_and_compare(seed: u64) -> (usize, usize) {
         shapes.push(new);
     }
     let columns = |version: usize| [0, 1].map(|i| column_of(&shapes[version][i], &versions[version][i]));
-    let stats: Vec<_> =
-        (0..shapes.len()).map(|version| columns(version)).map(|[key, value]| stats(&key, &value)).collect();
+    let stats: Vec<_> = (0..shapes.len()).map(columns).map(|[key, value]| stats(&key, &value)).collect();
     let mut seen = (0, 0);
     for (from, to) in [(0, 1), (1, 2), (0, 2), (1, 0), (2, 0), (2, 1), (1, 1)] {
         let (old, new) = (&shapes[from], &shapes[to]);

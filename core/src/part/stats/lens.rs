@@ -26,7 +26,7 @@ use crate::part::value::StatValue;
 
 /// The most bytes of encoded statistics that were mapped: what a part had, with numbers twice as wide, and as much again for
 /// defaults. They are in memory with a part that is read, and on its way to another process, and in no state.
-const MAPPED_BYTES_MAX: usize = 4 * STATS_BYTES_MAX;
+const MAPPED_STATS_BYTES_MAX: usize = 4 * STATS_BYTES_MAX;
 
 /// The tags of an enum with data, among its columns.
 const TAG: &str = "tag";
@@ -89,7 +89,7 @@ impl StatsLens {
     /// Maps the durable form of statistics to that of others; nothing, that is unknown, to itself.
     pub(in crate::part) fn map_encoded(&self, stats: &[u8]) -> Bytes {
         let mapped = PartStats::decode(stats).map(|stats| self.map(&stats));
-        mapped.map(|stats| stats.encode_within(MAPPED_BYTES_MAX)).unwrap_or_default()
+        mapped.map(|stats| stats.encode_within(MAPPED_STATS_BYTES_MAX)).unwrap_or_default()
     }
 
     /// What is known of the mapped rows. Of columns in which that is not sure, nothing.
