@@ -339,7 +339,13 @@ async fn parts_of_older_types_travel_and_are_listened_to() {
     let parts = reader.snapshot(at(2)).await.unwrap();
     for part in &parts {
         let bytes = bincode::serialize(&part.to_exchangeable()).unwrap();
-        let part: ExchangeablePart<u64> = bincode::deserialize(&bytes).unwrap();
+        let (here, part): (_, ExchangeablePart<u64>) = (part.stats(), bincode::deserialize(&bytes).unwrap());
+        // What is known of them travels along, as the reader's types have it.
+        let stats = part.stats().unwrap();
+        assert_eq!(here.as_ref(), Some(&stats));
+        let is_old = !stats.may_hold("key", "l".to_owned()..);
+        assert_eq!(stats.may_hold("value", ..5u64), is_old, "the only new row has no value");
+        assert!(!stats.may_hold("value", 5u64..) && stats.column("value").is_some());
         rows.extend(fetcher.fetch(&part).await.unwrap().rows());
     }
     let mut all = [upgraded(&old_rows(0)), upgraded(&old_rows(1))].concat();
@@ -382,6 +388,23 @@ async fn a_struct_and_an_enum_evolve() {
         }
         assert_eq!(old.schema().await.unwrap().unwrap().id, SchemaId(0));
         assert_eq!(read(&new, 3).await, consolidated(&all, 3));
+        let reader = new.open_reader("test").await.unwrap();
+        for stats in reader.snapshot_parts_stats(at(3)).await.unwrap().stats {
+            let stats = stats.unwrap();
+            assert!(stats.may_hold("value.note", "none".to_owned()..="none".to_owned()));
+            assert!(
+                !stats.may_hold("value.note", ..="non".to_owned())
+                    && !stats.may_hold("value.note", "nonf".to_owned()..)
+            );
+            assert!(stats.may_hold("value.count", 4u64..) && !stats.may_hold("value.count", 5u64..));
+            assert!(
+                stats.may_hold("value.paid.Card.0", "card 3".to_owned()..)
+                    && !stats.may_hold("value.paid.Card.0", "d".to_owned()..)
+            );
+            assert!(!stats.may_hold::<u32>("value.paid.Transfer.day", ..), "nobody could pay so");
+            assert!(stats.column("value.pieces").is_none());
+        }
+        drop(reader);
         assert_eq!(new.evolve(SchemaId(0)).await.unwrap(), Evolved::Added(SchemaId(1)));
         let mut rows: Rows<second::Order> = all[..7].to_vec();
         rows.iter_mut().for_each(|(_, time, diff)| (*time, *diff) = (4, -1));

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::ops::Range;
+use std::ops::{Bound, Range};
 
 use proptest::prelude::*;
 use timely::order::Product;
@@ -250,6 +250,16 @@ fn statistics_bound_each_leaf() {
     assert!(!time.may_overlap(..&StatValue::Int(3)) && time.may_overlap(..=&StatValue::Int(3)));
     let value = stats.column("value").unwrap();
     assert!(!value.may_contain(&StatValue::Bool(false)));
+    assert!(!stats.may_hold("value", ..true) && stats.may_hold("value", true..));
+    assert!(stats.may_hold("time", 9u64..) && !stats.may_hold("time", 10u64..));
+    assert!(stats.may_hold("key.1", 5..8) && !stats.may_hold("key.1", 8..) && !stats.may_hold("key.1", ..-4));
+    // A column without a value has none in any range.
+    let rows: Vec<Row<Option<u8>, Serde<u16>, u64>> = vec![((None, Serde(256)), 0, 1)];
+    let stats = PartStats::decode(&encode(&rows, &EncodeOptions::default()).unwrap().meta.stats).unwrap();
+    assert!(!stats.may_hold::<u8>("key", ..));
+    // Its bytes are in another order than its values.
+    assert!(stats.column("value").unwrap().min().is_some() && stats.may_hold("value", Serde(255u16)..));
+    assert!(stats.may_hold("value", ..Serde(257u16)));
 }
 
 #[test]
@@ -265,6 +275,14 @@ fn long_values_become_short_bounds() {
         assert!(key.may_contain_utf8(&long(min)) && key.may_contain_utf8(&long(max)));
         assert_eq!(key.may_contain_utf8(&long('\u{10FFFF}')), max == '\u{10FFFF}');
         assert!(!key.may_contain_utf8("A"));
+        // What is asked for is shortened, too, so as to lose nothing.
+        for value in [long(min), long(max)] {
+            let excluded = (Bound::Excluded(value.chars().skip(1).collect::<String>()), Bound::Unbounded);
+            assert!(stats.may_hold("key", value.clone()..=value.clone()) && stats.may_hold("key", excluded), "{value}");
+            assert!(stats.may_hold("key", ..format!("{value}A")), "{value}");
+            assert!(stats.may_hold("key", ..=value.clone()) && stats.may_hold("key", value..));
+        }
+        assert!(!stats.may_hold("key", ..="A".repeat(1_000)));
     }
     for max in [vec![255; 100], vec![7; 100]] {
         let part = encode(&[((max.clone(), ()), 0u64, 1)], &EncodeOptions::default()).unwrap();
