@@ -1,6 +1,14 @@
 //! Types that change while their rows stay: who may still write, what is read, and what compaction makes of it.
 #![allow(clippy::unwrap_used)]
 
+#[path = "evolution/merging.rs"]
+mod merging;
+#[path = "evolution/programs.rs"]
+mod programs;
+#[path = "support/random.rs"]
+#[allow(dead_code)] // most is for other tests
+mod random;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
