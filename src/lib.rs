@@ -12,8 +12,8 @@ mod read;
 mod write;
 
 pub use client::{
-    Client, ClientBuilder, Evolution, Evolved, Hold, Holder, InflightHold, InflightPermit, InflightShare, Shard,
-    ShardInfo, ShardSchema,
+    Client, ClientBuilder, Evolution, Evolved, Hold, Holder, InflightHold, InflightPermit, InflightShare, Rewrite,
+    Shard, ShardInfo, ShardSchema,
 };
 pub use machine::Health;
 pub use maintain::Maintainer;

@@ -313,7 +313,12 @@ impl Stage {
         let append = Append {
             writer: WriterId::from_u128(id(words[0])),
             token: Token::from_u128(token),
-            expect: Expect { types: self.types.clone(), lower: lower(frontier(words[1])), generation },
+            expect: Expect {
+                types: self.types.clone(),
+                schemas: vec![(SchemaId(0), Arc::clone(&self.types.schema))],
+                lower: lower(frontier(words[1])),
+                generation,
+            },
             upper: frontier(words[2]),
             runs: option(words, "with").map(|names| run_of(names, words)).into_iter().collect(),
             digest: option(words, "digest").map(number),

@@ -10,7 +10,7 @@ use timely::progress::Antichain;
 use timely_persist_core::part::{PartFormat, PartMeta};
 use timely_persist_core::state::{
     Batch, Change, CodecNames, CriticalReader, Description, Entry, LeasedReader, Location, Part, RollupRef,
-    SCHEMAS_MAX, Schema, State, WriterRecord, wire,
+    SCHEMAS_MAX, Schema, StagedTypes, State, Types, WriterRecord, wire,
 };
 use timely_persist_types::codec::{
     Constant, EnumShape, FieldShape, Leaf, RetiredField, Shape, StructShape, VariantShape,
@@ -293,15 +293,19 @@ fn a_rollup_of_the_first_version_opens_and_goes_on() {
 
 #[test]
 fn a_staged_batch_says_by_its_version_whether_it_has_a_digest_or_another_schema() {
-    let names = CodecNames::of::<String, u64, u64, i64>();
+    let types = Types::of::<String, u64, u64, i64>();
     for (digest, schema, magic) in
         [(None, 0, b"tpstage1"), (Some(0), 0, b"tpstage2"), (None, 1, b"tpstage3"), (Some(0), 2, b"tpstage3")]
     {
         let mut staged = Batch { digest, ..Batch::clone(&batch(0, 2, 0, &[Location::Blob("part-1".to_owned())])) };
         staged.runs[0][0].meta.schema = SchemaId(schema);
-        let bytes = wire::encode_staged(ShardId::from_u128(1), &names, &staged);
+        let types = StagedTypes::of(&types, SchemaId(schema));
+        let bytes = wire::encode_staged(ShardId::from_u128(1), &types, &staged);
         assert_eq!(&bytes[..8], magic);
-        assert_eq!(wire::decode_staged(&bytes).unwrap(), (ShardId::from_u128(1), names.clone(), staged));
+        assert_eq!(wire::decode_staged(&bytes).unwrap(), (ShardId::from_u128(1), types.clone(), staged.clone()));
+        staged.runs[0][0].meta.schema = SchemaId(schema + 1);
+        let changed = wire::encode_staged(ShardId::from_u128(1), &types, &staged);
+        assert!(wire::decode_staged::<u64>(&changed).unwrap_err().to_string().contains("another schema"));
     }
 }
 

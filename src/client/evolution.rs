@@ -9,6 +9,11 @@ use timely_persist_types::error::Error;
 use timely_persist_types::ids::SchemaId;
 
 use super::Shard;
+use crate::read::LookedAt;
+
+/// How often an evolution that retires a field looks at what was appended since it looked before. Each time there is less to
+/// look at, so more would be of no use.
+const LOOKS_MAX: usize = 16;
 
 /// What the rows of a shard look like.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +34,8 @@ pub enum Evolution {
     Fresh,
     /// They are the same.
     Same,
-    /// The shard's may become the program's: [`Shard::evolve`] does it.
+    /// The shard's may become the program's: [`Shard::evolve`] does it, unless a row holds something in a field that is
+    /// retired.
     Possible {
         /// The shard's latest schema, which `evolve` expects.
         latest: SchemaId,
@@ -90,15 +96,37 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
     /// the new types that they meet: `SchemaMismatch`. They read on as long as they meet none. Compaction writes the new
     /// types, in programs that have them.
     ///
+    /// Where a field is retired, every row of the shard is read before, to see that it holds its default there, and what is
+    /// appended meanwhile is read too. If one holds something else, that is the error.
+    ///
     /// `CodecMismatch`, with every reason, if the rows cannot become these; `SchemaMismatch` if the program's types are those
-    /// that the shard had before; `Invalid` if it has as many schemas as it may; `Finalized`; `Unavailable` if the log did not
-    /// answer. Cancelled, it may have happened.
+    /// that the shard had before; `Invalid` if it has as many schemas as it may, or where rows come faster than they are
+    /// looked at; `Finalized`; `Unavailable` if storage did not answer. Cancelled, it may have happened.
     pub async fn evolve(&self, expected: SchemaId) -> Result<Evolved, Error> {
-        let applied = self.local()?.machine.apply(Evolve { types: self.types(), expected }).await?;
-        Ok(match applied.reply? {
-            EvolveReply::Unchanged => Evolved::Unchanged,
-            EvolveReply::Added(id) => Evolved::Added(id),
-            EvolveReply::Mismatch { latest } => Evolved::Mismatch { latest },
-        })
+        let local = self.local()?;
+        let machine = &local.machine;
+        let (mut looked, mut looked_at) = (None, LookedAt::new());
+        for _ in 0..LOOKS_MAX {
+            let applied = machine.apply(Evolve { types: self.types(), expected, looked }).await?;
+            let reply = applied.reply?;
+            if matches!(reply, EvolveReply::Unchanged | EvolveReply::Added(_)) {
+                self.client().maintain_as::<K, V, T, D>(&local);
+            }
+            match reply {
+                EvolveReply::Unchanged => return Ok(Evolved::Unchanged),
+                EvolveReply::Added(id) => return Ok(Evolved::Added(id)),
+                EvolveReply::Mismatch { latest } => return Ok(Evolved::Mismatch { latest }),
+                EvolveReply::Look => {
+                    let reader = self.open_reader("evolve: what a field that is retired holds").await?;
+                    let found = reader.find_places(&mut looked_at).await;
+                    let expired = reader.expire().await;
+                    looked = Some(found?);
+                    expired?;
+                }
+            }
+        }
+        let message =
+            format!("rows were appended each of {LOOKS_MAX} times that they were looked at, to retire a field");
+        Err(Error::invalid(message).of_shard(self.id()).advise("stop the writers, and evolve the shard then"))
     }
 }

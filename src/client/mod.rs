@@ -7,10 +7,11 @@ mod bucket;
 mod builder;
 mod evolution;
 mod inflight;
+mod rewrite;
 mod shard;
 mod url;
 
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
@@ -20,6 +21,7 @@ pub use builder::ClientBuilder;
 pub use evolution::{Evolution, Evolved, ShardSchema};
 use inflight::InflightPool;
 pub use inflight::{InflightHold, InflightPermit, InflightShare};
+pub use rewrite::Rewrite;
 pub use shard::{Hold, Holder, Shard, ShardInfo};
 
 use crate::machine::{Context, Machine};
@@ -51,7 +53,20 @@ struct Shared {
 pub(crate) struct Local<T: Time> {
     machine: Arc<Machine<T>>,
     roster: Arc<Roster<T>>,
-    maintenance: Option<Maintenance>,
+    /// Who maintains it, if this client does.
+    maintenance: Option<Mutex<Maintained>>,
+}
+
+/// The task that maintains a shard, and the types that it compacts.
+struct Maintained {
+    types: TypeId,
+    task: Maintenance,
+}
+
+impl Maintained {
+    fn start<K: Data, V: Data, T: Time, D: Diff>(machine: &Arc<Machine<T>>, policy: Policy) -> Self {
+        Self { types: TypeId::of::<(K, V, D)>(), task: Maintenance::start::<K, V, T, D>(machine, policy) }
+    }
 }
 
 impl Client {
@@ -130,10 +145,21 @@ impl Client {
         let machine = Machine::new(shard, Arc::clone(self.context()));
         let config = self.config();
         let roster = Roster::new(Arc::clone(&machine), config.read, config.lease);
-        let maintenance = config.upkeep.maintain.then(|| Maintenance::start::<K, V, T, D>(&machine, self.policy()));
+        let maintained = || Mutex::new(Maintained::start::<K, V, T, D>(&machine, self.policy()));
+        let maintenance = config.upkeep.maintain.then(maintained);
         let local = Arc::new(Local { machine, roster, maintenance });
         shards.insert(shard, Arc::clone(&local) as Arc<dyn Any + Send + Sync>);
         Ok(local)
+    }
+
+    /// Maintains the shard by these types from now on: they are its latest, and only who has those compacts it.
+    fn maintain_as<K: Data, V: Data, T: Time, D: Diff>(&self, local: &Local<T>) {
+        let Some(maintenance) = &local.maintenance else { return };
+        let mut maintained = lock(maintenance);
+        if maintained.types != TypeId::of::<(K, V, D)>() {
+            *maintained = Maintained::start::<K, V, T, D>(&local.machine, self.policy());
+            local.machine.request_upkeep();
+        }
     }
 }
 

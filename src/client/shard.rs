@@ -13,9 +13,10 @@ use timely_persist_core::state::command::{
     Finalize, FinalizeReply, OpenCritical, admit, admit_generation, settle_types,
 };
 use timely_persist_core::state::{State, Types, storable};
+use timely_persist_io::life::lock;
 use timely_persist_types::codec::{Data, Diff, Time};
 use timely_persist_types::error::Error;
-use timely_persist_types::ids::{CriticalReaderId, LeasedReaderId, SeqNo, ShardId, WriterId};
+use timely_persist_types::ids::{CriticalReaderId, LeasedReaderId, SchemaId, SeqNo, ShardId, WriterId};
 
 use super::{Client, Local};
 
@@ -25,13 +26,14 @@ pub struct Shard<K: Data, V: Data, T: Time, D: Diff> {
     id: ShardId,
     /// What the shard's types are called and look like, once somebody asked.
     types: Arc<OnceLock<Arc<Types>>>,
+    projects: bool,
     marker: PhantomData<fn() -> (K, V, T, D)>,
 }
 
 impl<K: Data, V: Data, T: Time, D: Diff> Clone for Shard<K, V, T, D> {
     fn clone(&self) -> Self {
         let types = Arc::clone(&self.types);
-        Self { client: self.client.clone(), id: self.id, types, marker: PhantomData }
+        Self { client: self.client.clone(), id: self.id, types, projects: self.projects, marker: PhantomData }
     }
 }
 
@@ -63,6 +65,8 @@ pub struct ShardInfo<T> {
     pub bytes: u64,
     /// Of these, bytes in the state itself.
     pub inline_bytes: u64,
+    /// Of these, bytes whose rows have the types of before, and are read as the latest until they are compacted.
+    pub bytes_of_older_schemas: u64,
     /// Objects that are to be deleted when nobody holds them any more.
     pub garbage: u64,
     /// The position of the newest rollup; [`SeqNo::ZERO`] before the first.
@@ -121,7 +125,19 @@ impl Client {
 
 impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
     fn new(client: Client, id: ShardId) -> Self {
-        Self { client, id, types: Arc::default(), marker: PhantomData }
+        Self { client, id, types: Arc::default(), projects: false, marker: PhantomData }
+    }
+
+    /// The same shard for a program of before its types changed, which reads on: its readers, sources and fetchers see each row
+    /// without the fields that these types do not know. No I/O.
+    ///
+    /// The types may also be some of the fields from the start. Numbers, options and variants that became wider are read as
+    /// the narrower ones; a row that has no place in those (a number that is too large, nothing where a value must be, a variant
+    /// that is new) is an error, `CodecMismatch`, of whoever fetches it. Rows that differed may be equal, and come in any order,
+    /// so [`ReadHandle::snapshot_cursor`] and [`ReadHandle::snapshot_and_fetch`] are refused, as `Invalid`, and so are writers.
+    /// What such a reader gives out, a fetcher of such a handle fetches.
+    pub fn projecting(&self) -> Self {
+        Self { types: Arc::default(), projects: true, ..self.clone() }
     }
 
     /// Its name.
@@ -180,6 +196,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
         let types = self.types();
         admit(&state, &types)?;
         admit_generation(&state, generation)?;
+        self.client.maintain_as::<K, V, T, D>(&local);
         let schema = state.latest_schema();
         let id = WriterId::from_u128(local.machine.fresh_bits());
         let (machine, client) = (Arc::clone(&local.machine), self.client.keep_alive());
@@ -276,6 +293,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
             rows: state.totals.rows,
             bytes: state.totals.bytes,
             inline_bytes: state.totals.inline_bytes,
+            bytes_of_older_schemas: bytes_of_older(&state),
             garbage: state.totals.garbage,
             rollup: state.rollup.as_ref().map_or(SeqNo::ZERO, |rollup| rollup.seqno),
             generation: state.generation,
@@ -325,6 +343,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
         }
         let state = local.machine.refresh().await?;
         settle_types(&state, &self.types())?;
+        self.client.maintain_as::<K, V, T, D>(&local);
         Ok(Maintainer::start(Arc::clone(&local.machine), self.client.policy(), self.client.keep_alive()))
     }
 
@@ -333,9 +352,19 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
     /// `Invalid` if this client does not maintain.
     pub async fn settle(&self) -> Result<(), Error> {
         let local = self.local()?;
-        match &local.maintenance {
-            Some(maintenance) => maintenance.settle().await,
-            None => Err(self.does_not_maintain()),
+        let Some(maintenance) = &local.maintenance else { return Err(self.does_not_maintain()) };
+        let settling = || {
+            let maintained = lock(maintenance);
+            (maintained.types, maintained.task.settle())
+        };
+        loop {
+            let (types, settled) = settling();
+            let settled = settled.await;
+            // Its types changed meanwhile, and another task maintains it now.
+            let replaced = settled.is_err() && lock(maintenance).types != types;
+            if !replaced {
+                return settled;
+            }
         }
     }
 
@@ -348,8 +377,21 @@ impl<K: Data, V: Data, T: Time, D: Diff> Shard<K, V, T, D> {
     }
 
     pub(super) fn types(&self) -> Arc<Types> {
-        Arc::clone(self.types.get_or_init(|| Arc::new(Types::of::<K, V, T, D>())))
+        let of = || {
+            let types = Types::of::<K, V, T, D>();
+            Arc::new(if self.projects { types.projecting() } else { types })
+        };
+        Arc::clone(self.types.get_or_init(of))
     }
+}
+
+fn bytes_of_older<T: Time>(state: &State<T>) -> u64 {
+    let latest = state.latest_schema();
+    if latest == SchemaId(0) {
+        return 0;
+    }
+    let parts = state.batches.iter().flat_map(|batch| batch.parts());
+    parts.filter(|part| part.meta.schema != latest).map(|part| part.meta.encoded_bytes).sum()
 }
 
 fn bytes_beyond<T: Time>(state: &State<T>, since: &Antichain<T>) -> u64 {

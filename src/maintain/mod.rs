@@ -63,10 +63,13 @@ impl Maintenance {
     }
 
     /// Resolves when there is nothing left to do. An error of the upkeep is the answer here; else it is tried again.
-    pub(crate) async fn settle(&self) -> Result<(), Error> {
-        let (sender, receiver) = oneshot::channel();
-        self.settle.send(sender).await.map_err(|_| ended())?;
-        receiver.await.map_err(|_| ended())?
+    pub(crate) fn settle(&self) -> impl Future<Output = Result<(), Error>> + use<> {
+        let settle = self.settle.clone();
+        async move {
+            let (sender, receiver) = oneshot::channel();
+            settle.send(sender).await.map_err(|_| ended())?;
+            receiver.await.map_err(|_| ended())?
+        }
     }
 }
 

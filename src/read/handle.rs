@@ -196,13 +196,14 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
     /// is wanted. A part without statistics is kept. Of the discarded parts one in `config.read.filter_audit_one_in` is
     /// fetched all the same, and an error event says so if `keep` would have kept one of its rows.
     ///
-    /// Errors as in [`ReadHandle::snapshot`]. Cancelling leaves nothing.
+    /// Errors as in [`ReadHandle::snapshot`]; `Invalid` if the reader projects. Cancelling leaves nothing.
     pub async fn snapshot_cursor(
         &self,
         as_of: Antichain<T>,
         keep: impl Fn(&PartStats) -> bool,
     ) -> Result<Cursor<K, V, T, D>, Error> {
         self.check_as_of(&as_of)?;
+        self.check_order()?;
         self.wait_until_passed(&as_of).await?;
         let (mut audit, mut audited) = (self.filter_audit(), Vec::new());
         let mut runs = self.take_snapshot(&as_of)?;
@@ -231,7 +232,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
     }
 
     /// The shard's contents at `as_of`, consolidated, in order: all of them in memory. Errors as in
-    /// [`ReadHandle::snapshot`] and `PartFetcher::fetch`. Cancelling leaves nothing.
+    /// [`ReadHandle::snapshot_cursor`] and `PartFetcher::fetch`. Cancelling leaves nothing.
     pub async fn snapshot_and_fetch(&self, as_of: Antichain<T>) -> Result<Vec<((K, V), T, D)>, Error> {
         let mut cursor = self.snapshot_cursor(as_of, |_stats| true).await?;
         let mut rows = Vec::new();
@@ -298,6 +299,10 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
         self.ledger.expire().await
     }
 
+    pub(super) fn types(&self) -> &Types {
+        &self.types
+    }
+
     pub(super) fn roster(&self) -> &Arc<Roster<T>> {
         &self.roster
     }
@@ -310,6 +315,16 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
             return Ok(());
         }
         Err(too_early(self.shard_id(), as_of, &self.since))
+    }
+
+    /// An error if this reader sees rows in no order, which nobody can merge.
+    fn check_order(&self) -> Result<(), Error> {
+        if !self.types.projects() {
+            return Ok(());
+        }
+        let message =
+            "rows of a reader that projects come in no order: read them with `snapshot_and_stream`, or a source";
+        Err(Error::invalid(message).of_shard(self.shard_id()))
     }
 
     pub(super) async fn wait_until_passed(&self, as_of: &Antichain<T>) -> Result<(), Error> {

@@ -36,7 +36,7 @@ impl<T: Time> Reading<T> {
     /// How its rows become those of these types, the reader's; `None` if they are.
     pub(crate) fn lens_to(&self, types: &Types) -> Result<Option<Arc<RowLens>>, Error> {
         let Some(stored) = &self.stored else { return Ok(None) };
-        stored.lens_to(&types.schema).map_err(|incompatible| {
+        types.lens(stored).map_err(|incompatible| {
             let message = format!("its rows cannot be read as those of this program: {incompatible}");
             Error::new(ErrorKind::CodecMismatch, message).of_shard(self.shard)
         })

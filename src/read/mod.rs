@@ -16,8 +16,10 @@ mod ledger;
 mod listen;
 mod pick;
 mod pieces;
+mod places;
 mod roster;
 
+pub(crate) use ahead::FetchAhead;
 pub use audit::{FilterAudit, Sifted};
 pub use critical::{SinceDowngrade, SinceHandle};
 pub use cursor::Cursor;
@@ -27,4 +29,5 @@ pub use handle::{PartsStats, ReadHandle};
 pub use leased::{ExchangeablePart, LeasedPart, PartRef, Pin};
 pub use listen::{Listen, ListenEvent, Subscribe};
 pub use pieces::PartPieces;
+pub(crate) use places::LookedAt;
 pub(crate) use roster::Roster;

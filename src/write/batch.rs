@@ -5,7 +5,7 @@ use std::sync::Arc;
 use timely::progress::Antichain;
 
 use crate::machine::Machine;
-use timely_persist_core::state::{self, Description, Part, Run, wire};
+use timely_persist_core::state::{self, Description, Part, Run, StagedTypes, wire};
 use timely_persist_io::life::KeepAlive;
 use timely_persist_types::codec::Time;
 use timely_persist_types::error::Error;
@@ -19,7 +19,8 @@ use super::renewal;
 /// behind is found by the leak sweep. A batch may be appended once, by any handle of the same shard and the same types.
 pub struct Batch<T: Time> {
     pub(super) shard: ShardId,
-    pub(super) codecs: Arc<state::CodecNames>,
+    /// What its rows look like.
+    pub(super) types: StagedTypes,
     pub(super) lower: Antichain<T>,
     pub(super) upper: Antichain<T>,
     pub(super) runs: Vec<Run<T>>,
@@ -41,17 +42,12 @@ pub(super) enum Standing {
 }
 
 impl<T: Time> Batch<T> {
-    pub(super) fn new(
-        machine: &Arc<Machine<T>>,
-        shard: ShardId,
-        codecs: Arc<state::CodecNames>,
-        staged: state::Batch<T>,
-    ) -> Self {
+    pub(super) fn new(machine: &Arc<Machine<T>>, shard: ShardId, types: StagedTypes, staged: state::Batch<T>) -> Self {
         let state::Batch { desc: Description { lower, upper, .. }, runs, digest } = staged;
         let _client = machine.life().keep_alive();
         Self {
             shard,
-            codecs,
+            types,
             lower,
             upper,
             runs,
@@ -102,7 +98,7 @@ impl<T: Time> Batch<T> {
     pub fn into_bytes(mut self) -> bytes::Bytes {
         let desc = Description::new(self.lower.clone(), self.upper.clone());
         let staged = state::Batch { desc, runs: self.runs.clone(), digest: self.digest };
-        let bytes = wire::encode_staged(self.shard, &self.codecs, &staged);
+        let bytes = wire::encode_staged(self.shard, &self.types, &staged);
         self.stand(Standing::Spent);
         bytes
     }

@@ -13,7 +13,7 @@ use tokio::task::{JoinError, JoinHandle};
 
 use crate::machine::Machine;
 use timely_persist_core::part::PartBuilder;
-use timely_persist_core::state::{self, Description, Run, Types, storable};
+use timely_persist_core::state::{self, Description, Run, StagedTypes, Types, storable};
 use timely_persist_io::life::{KeepAlive, guarded, unfinished};
 use timely_persist_types::codec::{Data, Diff, Time};
 use timely_persist_types::config::{WriteConfig, piece_bytes};
@@ -457,7 +457,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
         let runs = std::mem::take(&mut self.done);
         let (types, lower) = (Arc::clone(&self.types), self.lower.clone());
         let staged = state::Batch { desc: Description::new(lower, upper), runs, digest: self.digest };
-        Ok(Batch::new(&machine, machine.shard(), Arc::clone(&types.names), staged))
+        let types = StagedTypes::of(&types, self.schema);
+        Ok(Batch::new(&machine, machine.shard(), types, staged))
     }
 
     fn check_upper(&self, upper: &Antichain<T>) -> Result<(), Error> {

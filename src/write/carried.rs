@@ -13,7 +13,9 @@ use timely::progress::Antichain;
 
 use crate::machine::Machine;
 use timely_persist_core::part::{EncodeOptions, EncodedPart, PartMeta, combine};
-use timely_persist_core::state::{self, Description, Location, Part, Run, Types, entry_bytes, shorten_stats};
+use timely_persist_core::state::{
+    self, Description, Location, Part, Run, StagedTypes, Types, entry_bytes, shorten_stats,
+};
 use timely_persist_io::life::guarded;
 use timely_persist_types::codec::{Data, Diff, Time};
 use timely_persist_types::config::WriteConfig;
@@ -104,7 +106,7 @@ async fn merge<K: Data, V: Data, T: Time, D: Diff>(
     let combined = combined.map_err(|error| error.advise(advice))?;
     let desc = Description::new(Antichain::from_elem(T::minimum()), Antichain::new());
     let empty = state::Batch { desc, runs: Vec::new(), digest: None };
-    let mut batch = Batch::new(machine, machine.shard(), Arc::clone(&types.names), empty);
+    let mut batch = Batch::new(machine, machine.shard(), StagedTypes::of(types, schema), empty);
     let is_small = |part: &EncodedPart<T>| part.bytes.len() <= config.inline_part_bytes_max;
     let inline = combined.len() == 1 && combined.iter().all(is_small);
     for EncodedPart { bytes, meta } in combined {

@@ -7,7 +7,7 @@ use timely::progress::Antichain;
 
 use crate::machine::Machine;
 use timely_persist_core::state::command::{Append, AppendReply, Expect, ExpireWriter, Lower, admit_generation};
-use timely_persist_core::state::{State, Sums, Types, storable, wire};
+use timely_persist_core::state::{Schema, State, Sums, Types, storable, wire};
 use timely_persist_io::life::{KeepAlive, Supervised};
 use timely_persist_types::codec::{Data, Diff, Time};
 use timely_persist_types::config::WriteConfig;
@@ -201,15 +201,18 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
 
     /// A batch that another process staged: see `Batch::into_bytes`.
     ///
+    /// Rows of the shard's types of before, staged before these changed, are as good as rows of its latest, but where a field
+    /// was retired since: nobody looks at what they hold there.
+    ///
     /// `Corrupt` if these are no such bytes, `Invalid` if they are of another shard, `CodecMismatch` if of other types.
     pub fn batch_from_bytes(&self, bytes: &bytes::Bytes) -> Result<Batch<T>, Error> {
-        let (shard, codecs, staged) = wire::decode_staged(bytes).map_err(|error| match error.kind() {
+        let (shard, types, staged) = wire::decode_staged(bytes).map_err(|error| match error.kind() {
             ErrorKind::Corrupt => {
                 error.advise("these are not the bytes of a staged batch: send them again as they were made")
             }
             _ => error,
         })?;
-        let batch = Batch::new(&self.machine, shard, Arc::new(codecs), staged);
+        let batch = Batch::new(&self.machine, shard, types, staged);
         self.check_foreign(batch)
     }
 
@@ -305,9 +308,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
             let message = format!("the batch is of {}; append it there", batch.shard);
             return Err(Error::invalid(message).of_shard(self.machine.shard()));
         }
-        if let Some(difference) = batch.codecs.difference(&self.types.names) {
-            return Err(self.other_types(&difference));
-        }
+        batch.types.admit(&self.types, self.schema).map_err(|difference| self.other_types(&difference))?;
         if batch.standing() == Standing::Spent {
             let message = "the batch was appended before, or given away as bytes";
             return Err(Error::invalid(message).of_shard(self.machine.shard()));
@@ -327,7 +328,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
         let refusal = if batch.shard != self.machine.shard() {
             Some(Error::invalid(format!("the batch is of {}; append it there", batch.shard)))
         } else {
-            batch.codecs.difference(&self.types.names).map(|difference| self.other_types(&difference))
+            batch.types.admit(&self.types, self.schema).err().map(|difference| self.other_types(&difference))
         };
         match refusal {
             None => Ok(batch),
@@ -339,7 +340,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
     }
 
     fn other_types(&self, difference: &str) -> Error {
-        let message = format!("the batch has rows of other types than the handle: the {difference}");
+        let message = format!("the batch has rows of other types than the handle: {difference}");
         Error::new(ErrorKind::CodecMismatch, message)
             .advise("stage the batch with the handle's types")
             .of_shard(self.machine.shard())
@@ -379,7 +380,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
         let sums = self.machine.life().is_recorded().then(|| Sums::of(runs.iter().flatten()));
         let attempt = self.attempt(batches, lower.frontier(), &upper);
         let (writer, token) = (self.id, attempt.token);
-        let expect = Expect { types: Arc::clone(&self.types), lower, generation: self.generation };
+        let schemas = schemas_of(batches);
+        let expect = Expect { types: Arc::clone(&self.types), schemas, lower, generation: self.generation };
         let digest = digest_of(batches, expect.lower.frontier(), &upper);
         let append = Append { writer, token, expect, upper: upper.clone(), runs, digest };
         self.unsettled = Some(attempt);
@@ -433,6 +435,17 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
 /// Whether all rows of the batch are at times in `[lower, upper)`, as far as its own interval says.
 fn lies_within<T: Time>(batch: &Batch<T>, lower: &Antichain<T>, upper: &Antichain<T>) -> bool {
     PartialOrder::less_equal(lower, &batch.lower) && PartialOrder::less_equal(&batch.upper, upper)
+}
+
+/// What the rows of these batches look like.
+fn schemas_of<T: Time>(batches: &[&mut Batch<T>]) -> Vec<(SchemaId, Arc<Schema>)> {
+    let mut schemas: Vec<(SchemaId, Arc<Schema>)> = Vec::with_capacity(1);
+    for types in batches.iter().map(|batch| &batch.types) {
+        if !schemas.iter().any(|(id, schema)| *id == types.id && *schema == types.schema) {
+            schemas.push((types.id, Arc::clone(&types.schema)));
+        }
+    }
+    schemas
 }
 
 /// The digest of what these batches append to `[lower, upper)`, if it is known and none of their rows is left out.

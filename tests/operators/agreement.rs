@@ -78,6 +78,7 @@ fn whatever_decides_what_is_shown_must_be_the_same_on_all_workers() {
         ("until is 5 on workers 0, 2, but 3 on worker 1", Box::new(|source| source.until(at(3)))),
         ("until is 5 on workers 0, 2, but empty on worker 1", Box::new(|source| source.until(none()))),
         ("snapshot is true on workers 0, 2, but false on worker 1", Box::new(|source| source.snapshot(false))),
+        ("project is false on workers 0, 2, but true on worker 1", Box::new(|source| source.project())),
         ("; filter is not given", Box::new(|source| source.snapshot(false).filter(|_| false))),
         ("filter_rows is not given on workers 0, 2, but given", Box::new(|source| source.filter_rows(|_, _| false))),
         ("start_after is not given", Box::new(|source| source.start_after(std::future::pending()))),

@@ -15,6 +15,7 @@ mod idle;
 mod names;
 mod panics;
 mod partial;
+mod projecting;
 #[path = "../support/random.rs"]
 mod random;
 mod resume;

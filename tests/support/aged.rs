@@ -83,7 +83,12 @@ fn appending(state: &State<u64>, types: &Arc<Types>, number: u64) -> Vec<Change<
     let command = Append {
         writer: WriterId::from_u128(1),
         token: Token::from_u128(1 << 90 | u128::from(number)),
-        expect: Expect { types: Arc::clone(types), lower: Lower::At(upper), generation: 0 },
+        expect: Expect {
+            types: Arc::clone(types),
+            schemas: vec![(SchemaId(0), Arc::clone(&types.schema))],
+            lower: Lower::At(upper),
+            generation: 0,
+        },
         upper: Antichain::from_elem(time + 1),
         runs: if number == 1 { vec![run()] } else { Vec::new() },
         digest: None,

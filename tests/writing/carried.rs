@@ -163,19 +163,18 @@ async fn merged_batches_that_are_refused_can_be_appended_again() {
 /// Bytes that another process sent are looked at before they are in the shard, where they would stop every reader.
 #[tokio::test(start_paused = true)]
 async fn an_inline_part_that_is_damaged_is_not_merged() {
-    use timely_persist_core::state::{CodecNames, Location, wire};
+    use timely_persist_core::state::{Location, wire};
     let place = Stage::new();
     let process = place.process(inline()).await;
     let mut writer = process.writer().await;
     let batch = stage(&writer, &[row("a", 0, 0, 1)], 0, 1).await;
-    let (shard, codecs, mut staged) = wire::decode_staged::<u64>(&batch.into_bytes()).unwrap();
-    let codecs: CodecNames = codecs;
+    let (shard, types, mut staged) = wire::decode_staged::<u64>(&batch.into_bytes()).unwrap();
     if let Location::Inline(bytes) = &mut staged.runs[0][0].location {
         let mut damaged = bytes.to_vec();
         *damaged.last_mut().unwrap() ^= 1;
         *bytes = damaged.into();
     }
-    let damaged = wire::encode_staged(shard, &codecs, &staged);
+    let damaged = wire::encode_staged(shard, &types, &staged);
     let mut batches = [stage(&writer, &[row("b", 0, 0, 1)], 0, 1).await, writer.batch_from_bytes(&damaged).unwrap()];
     let before = process.log.counts().compare_and_sets;
     let mut offered: Vec<_> = batches.iter_mut().collect();

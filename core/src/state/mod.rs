@@ -35,7 +35,7 @@ pub use frontier::{advance_frontier, below, glb, join_time, passed, storable};
 pub use holders::{CriticalReader, LeasedReader, WriterRecord};
 pub use lapses::Sightings;
 pub use schema::{SCHEMAS_MAX, Schema};
-pub use types::{Standing, Types};
+pub use types::{StagedTypes, Standing, Types};
 
 use timely_persist_types::codec::Time;
 use timely_persist_types::ids::{CriticalReaderId, LeasedReaderId, SeqNo, ShardId, Token, WriterId};

@@ -30,4 +30,9 @@ impl Schema {
     pub fn lens_to(&self, other: &Self) -> Result<Option<Arc<RowLens>>, Incompatible> {
         RowLens::between([&self.key, &self.value], [&other.key, &other.value])
     }
+
+    /// How a reader of an older schema sees rows of this one: see [`RowLens::projecting`].
+    pub fn projection_to(&self, other: &Self) -> Result<Option<Arc<RowLens>>, Incompatible> {
+        RowLens::projecting([&self.key, &self.value], [&other.key, &other.value])
+    }
 }

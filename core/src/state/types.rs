@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use timely_persist_types::codec::{Data, Diff, Shape, Time};
+use timely_persist_types::codec::{Data, Diff, Incompatible, Shape, Time};
 use timely_persist_types::error::{Error, ErrorKind};
 use timely_persist_types::ids::SchemaId;
 use xxhash_rust::xxh3::xxh3_64;
@@ -27,6 +27,8 @@ pub struct Types {
     pub schema: Arc<Schema>,
     /// Whether their names say all that there is to say of their shapes, so that no schema need be written down.
     names_say_all: bool,
+    /// Whether they are those of a reader who sees newer rows without what these have no place for.
+    projects: bool,
     /// Stands for them where they travel with each part. Equal types, or an accident of one in 2⁶⁴.
     pub digest: u64,
 }
@@ -40,7 +42,23 @@ impl Types {
             true => names.digest(),
             false => xxh3_64(format!("{names} {schema:?}").as_bytes()),
         };
-        Self { names, schema, names_say_all, digest }
+        Self { names, schema, names_say_all, projects: false, digest }
+    }
+
+    /// The same for a reader who sees newer rows without what these have no place for.
+    pub fn projecting(self) -> Self {
+        // What a reader gives out is fetched by one who sees it so, too.
+        Self { projects: true, digest: !self.digest, ..self }
+    }
+
+    /// Whether they are those of such a reader.
+    pub fn projects(&self) -> bool {
+        self.projects
+    }
+
+    /// How rows of this schema become those of these types; `None` if they are. Or why they cannot.
+    pub fn lens(&self, stored: &Schema) -> Result<Option<Arc<RowLens>>, Incompatible> {
+        if self.projects { stored.projection_to(&self.schema) } else { stored.lens_to(&self.schema) }
     }
 
     /// The schema of this number, if rows of it are not as those of these types; `None` if they are.
@@ -54,7 +72,7 @@ impl Types {
     }
 
     /// How rows of the shard's schema of this number become those of these types; `None` if they are. `SchemaMismatch` if they
-    /// cannot, because the shard's are newer.
+    /// cannot, because the shard's are newer; `CodecMismatch` if not even a projection is possible.
     pub fn lens_of<T: Time>(&self, state: &State<T>, id: SchemaId) -> Result<Option<Arc<RowLens>>, Error> {
         self.stored(state, id).map_or(Ok(None), |stored| self.lens_from(&stored, state, id))
     }
@@ -66,16 +84,63 @@ impl Types {
         state: &State<T>,
         id: SchemaId,
     ) -> Result<Option<Arc<RowLens>>, Error> {
-        stored.lens_to(&self.schema).map_err(|incompatible| {
+        self.lens(stored).map_err(|incompatible| {
             let message = format!("its rows of {id} are not those of this program: {incompatible}");
-            let kind = ErrorKind::SchemaMismatch { latest: state.latest_schema(), newer: true };
+            // Nobody's newer program sees more of them than a projection does.
+            let kind = match self.projects {
+                true => ErrorKind::CodecMismatch,
+                false => ErrorKind::SchemaMismatch { latest: state.latest_schema(), newer: true },
+            };
             Error::new(kind, message).of_shard(state.shard)
         })
+    }
+
+    /// Whether times and diffs are those of the shard: they never change.
+    pub fn count_alike<T: Time>(&self, state: &State<T>) -> bool {
+        let Some(known) = &state.codecs else { return true };
+        (&known.time, &known.diff) == (&self.names.time, &self.names.diff)
     }
 
     /// Whether their names say all that there is to say of their shapes, so that no schema need be written down.
     pub fn names_say_all(&self) -> bool {
         self.names_say_all
+    }
+}
+
+/// What rows that are staged look like, and which schema of the shard that was when they were.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StagedTypes {
+    /// What their types are called.
+    pub names: Arc<CodecNames>,
+    /// What keys and values look like.
+    pub schema: Arc<Schema>,
+    /// The schema's number, which each of the parts has.
+    pub id: SchemaId,
+}
+
+impl StagedTypes {
+    /// Of a writer that has these types, which are this schema of the shard.
+    pub fn of(types: &Types, id: SchemaId) -> Self {
+        Self { names: Arc::clone(&types.names), schema: Arc::clone(&types.schema), id }
+    }
+
+    /// Whether a writer of these types, which are this schema of the shard, may append the rows. Or why not.
+    pub fn admit(&self, types: &Types, id: SchemaId) -> Result<(), String> {
+        let (mine, theirs) = (&self.names, &types.names);
+        let ends_alike = (&mine.time, &mine.diff) == (&theirs.time, &theirs.diff);
+        if ends_alike && self.schema == types.schema && self.id <= id {
+            return Ok(());
+        }
+        if !ends_alike || self.id >= id {
+            let otherwise = || format!("{} of the shard, not {id}", self.id);
+            return Err(mine.difference(theirs).map_or_else(otherwise, |difference| format!("the {difference}")));
+        }
+        let lens = self.schema.lens_to(&types.schema).map_err(|incompatible| incompatible.to_string())?;
+        // Nobody has looked at them.
+        match lens.map(|lens| lens.partial()).unwrap_or_default().as_slice() {
+            [] => Ok(()),
+            paths => Err(format!("a row may hold something in a retired field: {}", paths.join(", "))),
+        }
     }
 }
 
@@ -101,7 +166,7 @@ impl Standing {
         if !written_down && known.difference(names).is_none() {
             return Ok(Self::Latest);
         }
-        if (&known.time, &known.diff) != (&names.time, &names.diff) {
+        if !types.count_alike(state) {
             return Err(known.difference(names).unwrap_or_default());
         }
         // The latest most often; an older one, where it came back, by its last number.

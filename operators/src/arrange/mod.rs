@@ -104,7 +104,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> PersistSource<K, V, T, D> {
     where
         for<'a> K::Ref<'a>: Hash,
     {
-        self.arranged::<_, ByKeyOwned<K, V, T, D>, _, _>(scope, Split::among)
+        let in_order = !self.projects();
+        self.arranged::<_, ByKeyOwned<K, V, T, D>, _, _>(scope, move |peers| Split::among(peers, in_order))
     }
 
     /// The same with keys and values one behind the other in flat columns, so that no value is allocated. Keys and values are
@@ -117,7 +118,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> PersistSource<K, V, T, D> {
     where
         for<'a> K::Ref<'a>: Hash,
     {
-        self.arranged::<_, ByKeyFlat<K, V, T, D>, _, _>(scope, Split::among)
+        let in_order = !self.projects();
+        self.arranged::<_, ByKeyFlat<K, V, T, D>, _, _>(scope, move |peers| Split::among(peers, in_order))
     }
 
     /// The same as [`arrange_by_key`](Self::arrange_by_key) of what a closure makes of each key and value, which it sees where
@@ -190,7 +192,8 @@ where
         self,
         scope: Scope<'scope, T>,
     ) -> ArrangedSource<'scope, T, TraceAgent<KeySpine<K, T, D>>> {
-        self.arranged::<_, BySelfOwned<K, T, D>, _, _>(scope, Split::among)
+        let in_order = !self.projects();
+        self.arranged::<_, BySelfOwned<K, T, D>, _, _>(scope, move |peers| Split::among(peers, in_order))
     }
 
     /// The same in flat columns.
@@ -198,6 +201,7 @@ where
         self,
         scope: Scope<'scope, T>,
     ) -> ArrangedSource<'scope, T, TraceAgent<FlatKeySpine<K, T, D>>> {
-        self.arranged::<_, BySelfFlat<K, T, D>, _, _>(scope, Split::among)
+        let in_order = !self.projects();
+        self.arranged::<_, BySelfFlat<K, T, D>, _, _>(scope, move |peers| Split::among(peers, in_order))
     }
 }

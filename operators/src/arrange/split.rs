@@ -31,9 +31,9 @@ impl<K: Data, V: Data, T: Time, D: Diff> Split<K, V, T, D>
 where
     for<'a> K::Ref<'a>: Hash,
 {
-    /// Rows that come in order, among so many workers.
-    pub(crate) fn among(peers: usize) -> Self {
-        Self { workers: (0..peers).map(|_| Columns::default()).collect(), in_order: true }
+    /// Among so many workers, rows that come in order or not.
+    pub(crate) fn among(peers: usize, in_order: bool) -> Self {
+        Self { workers: (0..peers).map(|_| Columns::default()).collect(), in_order }
     }
 
     #[inline]
@@ -101,7 +101,7 @@ where
 {
     /// Among so many workers.
     pub(crate) fn among(peers: usize, logic: F) -> Self {
-        Self { split: Split { in_order: false, ..Split::among(peers) }, logic, runs: false }
+        Self { split: Split::among(peers, false), logic, runs: false }
     }
 }
 

@@ -77,7 +77,7 @@ pub fn persist_source<'scope, K: Data, V: Data, T: Time, D: Diff>(
 /// A source to be built, on all workers, each asked for the same.
 ///
 /// Nothing comes before every worker has built it. Then the workers compare what they were asked for: if the shard, `name`,
-/// `as_of`, `until` or `snapshot` differ, or only some were given a closure, then each worker says
+/// `as_of`, `until`, `snapshot` or `project` differ, or only some were given a closure, then each worker says
 /// [`Invalid`](timely_persist::ErrorKind::Invalid) on its `errors`, with what differs, and the frontier is held.
 #[must_use = "it does nothing until it is built"]
 pub struct PersistSource<K: Data, V: Data, T: Time, D: Diff> {
@@ -129,6 +129,20 @@ impl<K: Data, V: Data, T: Time, D: Diff> PersistSource<K, V, T, D> {
     pub fn snapshot(mut self, snapshot: bool) -> Self {
         self.settings.snapshot = snapshot;
         self
+    }
+
+    /// Reads a shard whose types have changed since this program was built: each row without what its types do not know, as
+    /// [`Shard::projecting`] says. Rows that differ in the shard may be equal here. A row that has no place in these types is an
+    /// error, and the frontier is held.
+    pub fn project(mut self) -> Self {
+        self.shard = self.shard.projecting();
+        self.settings.project = true;
+        self
+    }
+
+    /// Whether it projects.
+    pub(crate) fn projects(&self) -> bool {
+        self.settings.project
     }
 
     /// Bytes of parts that all workers together may have between being handed out and emitted, in memory size. One part

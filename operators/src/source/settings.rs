@@ -24,6 +24,8 @@ pub(crate) struct Settings<T: Time> {
     pub(crate) until: Antichain<T>,
     /// Whether the snapshot is wanted, or only what follows it.
     pub(crate) snapshot: bool,
+    /// Whether rows are read without what the program's types do not know.
+    pub(crate) project: bool,
     /// Which of the caller's closures there are.
     pub(crate) closures: Closures,
     /// Bytes of parts between handed out and emitted, over all workers.
@@ -45,6 +47,7 @@ impl<T: Time> Settings<T> {
             as_of: None,
             until: Antichain::new(),
             snapshot: true,
+            project: false,
             closures: Closures::default(),
             max_inflight_bytes: config.read.inflight_bytes_max as u64,
             fetch_concurrency: config.read.fetches_max.max(1),
@@ -63,6 +66,7 @@ impl<T: Time> Settings<T> {
             ("as_of", as_of),
             ("until", Value::frontier(&self.until)),
             ("snapshot", Value::Is(self.snapshot)),
+            ("project", Value::Is(self.project)),
             ("filter", Value::Given(filter)),
             ("filter_rows", Value::Given(filter_rows)),
             ("map", Value::Given(map)),

@@ -10,20 +10,30 @@ use timely_persist_types::ids::SchemaId;
 /// Lets whoever opens the shard to write in: an error if it holds other types, or is finalized. With the changes that make a
 /// fresh shard remember its types.
 pub fn admit<T: Time>(state: &State<T>, types: &Types) -> Result<Vec<Change<T>>, Error> {
+    if types.projects() {
+        return Err(only_reads(state));
+    }
     let changes = settle_types(state, types)?;
     is_open(state).map(|()| changes)
 }
 
 /// The same for whoever reads: all rows of the shard must have a form in these types.
 pub fn admit_reader<T: Time>(state: &State<T>, types: &Types) -> Result<Vec<Change<T>>, Error> {
-    let changes = match standing(state, types)? {
-        Standing::Fresh | Standing::Latest => settle_types(state, types)?,
-        Standing::Older(_) | Standing::Next => Vec::new(),
+    let changes = match Standing::of(types, state) {
+        Ok(Standing::Fresh | Standing::Latest) => settle_types(state, types)?,
+        Ok(Standing::Older(_) | Standing::Next) => Vec::new(),
+        // Types that the shard never had may be some of its fields all the same: the lenses decide.
+        Err(_) if types.projects() && types.count_alike(state) => Vec::new(),
+        Err(difference) => return Err(other_types(state, &difference)),
     };
     for id in 0..=state.latest_schema().0 {
         let _ = types.lens_of(state, SchemaId(id))?;
     }
     is_open(state).map(|()| changes)
+}
+
+pub(super) fn only_reads<T: Time>(state: &State<T>) -> Error {
+    Error::invalid("a handle that projects reads, and does not write").of_shard(state.shard)
 }
 
 fn is_open<T: Time>(state: &State<T>) -> Result<(), Error> {
@@ -43,11 +53,9 @@ pub fn admit_generation<T: Time>(state: &State<T>, generation: u64) -> Result<()
     Err(Error::new(ErrorKind::Fenced { generation: theirs }, message).of_shard(state.shard))
 }
 
-fn standing<T: Time>(state: &State<T>, types: &Types) -> Result<Standing, Error> {
-    Standing::of(types, state).map_err(|difference| {
-        let message = format!("its rows are of other types than those it was opened with: the {difference}");
-        Error::new(ErrorKind::CodecMismatch, message).of_shard(state.shard)
-    })
+fn other_types<T: Time>(state: &State<T>, difference: &str) -> Error {
+    let message = format!("its rows are of other types than those it was opened with: the {difference}");
+    Error::new(ErrorKind::CodecMismatch, message).of_shard(state.shard)
 }
 
 /// The changes that make a fresh shard remember its types; an error if it has others, or has had these before.
@@ -56,7 +64,7 @@ pub fn settle_types<T: Time>(state: &State<T>, types: &Types) -> Result<Vec<Chan
     let mismatch = |newer, message: &str| {
         Err(Error::new(ErrorKind::SchemaMismatch { latest, newer }, message.to_owned()).of_shard(state.shard))
     };
-    match standing(state, types)? {
+    match Standing::of(types, state).map_err(|difference| other_types(state, &difference))? {
         Standing::Latest => Ok(Vec::new()),
         Standing::Older(_) => mismatch(true, "its types have changed since this program was built"),
         Standing::Next => mismatch(false, "the types of this program have changed since the shard was written"),

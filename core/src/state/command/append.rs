@@ -6,10 +6,10 @@ use std::time::Duration;
 use timely::PartialOrder;
 use timely::progress::Antichain;
 
-use crate::state::{Batch, Change, Description, Run, State, Types, WriterRecord, entry_bytes};
+use crate::state::{Batch, Change, Description, Run, Schema, State, Types, WriterRecord, entry_bytes};
 use timely_persist_types::codec::Time;
-use timely_persist_types::error::Error;
-use timely_persist_types::ids::{Token, WriterId, blob_made_ms};
+use timely_persist_types::error::{Error, ErrorKind};
+use timely_persist_types::ids::{SchemaId, Token, WriterId, blob_made_ms};
 
 use super::admit::{admit_generation, settle_types};
 use super::{Command, Decision, Moment};
@@ -34,8 +34,10 @@ pub struct Append<T: Time> {
 /// What an append takes for granted of the shard. All of it is checked in the one decision that appends.
 #[derive(Clone, Debug)]
 pub struct Expect<T> {
-    /// The types of the rows, which a fresh shard makes its own.
+    /// The types of whoever appends, which a fresh shard makes its own.
     pub types: Arc<Types>,
+    /// What the rows look like, and which schemas of the shard that is: the latest, or one of before.
+    pub schemas: Vec<(SchemaId, Arc<Schema>)>,
     /// Where the batch begins.
     pub lower: Lower<T>,
     /// The generation of whoever appends; 0 where there is none. The shard's is not newer, and becomes this.
@@ -118,6 +120,7 @@ impl<T: Time> Append<T> {
         // Behind the token: what committed stays so, whoever came since. Before all else: nobody who is fenced is to take
         // what it hears of the upper for a reason to go on.
         let mut changes = settle_types(state, &self.expect.types)?;
+        self.check_schemas(state)?;
         admit_generation(state, self.expect.generation)?;
         if let Some(missed) = self.expect.lower.miss(state, &self.upper) {
             return Ok(Decision::Reply(missed));
@@ -144,6 +147,24 @@ impl<T: Time> Append<T> {
         record.push(self.token, moment.now_ms);
         changes.push(Change::WriterSet(self.writer, record));
         Ok(Decision::Commit(changes, AppendReply::Committed { from: upper }))
+    }
+
+    /// An error if the shard knows one of the rows' schemas as something else: it was fresh when they were staged, and another
+    /// program gave it its types since.
+    fn check_schemas(&self, state: &State<T>) -> Result<(), Error> {
+        let types = &self.expect.types;
+        let is_known = |id: SchemaId, schema: &Arc<Schema>| match (state.schema(id), id) {
+            (Some(known), _) => known == schema,
+            // Nothing is written down, so the names say it, and they are those of these types.
+            (None, SchemaId(0)) => *schema == types.schema,
+            (None, _) => false,
+        };
+        if self.expect.schemas.iter().all(|(id, schema)| is_known(*id, schema)) {
+            return Ok(());
+        }
+        let kind = ErrorKind::SchemaMismatch { latest: state.latest_schema(), newer: false };
+        let message = "rows were staged when the shard had no types, and got others since";
+        Err(Error::new(kind, message).of_shard(state.shard).advise("open the writer again, and stage them again"))
     }
 
     /// Where the batch of an earlier try begins, in the state that has it.

@@ -2,21 +2,25 @@
 
 use std::sync::Arc;
 
+use timely::progress::Antichain;
+
 use crate::state::{Change, SCHEMAS_MAX, Schema, Standing, State, Types};
 use timely_persist_types::codec::Time;
 use timely_persist_types::error::{Error, ErrorKind};
 use timely_persist_types::ids::SchemaId;
 
-use super::admit::settle_types;
+use super::admit::{only_reads, settle_types};
 use super::{Command, Decision, Moment};
 
 /// Makes the types of whoever asks those of the shard, if these can become them.
 #[derive(Clone, Debug)]
-pub struct Evolve {
+pub struct Evolve<T> {
     /// The types.
     pub types: Arc<Types>,
     /// The schema that should be the latest.
     pub expected: SchemaId,
+    /// Where the rows end that were looked at, and have a place in these types; `None` where none were.
+    pub looked: Option<Antichain<T>>,
 }
 
 /// What became of it.
@@ -31,9 +35,11 @@ pub enum EvolveReply {
         /// Which.
         latest: SchemaId,
     },
+    /// A field is to be retired, and the shard has rows that nobody has looked at.
+    Look,
 }
 
-impl<T: Time> Command<T> for Evolve {
+impl<T: Time> Command<T> for Evolve<T> {
     const NAME: &'static str = "evolve types";
     type Reply = Result<EvolveReply, Error>;
 
@@ -42,21 +48,23 @@ impl<T: Time> Command<T> for Evolve {
     }
 }
 
-impl Evolve {
-    /// Whether every row that there is has a place in the new types: nobody looks at them here, so none may lack one.
-    fn refuse_partial<T: Time>(&self, state: &State<T>) -> Result<(), Error> {
+impl<T: Time> Evolve<T> {
+    /// Whether every row that there is has a place in the new types.
+    fn have_places(&self, state: &State<T>) -> Result<bool, Error> {
         let lens = self.types.lens_of(state, state.latest_schema())?;
-        let paths = lens.map(|lens| lens.partial()).unwrap_or_default();
-        if paths.is_empty() || state.totals.rows == 0 {
-            return Ok(());
-        }
-        let message = format!("a field cannot be retired while rows may hold something there: {}", paths.join(", "));
-        let advice = "keep the field, or copy the rows into a new shard";
-        Err(Error::new(ErrorKind::CodecMismatch, message).of_shard(state.shard).advise(advice))
+        let is_partial = lens.is_some_and(|lens| !lens.partial().is_empty());
+        let is_empty_behind = |looked: &Antichain<T>| {
+            let behind = state.batches.iter().skip(state.batch_beyond(looked));
+            behind.into_iter().all(|batch| batch.is_empty())
+        };
+        Ok(!is_partial || state.totals.rows == 0 || self.looked.as_ref().is_some_and(is_empty_behind))
     }
 
-    fn decide_or_refuse<T: Time>(&self, state: &State<T>) -> Result<Decision<T, EvolveReply>, Error> {
+    fn decide_or_refuse(&self, state: &State<T>) -> Result<Decision<T, EvolveReply>, Error> {
         let refuse = |kind, message: String| Error::new(kind, message).of_shard(state.shard);
+        if self.types.projects() {
+            return Err(only_reads(state));
+        }
         if state.finalized {
             return Err(refuse(ErrorKind::Finalized, "its types change no more".to_owned()));
         }
@@ -72,8 +80,8 @@ impl Evolve {
                 let message = format!("its rows are of {latest} by now, and this program has the types of {id}");
                 Err(refuse(ErrorKind::SchemaMismatch { latest, newer: true }, message))
             }
+            Standing::Next if !self.have_places(state)? => Ok(Decision::Reply(EvolveReply::Look)),
             Standing::Next => {
-                self.refuse_partial(state)?;
                 let mut changes = Vec::new();
                 if let (true, Some(names)) = (state.schemas.is_empty(), &state.codecs) {
                     // What the names said all along: whoever replays the log need not know how they are read.
@@ -95,18 +103,20 @@ impl Evolve {
 #[cfg(test)]
 mod tests {
     use timely_persist_types::clock::millis;
-    use timely_persist_types::codec::{Codec, Data};
+    use timely_persist_types::codec::{Codec, Constant, Data, FieldShape, RetiredField, Shape, StructShape};
     use timely_persist_types::config::{StoreLimits, UpkeepConfig};
     use timely_persist_types::ids::ShardId;
 
     use super::*;
+    use crate::part::{PartFormat, PartMeta};
     use crate::state::command::Limits;
+    use crate::state::{Batch, Description, Location, Part};
 
     fn evolve<K: Data, V: Data>(state: &mut State<u64>, expected: u32) -> Result<EvolveReply, Error> {
         let types = Arc::new(Types::of::<K, V, u64, i64>());
         let limits = Limits::of(&StoreLimits::default(), &UpkeepConfig::default());
         let moment = Moment { now_ms: millis(std::time::Duration::ZERO), limits };
-        match (Evolve { types, expected: SchemaId(expected) }).decide(state, &moment) {
+        match (Evolve { types, expected: SchemaId(expected), looked: None }).decide(state, &moment) {
             Decision::Reply(reply) => reply,
             Decision::Commit(changes, reply) => {
                 changes.iter().for_each(|change| state.apply_change(change).unwrap());
@@ -153,15 +163,8 @@ mod tests {
         assert_eq!(State::decode(&state.encode(), state.shard).unwrap(), state);
     }
 
-    /// A copy that has the new types would take what it computes again for something else.
-    #[test]
-    fn digests_are_of_rows_as_they_were_written() {
-        use crate::part::{PartFormat, PartMeta};
-        use crate::state::{Batch, Description, Location, Part};
-        use timely::progress::Antichain;
-
-        let mut state = State::<u64>::new(ShardId::from_u128(1));
-        assert_eq!(evolve::<String, u32>(&mut state, 0).unwrap(), EvolveReply::Unchanged);
+    /// One row at this time, or none, by which the upper moves on.
+    fn append(state: &mut State<u64>, time: u64, with_a_row: bool) {
         let at = Antichain::from_elem;
         let meta = PartMeta {
             format: PartFormat::ArrowIpc,
@@ -171,14 +174,61 @@ mod tests {
             tail_bytes: 1,
             rows: 1,
             checksum: 0,
-            time_lower: at(0),
-            time_upper: vec![0],
+            time_lower: at(time),
+            time_upper: vec![time],
             diff_sum: [0; 8],
             stats: bytes::Bytes::new(),
         };
-        let runs = vec![vec![Part { location: Location::Blob("part".to_owned()), meta }]];
-        let batch = Batch { desc: Description::new(at(0), at(1)), runs, digest: Some(7) };
+        let run = vec![Part { location: Location::Blob(format!("part {time}")), meta }];
+        let runs = if with_a_row { vec![run] } else { Vec::new() };
+        let batch = Batch { desc: Description::new(at(time), at(time + 1)), runs, digest: Some(7) };
         state.apply_change(&Change::BatchAdded(Arc::new(batch))).unwrap();
+    }
+
+    /// Or a row that holds something there could not be read any more.
+    #[test]
+    fn a_field_is_retired_once_all_rows_were_looked_at() {
+        let field = |id: u32, default: Option<&u32>| FieldShape {
+            id,
+            name: format!("field {id}"),
+            shape: u32::shape(),
+            default: default.map(Constant::of),
+        };
+        let value = |fields, retired| Shape::Struct(StructShape { name: "value".to_owned(), fields, retired });
+        let mut types = Types::of::<String, u32, u64, i64>();
+        let before =
+            Schema { key: String::shape(), value: value(vec![field(1, None), field(2, Some(&0))], Vec::new()) };
+        let retired = vec![RetiredField { id: 2, shape: u32::shape() }];
+        types.schema = Arc::new(Schema { key: String::shape(), value: value(vec![field(1, None)], retired) });
+        let mut state = State::<u64>::new(ShardId::from_u128(1));
+        state.apply_change(&Change::Codecs(Arc::clone(&types.names))).unwrap();
+        state.apply_change(&Change::SchemaAdded(SchemaId(0), Arc::new(before))).unwrap();
+        let decide = |state: &State<u64>, looked: Option<u64>| {
+            let looked = looked.map(Antichain::from_elem);
+            let evolve = Evolve { types: Arc::new(types.clone()), expected: SchemaId(0), looked };
+            evolve.decide_or_refuse(state).map(|decision| match decision {
+                Decision::Reply(reply) | Decision::Commit(_, reply) => reply,
+            })
+        };
+        let added = EvolveReply::Added(SchemaId(1));
+        assert_eq!(decide(&state, None).unwrap(), added, "of no rows");
+        append(&mut state, 0, true);
+        let mut answers = [None, Some(0), Some(1)].map(|looked| decide(&state, looked).unwrap());
+        assert_eq!(answers, [EvolveReply::Look, EvolveReply::Look, added]);
+        append(&mut state, 1, false);
+        assert_eq!(decide(&state, Some(1)).unwrap(), added, "nothing came since");
+        append(&mut state, 2, true);
+        answers = [Some(1), Some(2), Some(3)].map(|looked| decide(&state, looked).unwrap());
+        assert_eq!(answers, [EvolveReply::Look, EvolveReply::Look, added]);
+    }
+
+    /// A copy that has the new types would take what it computes again for something else.
+    #[test]
+    fn digests_are_of_rows_as_they_were_written() {
+        let mut state = State::<u64>::new(ShardId::from_u128(1));
+        assert_eq!(evolve::<String, u32>(&mut state, 0).unwrap(), EvolveReply::Unchanged);
+        let at = Antichain::from_elem;
+        append(&mut state, 0, true);
         assert_eq!(state.digest_of(&at(0), &at(1)), Some(7));
         assert_eq!(evolve::<String, u64>(&mut state, 0).unwrap(), EvolveReply::Added(SchemaId(1)));
         assert_eq!(state.digest_of(&at(0), &at(1)), None);

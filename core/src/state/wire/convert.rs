@@ -6,8 +6,8 @@ use timely::progress::Antichain;
 
 use crate::part::{PartFormat, PartMeta};
 use crate::state::{
-    Batch, Change, CodecNames, CriticalReader, Description, Entry, LeasedReader, Location, Part, RollupRef, State,
-    WriterRecord,
+    Batch, Change, CodecNames, CriticalReader, Description, Entry, LeasedReader, Location, Part, RollupRef, Schema,
+    StagedTypes, State, WriterRecord,
 };
 use timely_persist_types::codec::{Codec64, Time};
 use timely_persist_types::error::{Error, ErrorKind};
@@ -172,19 +172,34 @@ fn change_from_proto<T: Time>(change: proto::Change) -> Result<Change<T>, Error>
     })
 }
 
-pub(super) fn staged_to_proto<T: Time>(shard: ShardId, codecs: &CodecNames, batch: &Batch<T>) -> proto::Staged {
+pub(super) fn staged_to_proto<T: Time>(
+    shard: ShardId,
+    types: &StagedTypes,
+    with_schema: bool,
+    batch: &Batch<T>,
+) -> proto::Staged {
     proto::Staged {
         shard: id_bytes(shard.as_u128()),
-        codecs: Some(codecs_to_proto(codecs)),
+        codecs: Some(codecs_to_proto(&types.names)),
         batch: Some(batch_to_proto(batch)),
+        schema: with_schema.then(|| schema_to_proto(&types.schema)),
+        schema_id: types.id.0,
     }
 }
 
-pub(super) fn staged_from_proto<T: Time>(staged: proto::Staged) -> Result<(ShardId, CodecNames, Batch<T>), Error> {
-    let batch = batch_from_proto(staged.batch.ok_or_else(missing)?)?;
-    let codecs = codecs_from_proto(staged.codecs.ok_or_else(missing)?);
+pub(super) fn staged_from_proto<T: Time>(staged: proto::Staged) -> Result<(ShardId, StagedTypes, Batch<T>), Error> {
+    let batch: Batch<T> = batch_from_proto(staged.batch.ok_or_else(missing)?)?;
+    let names = Arc::new(codecs_from_proto(staged.codecs.ok_or_else(missing)?));
     let shard = ShardId::from_u128(id_bits(&staged.shard)?);
-    Ok((shard, codecs, batch))
+    let schema = match staged.schema {
+        Some(schema) => schema_from_proto(schema)?,
+        None => Arc::new(Schema::of_names(&names)),
+    };
+    let id = SchemaId(staged.schema_id);
+    if batch.parts().any(|part| part.meta.schema != id) {
+        return Err(Error::corrupt("a staged batch with a part of another schema"));
+    }
+    Ok((shard, StagedTypes { names, schema, id }, batch))
 }
 
 fn batch_to_proto<T: Time>(batch: &Batch<T>) -> proto::Batch {

@@ -18,7 +18,7 @@ use timely_persist_types::codec::Time;
 use timely_persist_types::error::Error;
 use timely_persist_types::ids::{SchemaId, ShardId};
 
-use super::{Batch, CodecNames, Entry, Part, Schema, State};
+use super::{Batch, Entry, Part, Schema, StagedTypes, State};
 
 /// Kind and version: who knows a version knows all before it.
 type Magic = [u8; 8];
@@ -110,25 +110,26 @@ fn open<M: Message + Default>(newest: Magic, bytes: &Bytes) -> Result<M, Error> 
 const STAGED_MAGIC: Magic = *b"tpstage1";
 /// A staged batch with a digest, which the process that appends it must not lose.
 const DIGESTED_MAGIC: Magic = *b"tpstage2";
-/// One with parts that are not of schema 0.
-const EVOLVED_STAGED_MAGIC: Magic = *b"tpstage3";
+/// One whose types' names do not say what its rows look like, or which is not of schema 0.
+const SCHEMA_STAGED_MAGIC: Magic = *b"tpstage3";
 const PART_MAGIC: Magic = *b"tppart_1";
 /// A part that is not of schema 0.
 const EVOLVED_PART_MAGIC: Magic = *b"tppart_2";
 
 /// A staged batch as bytes, for another process to append.
-pub fn encode_staged<T: Time>(shard: ShardId, codecs: &CodecNames, batch: &Batch<T>) -> Bytes {
-    let magic = match (batch.parts().any(|part| part.meta.schema != SchemaId(0)), batch.digest) {
-        (true, _) => EVOLVED_STAGED_MAGIC,
-        (false, Some(_)) => DIGESTED_MAGIC,
-        (false, None) => STAGED_MAGIC,
+pub fn encode_staged<T: Time>(shard: ShardId, types: &StagedTypes, batch: &Batch<T>) -> Bytes {
+    let implied = types.id == SchemaId(0) && Schema::of_names(&types.names) == *types.schema;
+    let magic = match (implied, batch.digest) {
+        (false, _) => SCHEMA_STAGED_MAGIC,
+        (true, Some(_)) => DIGESTED_MAGIC,
+        (true, None) => STAGED_MAGIC,
     };
-    seal(magic, &convert::staged_to_proto(shard, codecs, batch))
+    seal(magic, &convert::staged_to_proto(shard, types, !implied, batch))
 }
 
 /// The staged batch of these bytes, with its shard and its types.
-pub fn decode_staged<T: Time>(bytes: &Bytes) -> Result<(ShardId, CodecNames, Batch<T>), Error> {
-    convert::staged_from_proto(open(EVOLVED_STAGED_MAGIC, bytes)?)
+pub fn decode_staged<T: Time>(bytes: &Bytes) -> Result<(ShardId, StagedTypes, Batch<T>), Error> {
+    convert::staged_from_proto(open(SCHEMA_STAGED_MAGIC, bytes)?)
 }
 
 const SCHEMA_MAGIC: Magic = *b"tpschem1";

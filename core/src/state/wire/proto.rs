@@ -262,4 +262,10 @@ pub(super) struct Staged {
     pub(super) codecs: Option<Codecs>,
     #[prost(message, optional, tag = "3")]
     pub(super) batch: Option<Batch>,
+    /// What its rows look like, if the names of its types do not say so: then the version is 3.
+    #[prost(message, optional, tag = "4")]
+    pub(super) schema: Option<SchemaMessage>,
+    /// The schema of all of its parts: with one that is not 0 the version is 3.
+    #[prost(uint32, tag = "5")]
+    pub(super) schema_id: u32,
 }
