@@ -14,7 +14,7 @@ use crate::{Place, at};
 
 /// Times that are written by one version of the program before the next comes, and rows of each.
 const TIMES: u64 = 3;
-const ROWS: usize = 40;
+const ROWS: usize = 30;
 
 type One = Shard<one::Item, one::Stock, u64, i64>;
 type Two = Shard<two::Item, two::Stock, u64, i64>;
@@ -68,18 +68,17 @@ async fn write<K: Any, V: Any>(
     writer.expire().await.unwrap();
 }
 
-/// By a cursor and all at once.
+/// Step by step, and all at once.
 async fn read<K: Data, V: Data>(shard: &Shard<K, V, u64, i64>, as_of: u64) -> Vec<((K, V), u64, i64)> {
     let reader = shard.open_reader("test").await.unwrap();
-    let rows = reader.snapshot_and_fetch(at(as_of)).await.unwrap();
     let mut cursor = reader.snapshot_cursor(at(as_of), |_| true).await.unwrap();
     let mut merged = Vec::new();
     while let Some(some) = cursor.next().await.unwrap() {
         merged.extend(some);
     }
-    assert!(rows == merged, "a cursor gives other rows");
+    assert!(reader.snapshot_and_fetch(at(as_of)).await.unwrap() == merged, "a cursor gives other rows");
     reader.expire().await.unwrap();
-    rows
+    merged
 }
 
 fn place(inline: usize, compact: bool) -> Place {
@@ -123,8 +122,8 @@ async fn merged(seed: u64, inline: usize, compacting: Compacting) {
         assert!(batches <= 2 * TIMES as usize, "hardly anything was merged: {batches}");
         assert!(compacting != Compacting::TheLast || batches == 1, "not all at once: {batches}");
     }
-    // From the shard's since on, which nobody moved, in the times of each version.
-    for as_of in [0, TIMES, 2 * TIMES, 3 * TIMES] {
+    // Nobody moved the since.
+    for as_of in [TIMES, 3 * TIMES] {
         let rows = read(&third, as_of).await;
         assert!(rows == sorted_list(&all, as_of), "at {as_of}");
         assert!(rows.is_sorted() && !rows.is_empty());
