@@ -134,7 +134,8 @@ fn read<V: Stored>(
     let meter = Meter::start();
     let counted = runtime.block_on(Counted::open(args, folder));
     let shard: Rows<V> = counted.client.shard(id);
-    let guards = timely::execute(timely::Config::process(args.workers), move |worker| hydrate(worker, &shard, borrowed));
+    let guards =
+        timely::execute(timely::Config::process(args.workers), move |worker| hydrate(worker, &shard, borrowed));
     let mut sums = Sums::default();
     for of_worker in guards.unwrap().join().into_iter().map(Result::unwrap) {
         sums.rows += of_worker.rows;
@@ -156,7 +157,7 @@ fn hydrate<V: Stored>(worker: &mut Worker, shard: &Rows<V>, borrowed: bool) -> S
         let sums = Rc::clone(&sums);
         if borrowed {
             let source = source.map(move |key, value, _time, diff| {
-                sums.borrow_mut().add(key, V::id(std::hint::black_box(value)), diff);
+                sums.borrow_mut().add(key, V::id(*std::hint::black_box(&value)), diff);
                 None::<()>
             });
             let source = source.build(scope);
@@ -173,7 +174,8 @@ fn hydrate<V: Stored>(worker: &mut Worker, shard: &Rows<V>, borrowed: bool) -> S
                 move |input, _output| {
                     input.for_each(|_time, rows: &mut Vec<((u64, V), u64, i64)>| {
                         let mut sums = sums.borrow_mut();
-                        rows.drain(..).for_each(|((key, value), _time, diff)| sums.add(key, V::id(value.as_ref()), diff));
+                        rows.drain(..)
+                            .for_each(|((key, value), _time, diff)| sums.add(key, V::id(value.as_ref()), diff));
                     })
                 }
             },

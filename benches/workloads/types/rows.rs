@@ -1,5 +1,6 @@
 //! The rows, in each of their forms.
 
+use chrono::{Days, NaiveDate};
 use serde::{Deserialize, Serialize};
 use timely_persist::{Codec, Data, Serde};
 
@@ -7,6 +8,9 @@ use crate::data::{letters, mix};
 
 /// One in so many orders has a note.
 const NOTED: u64 = 4;
+
+/// No order is older.
+const FIRST_DAY: NaiveDate = NaiveDate::from_ymd_opt(2022, 1, 1).unwrap();
 
 /// Eight fields, of which three have text.
 #[derive(Codec, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,7 +29,7 @@ pub struct Order {
     #[codec(id = 6)]
     cents: i64,
     #[codec(id = 7)]
-    day: i32,
+    day: NaiveDate,
     #[codec(id = 8)]
     paid: bool,
 }
@@ -49,13 +53,13 @@ pub struct Noted {
     #[codec(id = 6)]
     cents: i64,
     #[codec(id = 7)]
-    day: i32,
+    day: NaiveDate,
     #[codec(id = 8)]
     paid: bool,
 }
 
 /// The same as a tuple.
-pub type Fields = (u64, String, String, Option<String>, u32, i64, i32, bool);
+pub type Fields = (u64, String, String, Option<String>, u32, i64, NaiveDate, bool);
 
 /// The same without a codec of its own.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -66,7 +70,7 @@ pub struct Plain {
     note: Option<String>,
     pieces: u32,
     cents: i64,
-    day: i32,
+    day: NaiveDate,
     paid: bool,
 }
 
@@ -138,7 +142,7 @@ pub fn order(i: u64) -> Order {
         note: (random.is_multiple_of(NOTED)).then(|| letters(random).take(24).collect()),
         pieces: (random >> 8) as u32 % 100,
         cents: (random >> 16) as i64 % 1_000_000,
-        day: 19_000 + (random >> 24) as i32 % 2_000,
+        day: FIRST_DAY + Days::new((random >> 24) % 2_000),
         paid: random & 0x80 == 0,
     }
 }
