@@ -1,6 +1,13 @@
 //! Types that change while their rows stay: who may still write, what is read, and what compaction makes of it.
 #![allow(clippy::unwrap_used)]
 
+#[path = "evolution/merging.rs"]
+mod merging;
+#[path = "evolution/programs.rs"]
+mod programs;
+#[path = "support/random.rs"]
+#[allow(dead_code)] // most is for other tests
+mod random;
 #[path = "evolution/rewriting.rs"]
 mod rewriting;
 #[allow(dead_code)] // of git repositories and their programs nothing is needed here
