@@ -6,6 +6,8 @@
 
 #[path = "support/aged.rs"]
 mod aged;
+#[path = "costs/evolving.rs"]
+mod evolving;
 #[path = "costs/idle.rs"]
 mod idle;
 #[path = "support/logs.rs"]

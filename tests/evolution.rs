@@ -1,10 +1,23 @@
 //! Types that change while their rows stay: who may still write, what is read, and what compaction makes of it.
 #![allow(clippy::unwrap_used)]
 
+#[path = "evolution/merging.rs"]
+mod merging;
+#[path = "evolution/programs.rs"]
+mod programs;
+#[path = "support/random.rs"]
+#[allow(dead_code)] // most is for other tests
+mod random;
+#[path = "evolution/rewriting.rs"]
+mod rewriting;
+#[allow(dead_code)] // of git repositories and their programs nothing is needed here
+mod scratch;
 #[path = "evolution/staged.rs"]
 mod staged;
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 
 use futures::TryStreamExt;
@@ -14,6 +27,8 @@ use timely_persist::store::ObjectLog;
 use timely_persist::{
     Appended, Client, Config, ErrorKind, Evolution, Evolved, ExchangeablePart, ListenEvent, SchemaId, Shard, ShardId,
 };
+
+use scratch::program::program;
 
 /// A program, in its first version and its second: a field is renamed and wider, one is new, and so is a way to pay.
 mod first {
@@ -246,6 +261,50 @@ async fn a_shard_evolves_and_every_row_is_read_as_what_it_became() {
     }
 }
 
+/// The example `evolve`: two versions of a program, as processes. It compares the rows, and each answer, itself.
+#[test]
+fn a_program_and_the_version_before_it_share_a_directory() {
+    let evolve = |place: &Path| Command::new(program("evolve")).arg(place).output().unwrap();
+    let place = tempfile::tempdir().unwrap();
+    let said = [
+        "two versions of one program in ",
+        "v1  appends order 1",
+        "v1  reads order 3 of Ada: 7 pieces, Sent",
+        "v2  may the shard's orders become its own? Possible { latest: SchemaId(0) }",
+        "v2  evolves the shard, in one commit: Added(SchemaId(1))",
+        "v2  appends order 4: Order { buyer: \"Cleo\", pieces: 12, state: Open, note: Some(\"a gift\") }",
+        "v1  reads order 4 of Cleo: 12 pieces, Open",
+        "v1  appends order 5 is refused: SchemaMismatch { latest: SchemaId(1), newer: true }",
+        "v2  appends order 5: Order { buyer: \"Dan\", pieces: 5000000000, state: Returned { day: 3 }, note: None }",
+        "v1  cannot read order 5: CodecMismatch",
+        "v2  reads all 5 orders, and they are what they must be; the first is",
+        "    Order { buyer: \"Ada\", pieces: 3, state: Open, note: None }",
+        "v2  asks what would come of changes that are not safe: nothing, because of",
+        "    drop a field      order.note: it was taken away (id 5): rows may hold something there",
+        "    reorder fields    order.buyer: it was moved: ",
+        "    narrow a field    order.pieces: u64 cannot become u32: ",
+        "    Option<T> to T    order.note: Option<String> cannot become String: ",
+        "    change a type     order.buyer: String cannot become u64: ",
+        "    insert a variant  order.state::Sent: it was variant 2 and is 3 now: ",
+        "    change a default  order.note: its default was changed: ",
+        "    use an id again   order.weight: id 2 is retired, ",
+        "v2  copies all 5 orders into a shard of orders without a note, with rewrite_into",
+    ];
+    for _ in 0..2 {
+        let run = evolve(place.path());
+        let [lines, complaint] = [run.stdout, run.stderr].map(|text| String::from_utf8(text).unwrap());
+        assert_eq!((run.status.code(), complaint.as_str()), (Some(0), ""), "{lines}");
+        let mut rest = lines.lines();
+        said.iter().for_each(|line| assert!(rest.any(|next| next.starts_with(line)), "not there: {line}\n{lines}"));
+    }
+
+    let file = place.path().join("file");
+    std::fs::write(&file, "mine").unwrap();
+    let run = evolve(&file);
+    assert_eq!(run.status.code(), Some(1), "{run:?}");
+    assert!(String::from_utf8(run.stderr).unwrap().starts_with("error: "));
+}
+
 #[tokio::test]
 async fn of_two_programs_that_evolve_at_once_one_does() {
     let place = Place::new(0, true);
@@ -287,7 +346,13 @@ async fn parts_of_older_types_travel_and_are_listened_to() {
     let parts = reader.snapshot(at(2)).await.unwrap();
     for part in &parts {
         let bytes = bincode::serialize(&part.to_exchangeable()).unwrap();
-        let part: ExchangeablePart<u64> = bincode::deserialize(&bytes).unwrap();
+        let (here, part): (_, ExchangeablePart<u64>) = (part.stats(), bincode::deserialize(&bytes).unwrap());
+        // What is known of them travels along, as the reader's types have it.
+        let stats = part.stats().unwrap();
+        assert_eq!(here.as_ref(), Some(&stats));
+        let is_old = !stats.may_hold("key", "l".to_owned()..);
+        assert_eq!(stats.may_hold("value", ..5u64), is_old, "the only new row has no value");
+        assert!(!stats.may_hold("value", 5u64..) && stats.column("value").is_some());
         rows.extend(fetcher.fetch(&part).await.unwrap().rows());
     }
     let mut all = [upgraded(&old_rows(0)), upgraded(&old_rows(1))].concat();
@@ -330,6 +395,23 @@ async fn a_struct_and_an_enum_evolve() {
         }
         assert_eq!(old.schema().await.unwrap().unwrap().id, SchemaId(0));
         assert_eq!(read(&new, 3).await, consolidated(&all, 3));
+        let reader = new.open_reader("test").await.unwrap();
+        for stats in reader.snapshot_parts_stats(at(3)).await.unwrap().stats {
+            let stats = stats.unwrap();
+            assert!(stats.may_hold("value.note", "none".to_owned()..="none".to_owned()));
+            assert!(
+                !stats.may_hold("value.note", ..="non".to_owned())
+                    && !stats.may_hold("value.note", "nonf".to_owned()..)
+            );
+            assert!(stats.may_hold("value.count", 4u64..) && !stats.may_hold("value.count", 5u64..));
+            assert!(
+                stats.may_hold("value.paid.Card.0", "card 3".to_owned()..)
+                    && !stats.may_hold("value.paid.Card.0", "d".to_owned()..)
+            );
+            assert!(!stats.may_hold::<u32>("value.paid.Transfer.day", ..), "nobody could pay so");
+            assert!(stats.column("value.pieces").is_none());
+        }
+        drop(reader);
         assert_eq!(new.evolve(SchemaId(0)).await.unwrap(), Evolved::Added(SchemaId(1)));
         let mut rows: Rows<second::Order> = all[..7].to_vec();
         rows.iter_mut().for_each(|(_, time, diff)| (*time, *diff) = (4, -1));

@@ -11,6 +11,8 @@ mod model;
 mod random;
 #[path = "lens/refused.rs"]
 mod refused;
+#[path = "lens/stats.rs"]
+mod stats;
 
 use std::sync::Arc;
 

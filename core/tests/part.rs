@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::ops::Range;
+use std::ops::{Bound, Range};
 
 use proptest::prelude::*;
 use timely::order::Product;
@@ -13,6 +13,7 @@ use timely_persist_core::part::{
     Blocks, EncodeOptions, EncodedPart, PartBuilder, PartFormat, PartMeta, PartStats, PartTail, RowLens, StatValue,
     decode_part,
 };
+use timely_persist_derive::Codec;
 use timely_persist_types::codec::{Codec, Codec64, Data, Serde, Time};
 use timely_persist_types::config::Compression;
 use timely_persist_types::error::ErrorKind;
@@ -250,6 +251,16 @@ fn statistics_bound_each_leaf() {
     assert!(!time.may_overlap(..&StatValue::Int(3)) && time.may_overlap(..=&StatValue::Int(3)));
     let value = stats.column("value").unwrap();
     assert!(!value.may_contain(&StatValue::Bool(false)));
+    assert!(!stats.may_hold("value", ..true) && stats.may_hold("value", true..));
+    assert!(stats.may_hold("time", 9u64..) && !stats.may_hold("time", 10u64..));
+    assert!(stats.may_hold("key.1", 5..8) && !stats.may_hold("key.1", 8..) && !stats.may_hold("key.1", ..-4));
+    // A column without a value has none in any range.
+    let rows: Vec<Row<Option<u8>, Serde<u16>, u64>> = vec![((None, Serde(256)), 0, 1)];
+    let stats = PartStats::decode(&encode(&rows, &EncodeOptions::default()).unwrap().meta.stats).unwrap();
+    assert!(!stats.may_hold::<u8>("key", ..));
+    // Its bytes are in another order than its values.
+    assert!(stats.column("value").unwrap().min().is_some() && stats.may_hold("value", Serde(255u16)..));
+    assert!(stats.may_hold("value", ..Serde(257u16)));
 }
 
 #[test]
@@ -265,6 +276,14 @@ fn long_values_become_short_bounds() {
         assert!(key.may_contain_utf8(&long(min)) && key.may_contain_utf8(&long(max)));
         assert_eq!(key.may_contain_utf8(&long('\u{10FFFF}')), max == '\u{10FFFF}');
         assert!(!key.may_contain_utf8("A"));
+        // What is asked for is shortened, too, so as to lose nothing.
+        for value in [long(min), long(max)] {
+            let excluded = (Bound::Excluded(value.chars().skip(1).collect::<String>()), Bound::Unbounded);
+            assert!(stats.may_hold("key", value.clone()..=value.clone()) && stats.may_hold("key", excluded), "{value}");
+            assert!(stats.may_hold("key", ..format!("{value}A")), "{value}");
+            assert!(stats.may_hold("key", ..=value.clone()) && stats.may_hold("key", value..));
+        }
+        assert!(!stats.may_hold("key", ..="A".repeat(1_000)));
     }
     for max in [vec![255; 100], vec![7; 100]] {
         let part = encode(&[((max.clone(), ()), 0u64, 1)], &EncodeOptions::default()).unwrap();
@@ -332,4 +351,41 @@ fn a_part_of_an_older_shape_is_read_as_todays() {
         let other = blocks().decode::<OldKey, OldValue, u64, i64>(u64::MAX);
         assert_eq!(other.unwrap_err().kind(), ErrorKind::Corrupt);
     }
+}
+
+/// Of the same columns by the same names: only the ids tell which is which.
+#[test]
+fn a_part_of_other_ids_is_refused_and_not_read_with_its_fields_exchanged() {
+    #[derive(Codec, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+    #[codec(name = "sides", crate = "timely_persist_types")]
+    struct Written {
+        #[codec(id = 1)]
+        left: u32,
+        #[codec(id = 2)]
+        right: u32,
+    }
+    #[derive(Codec, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+    #[codec(name = "sides", crate = "timely_persist_types")]
+    struct Exchanged {
+        #[codec(id = 2)]
+        left: u32,
+        #[codec(id = 1)]
+        right: u32,
+    }
+    let rows: Vec<Row<u8, Written, u64>> = vec![((1, Written { left: 1, right: 2 }), 0, 1)];
+    let part = encode(&rows, &options(Compression::None, 64)).unwrap();
+    assert!(decode_part::<u8, Written, u64, i64>(part.bytes.clone(), &part.meta).is_ok());
+    let refused = decode_part::<u8, Exchanged, u64, i64>(part.bytes.clone(), &part.meta).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Corrupt, "{refused}");
+    // No lens says that they are the same, and none of another schema is taken.
+    let shapes = [u8::shape(), Written::shape(), Exchanged::shape(), <Option<Written>>::shape()];
+    let [key, written, exchanged, option] = shapes.each_ref();
+    assert!(RowLens::between([key, written], [key, exchanged]).is_err());
+    let lens = RowLens::between([key, exchanged], [key, &<Option<Exchanged>>::shape()]).unwrap();
+    let mut blocks = Blocks::of_object(part.bytes.clone(), &part.meta, lens).unwrap();
+    let refused = blocks.decode::<u8, Option<Exchanged>, u64, i64>(u64::MAX).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Corrupt, "{refused}");
+    let lens = RowLens::between([key, written], [key, option]).unwrap();
+    let mut blocks = Blocks::of_object(part.bytes.clone(), &part.meta, lens).unwrap();
+    assert_eq!(blocks.decode::<u8, Option<Written>, u64, i64>(u64::MAX).unwrap().len(), 1);
 }

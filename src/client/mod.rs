@@ -7,6 +7,7 @@ mod bucket;
 mod builder;
 mod evolution;
 mod inflight;
+mod rewrite;
 mod shard;
 mod url;
 
@@ -20,6 +21,7 @@ pub use builder::ClientBuilder;
 pub use evolution::{Evolution, Evolved, ShardSchema};
 use inflight::InflightPool;
 pub use inflight::{InflightHold, InflightPermit, InflightShare};
+pub use rewrite::Rewrite;
 pub use shard::{Hold, Holder, Shard, ShardInfo};
 
 use crate::machine::{Context, Machine};

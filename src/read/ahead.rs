@@ -16,7 +16,7 @@ use timely_persist_types::ids::ShardId;
 use super::{FetchedPart, LeasedPart, PartFetcher};
 
 /// Parts that are wanted one after the other. Dropping it ends what is under way and gives all leases back.
-pub(super) struct FetchAhead<K: Data, V: Data, T: Time, D: Diff> {
+pub(crate) struct FetchAhead<K: Data, V: Data, T: Time, D: Diff> {
     fetcher: PartFetcher<K, V, T, D>,
     runtime: Handle,
     waiting: VecDeque<LeasedPart<T>>,
@@ -36,7 +36,7 @@ struct UnderWay<K: Data, V: Data, T: Time, D: Diff> {
 
 impl<K: Data, V: Data, T: Time, D: Diff> FetchAhead<K, V, T, D> {
     /// These parts, of which nothing is asked for yet.
-    pub(super) fn new(fetcher: PartFetcher<K, V, T, D>, parts: Vec<LeasedPart<T>>, config: &ReadConfig) -> Self {
+    pub(crate) fn new(fetcher: PartFetcher<K, V, T, D>, parts: Vec<LeasedPart<T>>, config: &ReadConfig) -> Self {
         Self {
             runtime: fetcher.life().work().clone(),
             waiting: parts.into(),
@@ -49,7 +49,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> FetchAhead<K, V, T, D> {
     }
 
     /// The next part; `None` behind the last. Errors as in `PartFetcher::fetch`. Cancelling loses nothing.
-    pub(super) async fn next(&mut self) -> Result<Option<FetchedPart<K, V, T, D>>, Error> {
+    pub(crate) async fn next(&mut self) -> Result<Option<FetchedPart<K, V, T, D>>, Error> {
         self.bytes_given = 0;
         self.ask();
         let Some(first) = self.under_way.front_mut() else { return Ok(None) };

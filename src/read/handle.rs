@@ -9,9 +9,9 @@ use timely::PartialOrder;
 use timely::progress::Antichain;
 
 use crate::fetch::Window;
-use timely_persist_core::part::PartStats;
+use timely_persist_core::part::{PartStats, RowLens};
 use timely_persist_core::state::command::too_early;
-use timely_persist_core::state::{Schema, State, Types, passed, storable};
+use timely_persist_core::state::{Part, Schema, State, Types, passed, storable};
 use timely_persist_io::life::{KeepAlive, guarded};
 use timely_persist_types::codec::{Data, Diff, Time};
 use timely_persist_types::error::Error;
@@ -51,10 +51,13 @@ pub struct PartsStats {
     pub stats: Vec<Option<PartStats>>,
 }
 
+/// A schema, and how its rows become the reader's, where they are not as those.
+type Known = (Arc<Schema>, Option<Arc<RowLens>>);
+
 /// The schemas of parts that are taken, other than the reader's own: each is looked at once.
 struct Stored<'a> {
     types: &'a Types,
-    known: BTreeMap<SchemaId, Option<Arc<Schema>>>,
+    known: BTreeMap<SchemaId, Option<Known>>,
     /// Why one of them has no form in the reader's types, if so.
     refused: Option<Error>,
 }
@@ -64,14 +67,27 @@ impl<'a> Stored<'a> {
         Self { types, known: BTreeMap::new(), refused: None }
     }
 
-    fn of<T: Time>(&mut self, state: &State<T>, id: SchemaId) -> Option<Arc<Schema>> {
+    /// The part as the reader is to know it, and the schema that it has.
+    fn part<T: Time>(&mut self, state: &State<T>, part: &Part<T>) -> (Part<T>, Option<Arc<Schema>>) {
+        let mut part = part.clone();
+        let Some((schema, lens)) = self.of(state, part.meta.schema) else { return (part, None) };
+        if let Some(lens) = lens {
+            part.meta.stats = lens.stats(&part.meta.stats);
+        }
+        (part, Some(Arc::clone(schema)))
+    }
+
+    fn of<T: Time>(&mut self, state: &State<T>, id: SchemaId) -> Option<&Known> {
         let Self { types, known, refused } = self;
         let look = || {
             let stored = types.stored(state, id)?;
-            *refused = refused.take().or_else(|| types.lens_from(&stored, state, id).err());
-            Some(stored)
+            let lens = types.lens_from(&stored, state, id).unwrap_or_else(|error| {
+                refused.get_or_insert(error);
+                None
+            });
+            Some((stored, lens))
         };
-        known.entry(id).or_insert_with(look).clone()
+        known.entry(id).or_insert_with(look).as_ref()
     }
 }
 
@@ -181,8 +197,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
         let taken = self.ledger.take(|state, leasing| {
             pick(state, view, parts_max, |part, window| {
                 let number = leasing.lease(part.blob());
-                let stored = schemas.of(state, part.meta.schema);
-                let part = Arc::new(part.clone());
+                let (part, stored) = schemas.part(state, part);
+                let part = Arc::new(part);
                 let reading = Reading { shard: state.shard, types: self.types.digest, stored, part, window };
                 LeasedPart::new(&self.ledger, number, reading)
             })

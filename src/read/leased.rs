@@ -24,6 +24,7 @@ pub(crate) struct Reading<T: Time> {
     pub(crate) types: u64,
     /// What its rows look like, if it is not what the reader's types do.
     pub(crate) stored: Option<Arc<Schema>>,
+    /// With its statistics as the reader's types have them.
     pub(crate) part: Arc<Part<T>>,
     pub(crate) window: Arc<Window<T>>,
 }
@@ -42,9 +43,8 @@ impl<T: Time> Reading<T> {
         })
     }
 
-    /// Of rows of another schema nothing is known: a column of theirs may have the name of another now.
     fn stats(&self) -> Option<PartStats> {
-        if self.stored.is_some() { None } else { PartStats::decode(&self.part.meta.stats) }
+        PartStats::decode(&self.part.meta.stats)
     }
 }
 

@@ -71,10 +71,22 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
     }
 }
 
+impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
+    /// Everything at times beyond `position`, at its time: a listener that goes on where another stood. The reader's since is
+    /// before it, and nothing of it beyond; the shard's upper is there or beyond.
+    pub(crate) fn listen_from(self, position: Antichain<T>) -> Listen<K, V, T, D> {
+        let as_of = self.since().clone();
+        Listen::at(self, as_of, false, position)
+    }
+}
+
 impl<K: Data, V: Data, T: Time, D: Diff> Listen<K, V, T, D> {
     fn new(handle: ReadHandle<K, V, T, D>, as_of: Antichain<T>, snapshot: bool) -> Self {
+        Self::at(handle, as_of, snapshot, Antichain::from_elem(T::minimum()))
+    }
+
+    fn at(handle: ReadHandle<K, V, T, D>, as_of: Antichain<T>, snapshot: bool, position: Antichain<T>) -> Self {
         let follow = handle.roster().machine().follow();
-        let position = Antichain::from_elem(T::minimum());
         Self {
             handle,
             until: Antichain::new(),

@@ -19,6 +19,7 @@ mod pieces;
 mod places;
 mod roster;
 
+pub(crate) use ahead::FetchAhead;
 pub use audit::{FilterAudit, Sifted};
 pub use critical::{SinceDowngrade, SinceHandle};
 pub use cursor::Cursor;

@@ -9,6 +9,8 @@ mod bridge;
 mod button;
 mod contents;
 mod errors;
+#[cfg(feature = "chrono")]
+mod filters;
 mod flat;
 mod frontiers;
 mod idle;

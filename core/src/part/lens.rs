@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{Field, Schema};
+use bytes::Bytes;
 
 use timely_persist_types::codec::{self, Data, DecodeError, Diff, Incompatible, Lens, Shape, Time};
 use timely_persist_types::error::{Error, ErrorKind};
 
 use super::schema::{KEY, OTHER_TYPE, VALUE, of_columns};
+use super::stats::StatsLens;
 
 /// How the rows of a part become those that a program knows.
 ///
@@ -18,6 +20,8 @@ use super::schema::{KEY, OTHER_TYPE, VALUE, of_columns};
 pub struct RowLens {
     key: ColumnLens,
     value: ColumnLens,
+    /// The same of statistics.
+    stats: StatsLens,
 }
 
 /// The same of one column.
@@ -38,18 +42,24 @@ impl ColumnLens {
 impl RowLens {
     /// From keys and values of these shapes to those of others; `None` if they are the same. Or why there is none.
     pub fn between(stored: [&Shape; 2], here: [&Shape; 2]) -> Result<Option<Arc<Self>>, Incompatible> {
-        Self::of(stored, [Lens::between(stored[0], here[0])?, Lens::between(stored[1], here[1])?])
+        Self::of(stored, here, Lens::between)
     }
 
     /// The same for a reader of older shapes: it leaves out what they do not know.
     pub fn projecting(stored: [&Shape; 2], here: [&Shape; 2]) -> Result<Option<Arc<Self>>, Incompatible> {
-        Self::of(stored, [Lens::projecting(stored[0], here[0])?, Lens::projecting(stored[1], here[1])?])
+        Self::of(stored, here, Lens::projecting)
     }
 
-    fn of(stored: [&Shape; 2], [key, value]: [Lens; 2]) -> Result<Option<Arc<Self>>, Incompatible> {
-        let (key, value) = (ColumnLens::new(KEY, key, stored[0]), ColumnLens::new(VALUE, value, stored[1]));
+    fn of(
+        stored: [&Shape; 2],
+        here: [&Shape; 2],
+        lens: impl Fn(&Shape, &Shape) -> Result<Lens, Incompatible>,
+    ) -> Result<Option<Arc<Self>>, Incompatible> {
+        let key = ColumnLens::new(KEY, lens(stored[0], here[0])?, stored[0]);
+        let value = ColumnLens::new(VALUE, lens(stored[1], here[1])?, stored[1]);
         let is_identity = key.lens.is_identity() && value.lens.is_identity();
-        Ok((!is_identity).then(|| Arc::new(Self { key, value })))
+        let stats = || StatsLens::between([(KEY, stored[0], here[0]), (VALUE, stored[1], here[1])]);
+        Ok((!is_identity).then(|| Arc::new(Self { key, value, stats: stats() })))
     }
 
     /// Where a row may have no place in the other schema: what holds anything but the default of a retired field.
@@ -64,6 +74,12 @@ impl RowLens {
     pub(super) fn schema<K: Data, V: Data, T: Time, D: Diff>(&self) -> Schema {
         let field = |lens: &ColumnLens, here: Field| lens.stored.clone().unwrap_or(here);
         of_columns::<T, D>(field(&self.key, codec::field::<K>(KEY)), field(&self.value, codec::field::<V>(VALUE)))
+    }
+
+    /// What is known of the rows of a part as the program knows them, of the encoded statistics that were written with it. Empty,
+    /// that is unknown, if those are.
+    pub fn stats(&self, stats: &[u8]) -> Bytes {
+        self.stats.map_encoded(stats)
     }
 
     /// The columns as the program knows them.

@@ -45,7 +45,7 @@ pub use format::{BlockInfo, PartFormat};
 pub use lens::RowLens;
 pub use merge::{Merge, MergeStep};
 pub use meta::{EncodedPart, PartMeta};
-pub use stats::{ColumnStats, PartStats, STATS_BYTES_MAX};
+pub use stats::{ColumnStats, PartStats, STATS_BYTES_MAX, StatsCollector, StatsLens};
 pub use tail::PartTail;
 pub use tournament::Tournament;
 pub use value::StatValue;

@@ -1,5 +1,6 @@
 //! Numbers with a point, days and moments: that they are codecs as all others are, and what of them cannot be stored.
 
+use std::ops::Bound;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -362,6 +363,22 @@ fn a_part_has_statistics_of_them_or_knows_that_it_has_none() {
         assert!(stats.column(unknown).unwrap().may_contain_int(1_000));
     }
     assert!(!stats.column("key.1").unwrap().may_contain_int(4));
+    // Asked in the types of their own.
+    assert!(
+        stats.may_hold("key.0", day(3)..) && !stats.may_hold("key.0", day(4)..) && !stats.may_hold("key.0", ..day(-7))
+    );
+    assert!(stats.may_hold("key.0", ..=days(-7)) && !stats.may_hold("key.0", days(4)..), "of whichever crate");
+    assert!(stats.may_hold("key.1", moment(3)..moment(9)) && !stats.may_hold("key.1", timestamp(4)..timestamp(9)));
+    let price = |n| Price::from_unscaled(n).unwrap();
+    assert!(stats.may_hold("key.3", price(-9)..=price(-7)) && !stats.may_hold("key.3", price(-9)..price(-7)));
+    assert!(!stats.may_hold("key.3", (Bound::Excluded(price(3)), Bound::Unbounded)));
+    // In doubt it may: of a type without bounds, of options, of a column of another type or of none.
+    assert!(stats.may_hold("key.5", OrderedFloat(1e9)..) && stats.may_hold("key.0", None..=Some(day(-90))));
+    assert!(
+        stats.may_hold("key.6", vec![900i64]..)
+            && stats.may_hold("key.0", "x".to_owned()..)
+            && stats.may_hold("k", 9u8..)
+    );
     let chunks = decode_part::<Key, Vec<bool>, u64, i64>(part.bytes, &part.meta).unwrap();
     let read: Vec<_> = chunks.iter().flat_map(|chunk| chunk.rows()).map(|(row, _, _)| row).collect();
     assert_eq!(read.len(), 3);

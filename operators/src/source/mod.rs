@@ -162,6 +162,30 @@ impl<K: Data, V: Data, T: Time, D: Diff> PersistSource<K, V, T, D> {
 
     /// Leaves out parts that it says no to, unread. Parts without statistics are kept.
     ///
+    /// Together with [`filter_rows`](Self::filter_rows) it reads the parts that may have a wanted row, and of those the rows:
+    ///
+    /// ```
+    /// # use timely_persist::{Client, Codec, Shard, ShardId};
+    /// # use timely_persist_operators::PersistSource;
+    /// #[derive(Codec, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+    /// #[codec(name = "sale")]
+    /// struct Sale {
+    ///     #[codec(id = 1)]
+    ///     day: u32,
+    ///     #[codec(id = 2)]
+    ///     pieces: u64,
+    /// }
+    /// # let client = futures::executor::block_on(Client::open("memory:"))?;
+    /// let shard: Shard<String, Sale, u64, i64> = client.shard(ShardId::new());
+    /// let week = 20_000..20_007;
+    /// let parts = week.clone();
+    /// let sales = PersistSource::new(&shard)
+    ///     .filter(move |stats| stats.may_hold("value.day", parts.clone()))
+    ///     .filter_rows(move |_, sale| week.contains(&sale.day));
+    /// # drop(sales);
+    /// # Ok::<(), timely_persist::Error>(())
+    /// ```
+    ///
     /// It may be asked on any thread, and it must be right: where it says no, no row of the part may matter to the caller.
     /// Where the source knows which rows matter ([`filter_rows`](Self::filter_rows), or [`map`](Self::map) that gives
     /// nothing for the others), one in `config.read.filter_audit_one_in` of the parts left out is fetched all the same; if

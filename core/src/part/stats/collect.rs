@@ -8,7 +8,7 @@ use arrow_array::types::{
     ArrowPrimitiveType, Date32Type, Decimal128Type, Int8Type, Int16Type, Int32Type, Int64Type,
     TimestampMicrosecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
-use arrow_array::{Array, RecordBatch};
+use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_buffer::NullBuffer;
 use arrow_schema::{DataType, Field, Fields, Schema, TimeUnit};
 
@@ -17,7 +17,7 @@ use crate::part::value::{self, StatValue};
 
 /// The statistics so far.
 #[derive(Debug)]
-pub(in crate::part) struct StatsCollector {
+pub struct StatsCollector {
     leaves: Vec<Leaf>,
 }
 
@@ -39,7 +39,8 @@ enum Max {
 }
 
 impl StatsCollector {
-    pub(in crate::part) fn new(schema: &Schema) -> Self {
+    /// None yet, of columns of this schema.
+    pub fn new(schema: &Schema) -> Self {
         let mut leaves = Vec::new();
         for field in schema.fields() {
             name_leaves(field, field.name().clone(), &mut leaves);
@@ -47,23 +48,44 @@ impl StatsCollector {
         Self { leaves }
     }
 
-    pub(in crate::part) fn observe(&mut self, batch: &RecordBatch) {
+    /// Adds those of a batch of that schema.
+    pub fn observe(&mut self, batch: &RecordBatch) {
         let mut leaves = self.leaves.iter_mut();
         for column in batch.columns() {
             observe(column, None, &mut leaves);
         }
     }
 
-    pub(in crate::part) fn finish(self, rows: u64, encoded_bytes: u64) -> PartStats {
-        let columns = self.leaves.into_iter().map(|leaf| {
-            let max = match leaf.max {
-                Max::Known(max) => Some(max),
-                Max::None | Max::Unbounded => None,
-            };
-            ColumnStats { path: leaf.path, null_count: leaf.null_count, min: leaf.min, max }
-        });
-        PartStats { rows, encoded_bytes, columns: columns.collect() }
+    /// Those of all batches: so many rows, in an object of so many bytes.
+    pub fn finish(self, rows: u64, encoded_bytes: u64) -> PartStats {
+        PartStats { rows, encoded_bytes, columns: finished(self.leaves) }
     }
+}
+
+/// Those of one value, an array of one row, in a column of this path.
+pub(super) fn of_value(path: &str, value: &ArrayRef) -> Vec<ColumnStats> {
+    let mut leaves = Vec::new();
+    name_leaves(&Field::new("", value.data_type().clone(), true), path.to_owned(), &mut leaves);
+    observe(value, None, &mut leaves.iter_mut());
+    finished(leaves)
+}
+
+/// The paths of a column, which is called by its own path, and of those within.
+pub(super) fn leaf_paths(column: &Field) -> Vec<String> {
+    let mut leaves = Vec::new();
+    name_leaves(column, column.name().clone(), &mut leaves);
+    leaves.into_iter().map(|leaf| leaf.path).collect()
+}
+
+fn finished(leaves: Vec<Leaf>) -> Vec<ColumnStats> {
+    let finished = leaves.into_iter().map(|leaf| {
+        let max = match leaf.max {
+            Max::Known(max) => Some(max),
+            Max::None | Max::Unbounded => None,
+        };
+        ColumnStats { path: leaf.path, null_count: leaf.null_count, min: leaf.min, max }
+    });
+    finished.collect()
 }
 
 /// The children of a struct with their paths: an option's child has the path of the option.

@@ -12,7 +12,7 @@ use arrow_ipc::{Message, MessageHeader, root_as_message};
 use arrow_schema::{ArrowError, DataType, FieldRef, Schema};
 
 use super::super::{Builder, Codec, DecodeError, field};
-use super::{CONSTANT_COLUMN_BYTES_MAX, Constant};
+use super::{CONSTANT_COLUMN_BYTES_MAX, Constant, Shape};
 
 /// What the column is called; nobody asks.
 const COLUMN: &str = "value";
@@ -27,6 +27,12 @@ impl Constant {
         let mut digest = Vec::new();
         C::digest_bytes(value.as_ref(), &mut digest);
         Self { digest, column: column(value).unwrap_or_default() }
+    }
+
+    /// The value, which must be one of the shape, as an array of one row. An error for bytes that are none: they may come from
+    /// storage.
+    pub fn array(&self, shape: &Shape) -> Result<ArrayRef, DecodeError> {
+        self.decode(shape.data_type().as_ref()).map(|(array, _)| array)
     }
 
     /// The array of one row, and the field of its column, which is of this type if that is known. The bytes may come from
