@@ -134,6 +134,7 @@ fn a_store_that_lies_is_found_out() {
     for (lie, found) in [(Lie::Forget, "is not there"), (Lie::Overwrite, "the position was taken before")] {
         let failing = (0..20).map(|seed| Setting {
             lie: Some(lie),
+            evolves: false,
             without: BTreeSet::from(["table".to_owned()]),
             ..Setting::of(seed)
         });
