@@ -64,6 +64,7 @@ fi
 
 # The servers that tests open buckets on, each of one version, in a directory that all checkouts share. The directory of
 # a server has a file `installed` once it is whole. `tests/support/servers.rs` looks for them at the same places.
+# The tools that must be able to open a part lie there too: `core/tests/arrow_tools.rs` looks for them.
 moto_version=5.2.5
 azurite_version=3.35.0
 s3s_version=0.14.1
@@ -85,12 +86,23 @@ need_server() {
     ) 9>"$servers/$1.lock"
 }
 
-# S3, in memory.
-install_moto() {
+# install_python DIRECTORY FILE [OPTION..]: an environment of Python's own with the packages that the file pins.
+install_python() {
     have python3 || need_package python3 "'python3'"
     python3 -c 'import ensurepip, venv' 2>/dev/null || need_package python3-venv "Python's 'venv'"
     python3 -m venv "$1"
-    "$1/bin/pip" install --quiet --disable-pip-version-check -r "$here/moto.txt"
+    "$1/bin/pip" install --quiet --disable-pip-version-check "${@:3}" -r "$2" \
+        || fail "what $2 asks for cannot be had from PyPI, for the reason above; tests need it"
+}
+
+# S3, in memory.
+install_moto() {
+    install_python "$1" "$here/moto.txt"
+}
+
+# What opens Arrow files: some 450 MB. Nothing that would have to be compiled.
+install_arrow_tools() {
+    install_python "$1" "$here/arrow_tools.txt" --only-binary :all:
 }
 
 # Azure, on disk. Its dependencies as of a day when this version was the newest, and without scripts of theirs.
@@ -111,3 +123,5 @@ install_s3s() {
 need_server "moto-$moto_version" install_moto
 need_server "azurite-$azurite_version" install_azurite
 need_server "s3s-fs-$s3s_version" install_s3s
+# Named by the packages and their versions: other ones are installed anew.
+need_server "arrow-tools$(sed -n 's/^\(.*\)==/-\1-/p' "$here/arrow_tools.txt" | tr -d '\n')" install_arrow_tools

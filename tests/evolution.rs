@@ -1,12 +1,23 @@
 //! Types that change while their rows stay: who may still write, what is read, and what compaction makes of it.
 #![allow(clippy::unwrap_used)]
 
+#[path = "evolution/merging.rs"]
+mod merging;
+#[path = "evolution/programs.rs"]
+mod programs;
+#[path = "support/random.rs"]
+#[allow(dead_code)] // most is for other tests
+mod random;
 #[path = "evolution/rewriting.rs"]
 mod rewriting;
+#[allow(dead_code)] // of git repositories and their programs nothing is needed here
+mod scratch;
 #[path = "evolution/staged.rs"]
 mod staged;
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 
 use futures::TryStreamExt;
@@ -16,6 +27,8 @@ use timely_persist::store::ObjectLog;
 use timely_persist::{
     Appended, Client, Config, ErrorKind, Evolution, Evolved, ExchangeablePart, ListenEvent, SchemaId, Shard, ShardId,
 };
+
+use scratch::program::program;
 
 /// A program, in its first version and its second: a field is renamed and wider, one is new, and so is a way to pay.
 mod first {
@@ -246,6 +259,50 @@ async fn a_shard_evolves_and_every_row_is_read_as_what_it_became() {
         assert_eq!(read(&new, 13).await, consolidated(&all, 13));
         client.shutdown().await.unwrap();
     }
+}
+
+/// The example `evolve`: two versions of a program, as processes. It compares the rows, and each answer, itself.
+#[test]
+fn a_program_and_the_version_before_it_share_a_directory() {
+    let evolve = |place: &Path| Command::new(program("evolve")).arg(place).output().unwrap();
+    let place = tempfile::tempdir().unwrap();
+    let said = [
+        "two versions of one program in ",
+        "v1  appends order 1",
+        "v1  reads order 3 of Ada: 7 pieces, Sent",
+        "v2  may the shard's orders become its own? Possible { latest: SchemaId(0) }",
+        "v2  evolves the shard, in one commit: Added(SchemaId(1))",
+        "v2  appends order 4: Order { buyer: \"Cleo\", pieces: 12, state: Open, note: Some(\"a gift\") }",
+        "v1  reads order 4 of Cleo: 12 pieces, Open",
+        "v1  appends order 5 is refused: SchemaMismatch { latest: SchemaId(1), newer: true }",
+        "v2  appends order 5: Order { buyer: \"Dan\", pieces: 5000000000, state: Returned { day: 3 }, note: None }",
+        "v1  cannot read order 5: CodecMismatch",
+        "v2  reads all 5 orders, and they are what they must be; the first is",
+        "    Order { buyer: \"Ada\", pieces: 3, state: Open, note: None }",
+        "v2  asks what would come of changes that are not safe: nothing, because of",
+        "    drop a field      order.note: it was taken away (id 5): rows may hold something there",
+        "    reorder fields    order.buyer: it was moved: ",
+        "    narrow a field    order.pieces: u64 cannot become u32: ",
+        "    Option<T> to T    order.note: Option<String> cannot become String: ",
+        "    change a type     order.buyer: String cannot become u64: ",
+        "    insert a variant  order.state::Sent: it was variant 2 and is 3 now: ",
+        "    change a default  order.note: its default was changed: ",
+        "    use an id again   order.weight: id 2 is retired, ",
+        "v2  copies all 5 orders into a shard of orders without a note, with rewrite_into",
+    ];
+    for _ in 0..2 {
+        let run = evolve(place.path());
+        let [lines, complaint] = [run.stdout, run.stderr].map(|text| String::from_utf8(text).unwrap());
+        assert_eq!((run.status.code(), complaint.as_str()), (Some(0), ""), "{lines}");
+        let mut rest = lines.lines();
+        said.iter().for_each(|line| assert!(rest.any(|next| next.starts_with(line)), "not there: {line}\n{lines}"));
+    }
+
+    let file = place.path().join("file");
+    std::fs::write(&file, "mine").unwrap();
+    let run = evolve(&file);
+    assert_eq!(run.status.code(), Some(1), "{run:?}");
+    assert!(String::from_utf8(run.stderr).unwrap().starts_with("error: "));
 }
 
 #[tokio::test]

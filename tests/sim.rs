@@ -2,14 +2,16 @@
 //!
 //! Writers that compete, writers that write identical rows, staged batches, snapshots, listeners, sources of several
 //! workers, critical readers, compaction, sweeps, and crashes of whole processes at any await, with clocks that are apart.
-//! In one run of four the writers are copies of a sink: some of them late, some that write only once they are told to. A
+//! In one run of four the writers are copies of a sink: some of them late, some that write only once they are told to. In three
+//! of ten there are two versions of the program, and the shard's types become those of the second while all else goes on. A
 //! judge sees every effect on the store as it happens and replays the log; at the end what was read is compared with a model
 //! that is a sorted list, sinks have caught up with their input, and nothing may be left behind. Each seed runs twice and must
 //! give the same story.
 //!
 //! `SIM_SEED=7 cargo test --test sim u64` runs one seed, `SIM_SEEDS=1000 cargo test --release --test sim` many, from
-//! `SIM_FROM` on; with `SIM_SINKS=1` all of them are of sinks. `SIM_FRESH_SECONDS=120` has seeds run that nobody has seen before, for that long. A seed that fails is
-//! made smaller for as long as it fails; `SIM_SETTING` runs what is printed then.
+//! `SIM_FROM` on; with `SIM_SINKS=1` all of them are of sinks, with `SIM_EVOLVES=1` types change in all of them.
+//! `SIM_FRESH_SECONDS=120` has seeds run that nobody has seen before, for that long. A seed that fails is made smaller for as
+//! long as it fails; `SIM_SETTING` runs what is printed then.
 #![allow(clippy::unwrap_used)]
 
 #[path = "support/actors/mod.rs"]
@@ -19,6 +21,8 @@ mod actors;
 mod common;
 #[path = "sim/ending.rs"]
 mod ending;
+#[path = "sim/evolving.rs"]
+mod evolving;
 #[path = "sim/feed.rs"]
 mod feed;
 #[path = "sim/input.rs"]
@@ -31,6 +35,8 @@ mod model;
 mod random;
 #[path = "sim/runs.rs"]
 mod runs;
+#[path = "sim/schemas.rs"]
+mod schemas;
 #[path = "sim/setting.rs"]
 mod setting;
 #[path = "support/sim_log.rs"]
@@ -50,6 +56,8 @@ mod sources;
 #[path = "support/times.rs"]
 #[allow(dead_code)] // the simulator has no grid
 mod times;
+#[path = "sim/versions.rs"]
+mod versions;
 #[path = "sim/world.rs"]
 mod world;
 

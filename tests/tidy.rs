@@ -276,6 +276,19 @@ fn examples_and_tests_look_alike() {
     }
 }
 
+/// Of the codecs that the tests, examples and doctests here derive or write by hand this shows that nobody else has to, either.
+#[test]
+fn programs_need_no_arrow_in_their_manifest() {
+    let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let named: Vec<_> = manifest
+        .split("\n[")
+        .filter(|table| table.starts_with("dependencies]") || table.starts_with("dev-dependencies]"))
+        .flat_map(str::lines)
+        .inspect(|line| assert!(!line.starts_with("arrow"), "timely-persist re-exports what a program needs: {line}"))
+        .collect();
+    assert!(named.iter().any(|line| line.starts_with("timely-persist-derive")), "the manifest's tables are elsewhere");
+}
+
 #[test]
 fn the_layer_table_points_down_and_is_the_one_that_is_explained() {
     let mut below: BTreeSet<&str> = BTreeSet::new();

@@ -29,7 +29,7 @@ mod truth;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use actors::{Actor, Outcome, Record, Shared, Strings};
+use actors::{Actor, Outcome, Plain, Record, Shared, Strings};
 use places::Place;
 use proxy::Proxy;
 use random::{Random, Story};
@@ -80,7 +80,7 @@ fn start(actors: &mut JoinSet<()>, shard: &Strings<u64>, elsewhere: &Strings<u64
     let mut random = Random::new(seed);
     let mut actor = || {
         let (shard, elsewhere, record) = (shard.clone(), elsewhere.clone(), Arc::clone(record));
-        Actor { shard, elsewhere, record, random: Random::new(random.word()), rest_ms_max: 40 }
+        Actor::<u64, Plain> { shard, elsewhere, record, random: Random::new(random.word()), rest_ms_max: 40 }
     };
     actors.spawn(actor().compete());
     actors.spawn(actor().compete());

@@ -92,6 +92,9 @@ impl Args {
             Workload::Hydrate | Workload::Arrange | Workload::Join if in_memory == (false, true) => {
                 Err("a fresh process does not see a log in the memory of another: --log file or postgres")
             }
+            Workload::Types if in_memory.0 || in_memory.1 => {
+                Err("types reads each time by a fresh client: --store file and --log file or postgres")
+            }
             Workload::Arrange | Workload::Join | Workload::Tail | Workload::TailProcess => Ok(()),
             _ if matches!(self.mode, Mode::Sorted | Mode::Flat) => {
                 Err("--mode sorted and flat are for arrange, join and tail")
@@ -163,6 +166,8 @@ pub enum Workload {
     Churn,
     /// Many shards in one process, each appended to once per second.
     Shards,
+    /// Rows of eight fields as a derived struct, a tuple and `Serde`, and through an added field, in turn.
+    Types,
     /// What the machine can do.
     Limits,
 }

@@ -14,7 +14,7 @@ const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
 const LETTERS: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
 /// splitmix64.
-fn mix(seed: u64) -> u64 {
+pub fn mix(seed: u64) -> u64 {
     let z = seed.wrapping_add(GAMMA);
     let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -23,13 +23,17 @@ fn mix(seed: u64) -> u64 {
 
 /// Key and value of row `i`: 13 bytes and 100.
 pub fn key_value(i: u64) -> (String, String) {
-    let mut state = i;
-    let value = std::iter::repeat_with(|| {
+    (format!("k{:012}", mix(i) % 1_000_000_000_000), letters(i).take(100).collect())
+}
+
+/// Letters without end, from a splitmix64 stream.
+pub fn letters(seed: u64) -> impl Iterator<Item = char> {
+    let mut state = seed;
+    std::iter::repeat_with(move || {
         let letter = LETTERS[(mix(state) % 62) as usize] as char;
         state = state.wrapping_add(GAMMA);
         letter
-    });
-    (format!("k{:012}", mix(i) % 1_000_000_000_000), value.take(100).collect())
+    })
 }
 
 /// Keys and values one behind the other in memory: what rows are built from without counting how they are made up.

@@ -26,6 +26,7 @@ mod report;
 mod shards;
 mod tail;
 mod times;
+mod types;
 
 use std::sync::Arc;
 
@@ -79,6 +80,7 @@ fn measure(mut args: Args) -> Value {
     let times = |mut run: Box<dyn FnMut() -> Sample + '_>| (0..args.runs).map(|_| run()).collect::<Vec<Sample>>();
     match args.workload {
         Workload::Hydrate | Workload::Arrange | Workload::Join | Workload::Sink => return hydrate(&args, &runtime),
+        Workload::Types => return types::run(&args, &runtime),
         Workload::Ingest | Workload::Cursor => {
             let (columns, expected) = (Arc::new(Columns::new(args.rows)), Sums::expected(args.rows));
             let samples = match args.workload {

@@ -37,7 +37,7 @@ pub fn percentile(values: &[f64], percent: f64) -> f64 {
     sorted.get(rank.saturating_sub(1).min(sorted.len().saturating_sub(1))).copied().unwrap_or(0.0)
 }
 
-fn spread(values: &[f64]) -> Value {
+pub fn spread(values: &[f64]) -> Value {
     let min = values.iter().copied().fold(f64::INFINITY, f64::min);
     let max = values.iter().copied().fold(0.0, f64::max);
     json!({ "median": median(values), "min": min, "max": max })

@@ -13,6 +13,7 @@ use timely_persist_core::part::{
     Blocks, EncodeOptions, EncodedPart, PartBuilder, PartFormat, PartMeta, PartStats, PartTail, RowLens, StatValue,
     decode_part,
 };
+use timely_persist_derive::Codec;
 use timely_persist_types::codec::{Codec, Codec64, Data, Serde, Time};
 use timely_persist_types::config::Compression;
 use timely_persist_types::error::ErrorKind;
@@ -350,4 +351,41 @@ fn a_part_of_an_older_shape_is_read_as_todays() {
         let other = blocks().decode::<OldKey, OldValue, u64, i64>(u64::MAX);
         assert_eq!(other.unwrap_err().kind(), ErrorKind::Corrupt);
     }
+}
+
+/// Of the same columns by the same names: only the ids tell which is which.
+#[test]
+fn a_part_of_other_ids_is_refused_and_not_read_with_its_fields_exchanged() {
+    #[derive(Codec, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+    #[codec(name = "sides", crate = "timely_persist_types")]
+    struct Written {
+        #[codec(id = 1)]
+        left: u32,
+        #[codec(id = 2)]
+        right: u32,
+    }
+    #[derive(Codec, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+    #[codec(name = "sides", crate = "timely_persist_types")]
+    struct Exchanged {
+        #[codec(id = 2)]
+        left: u32,
+        #[codec(id = 1)]
+        right: u32,
+    }
+    let rows: Vec<Row<u8, Written, u64>> = vec![((1, Written { left: 1, right: 2 }), 0, 1)];
+    let part = encode(&rows, &options(Compression::None, 64)).unwrap();
+    assert!(decode_part::<u8, Written, u64, i64>(part.bytes.clone(), &part.meta).is_ok());
+    let refused = decode_part::<u8, Exchanged, u64, i64>(part.bytes.clone(), &part.meta).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Corrupt, "{refused}");
+    // No lens says that they are the same, and none of another schema is taken.
+    let shapes = [u8::shape(), Written::shape(), Exchanged::shape(), <Option<Written>>::shape()];
+    let [key, written, exchanged, option] = shapes.each_ref();
+    assert!(RowLens::between([key, written], [key, exchanged]).is_err());
+    let lens = RowLens::between([key, exchanged], [key, &<Option<Exchanged>>::shape()]).unwrap();
+    let mut blocks = Blocks::of_object(part.bytes.clone(), &part.meta, lens).unwrap();
+    let refused = blocks.decode::<u8, Option<Exchanged>, u64, i64>(u64::MAX).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Corrupt, "{refused}");
+    let lens = RowLens::between([key, written], [key, option]).unwrap();
+    let mut blocks = Blocks::of_object(part.bytes.clone(), &part.meta, lens).unwrap();
+    assert_eq!(blocks.decode::<u8, Option<Written>, u64, i64>(u64::MAX).unwrap().len(), 1);
 }

@@ -370,7 +370,7 @@ impl Stage {
         desc.since = option(words, "since").map_or(self.state.since.clone(), frontier);
         let runs = if words[0] == "-" { Vec::new() } else { vec![run_of(words[0], words)] };
         let output = Arc::new(Batch { desc, runs, digest: None });
-        let used = self.decide(Replace { inputs: self.read.clone(), output });
+        let used = self.decide(Replace { inputs: self.read.clone(), output, schema: SchemaId(0) });
         if used { "used" } else { "refused" }.to_owned()
     }
 

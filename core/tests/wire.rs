@@ -242,10 +242,16 @@ fn schemas_have_forms_of_their_own() {
     let part = &evolved_state().batches[1].runs[0][0];
     let bytes = wire::encode_part(part);
     assert_eq!((&bytes[..8], &wire::decode_part::<u64>(&bytes).unwrap()), (&b"tppart_2"[..], part));
+    check_golden("travelling_part_v2.bin", &bytes);
     let mut part = part.clone();
     part.meta.schema = SchemaId(0);
     let bytes = wire::encode_part(&part);
     assert_eq!((&bytes[..8], &wire::decode_part::<u64>(&bytes).unwrap()), (&b"tppart_1"[..], &part));
+    check_golden("travelling_part_v1.bin", &bytes);
+    let schema = &evolved_state().schemas[1];
+    let bytes = wire::encode_schema(schema);
+    check_golden("schema_v1.bin", &bytes);
+    assert_eq!(&wire::decode_schema(&bytes).unwrap(), schema);
 }
 
 #[test]
@@ -302,6 +308,9 @@ fn a_staged_batch_says_by_its_version_whether_it_has_a_digest_or_another_schema(
         let types = StagedTypes::of(&types, SchemaId(schema));
         let bytes = wire::encode_staged(ShardId::from_u128(1), &types, &staged);
         assert_eq!(&bytes[..8], magic);
+        if schema != 2 {
+            check_golden(&format!("staged_v{}.bin", char::from(magic[7])), &bytes);
+        }
         assert_eq!(wire::decode_staged(&bytes).unwrap(), (ShardId::from_u128(1), types.clone(), staged.clone()));
         staged.runs[0][0].meta.schema = SchemaId(schema + 1);
         let changed = wire::encode_staged(ShardId::from_u128(1), &types, &staged);

@@ -3,7 +3,7 @@
 //! Each row of the collection becomes one unit of its extension's *difference*, a pair of files and lines: adding up
 //! differences is what the system does with equal records anyway. So a worker reduces what it reads to one record per
 //! extension and time before anything is sent to another worker, and the dataflow keeps one record per extension, not
-//! one per file. `count_total` turns the sums back into data: the collection of `(extension, (files, lines))`.
+//! one per file. `count_total` turns the sums back into data: the collection of `(extension, count)`.
 //!
 //! That is shown as it is computed; or a sink keeps it in a shard, and what is in the shard is shown: what an earlier run has
 //! kept need not be computed again.
@@ -210,8 +210,9 @@ fn weigh<'scope>(
 }
 
 /// The sums as data, with the diffs that a shard stores: `count_total` would give `isize`.
-fn count(weighed: VecCollection<'_, u64, String, (i64, i64)>) -> VecCollection<'_, u64, (String, (i64, i64)), i64> {
-    weighed.consolidate_stream().count_total_core::<i64>()
+fn count(weighed: VecCollection<'_, u64, String, (i64, i64)>) -> VecCollection<'_, u64, (String, Count), i64> {
+    let counted = weighed.consolidate_stream().count_total_core::<i64>();
+    counted.map(|(extension, (files, lines))| (extension, Count { files, lines }))
 }
 
 /// The same rows, counted on the board.
@@ -224,12 +225,11 @@ fn counted<'scope, D: Clone + 'static, R: Clone + 'static>(
 }
 
 /// Brings the table's changes to one worker, which alone hears when they are complete, and to the board.
-fn post(counts: VecCollection<'_, u64, (String, (i64, i64)), i64>, span: Span, board: Arc<Board>) {
+fn post(counts: VecCollection<'_, u64, (String, Count), i64>, span: Span, board: Arc<Board>) {
     counts.inner.sink(Exchange::new(|_| 0), "board", move |(input, frontier)| {
         input.for_each(|_, updates| {
-            for ((extension, (files, lines)), commit, times) in updates.drain(..) {
-                let count = Count { files: files.saturating_mul(times), lines: lines.saturating_mul(times) };
-                board.add(commit, &extension, count);
+            for ((extension, count), commit, times) in updates.drain(..) {
+                board.add(commit, &extension, count.times(times));
             }
         });
         match frontier.frontier().as_option() {

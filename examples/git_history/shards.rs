@@ -5,12 +5,14 @@
 
 use timely_persist::{Client, CriticalReaderId, Shard, ShardId};
 
+use crate::table::Count;
+
 /// The collection of `(path, lines)`, at time = commit number.
 pub(crate) type Files = Shard<String, u64, u64, i64>;
 /// The rows `(commit number, commit id)`, each at the time of its number.
 pub(crate) type Commits = Shard<u64, String, u64, i64>;
-/// The table as rows `(extension, (files, lines))`, at time = commit number: what a dataflow computes of [`Files`] and keeps.
-pub(crate) type Kept = Shard<String, (i64, i64), u64, i64>;
+/// The table as rows `(extension, count)`, at time = commit number: what a dataflow computes of [`Files`] and keeps.
+pub(crate) type Kept = Shard<String, Count, u64, i64>;
 
 /// The shard of [`Files`] in a data directory.
 pub(crate) fn files(client: &Client) -> Files {

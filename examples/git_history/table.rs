@@ -3,12 +3,19 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use timely_persist::Codec;
 
 /// A number of files and the lines in them. Differences of two tables can be negative.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+///
+/// A shard stores it by its codec, and one worker sends it to another by serde.
+#[derive(Codec, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[codec(name = "count")]
 pub(crate) struct Count {
+    #[codec(id = 1)]
     pub(crate) files: i64,
+    #[codec(id = 2)]
     pub(crate) lines: i64,
 }
 
@@ -16,6 +23,10 @@ impl Count {
     fn plus(self, other: Self) -> Self {
         // Saturating: a wrong total on a forged input is better than no answer.
         Self { files: self.files.saturating_add(other.files), lines: self.lines.saturating_add(other.lines) }
+    }
+
+    pub(crate) fn times(self, times: i64) -> Self {
+        Self { files: self.files.saturating_mul(times), lines: self.lines.saturating_mul(times) }
     }
 }
 

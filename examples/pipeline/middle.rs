@@ -14,6 +14,7 @@ use timely_persist_operators::{Input, PersistSink, PersistSource, Resume, Source
 
 use crate::failure::Failure;
 use crate::problem::Problem;
+use crate::rows::{Item, Order};
 use crate::say::say;
 use crate::shards::{Shards, at, step_of};
 
@@ -75,9 +76,9 @@ fn source<'scope, V: Data>(
 /// The cents become the *difference* of the customer, so the sum is what the system does with equal records anyway.
 /// `count_total_core::<i64>` turns it back into data, with the diffs that shards store: `count` would give `isize`.
 fn revenue<'scope>(
-    orders: VecCollection<'scope, u64, (u64, String), i64>,
-    items: VecCollection<'scope, u64, (u64, i64), i64>,
+    orders: VecCollection<'scope, u64, (u64, Order), i64>,
+    items: VecCollection<'scope, u64, (u64, Item), i64>,
 ) -> VecCollection<'scope, u64, (String, i64), i64> {
-    let sold = orders.join_map(items, |_order, customer, cents| (customer.clone(), *cents));
+    let sold = orders.join_map(items, |_number, order, item| (order.customer.clone(), item.cents));
     sold.explode(|(customer, cents)| Some((customer, cents))).count_total_core::<i64>()
 }

@@ -5,10 +5,29 @@
 //! is ten seconds old goes from both: so the revenue is that of the last ten seconds, and the shards stay
 //! small however long it runs.
 
-/// A row of the orders: order, customer.
-pub(crate) type OrderRow = ((u64, String), u64, i64);
-/// A row of the items: order, cents.
-pub(crate) type ItemRow = ((u64, i64), u64, i64);
+use serde::{Deserialize, Serialize};
+use timely_persist::Codec;
+
+/// An order. A shard stores it by its codec, and one worker sends it to another by serde.
+#[derive(Codec, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[codec(name = "order")]
+pub(crate) struct Order {
+    #[codec(id = 1)]
+    pub(crate) customer: String,
+}
+
+/// An item of an order.
+#[derive(Codec, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[codec(name = "item")]
+pub(crate) struct Item {
+    #[codec(id = 1)]
+    pub(crate) cents: i64,
+}
+
+/// A row of the orders, by number.
+pub(crate) type OrderRow = ((u64, Order), u64, i64);
+/// A row of the items, by the number of the order.
+pub(crate) type ItemRow = ((u64, Item), u64, i64);
 
 const CUSTOMERS: [&str; 6] = ["Ada", "Ben", "Cleo", "Dan", "Eve", "Finn"];
 const ORDERS_PER_STEP: u64 = 20;
@@ -25,11 +44,11 @@ pub(crate) const REMEMBERED: u64 = FORGOTTEN_AFTER + LATE_MAX + 1;
 
 /// What a step changes in the orders.
 pub(crate) fn orders(step: u64) -> Vec<OrderRow> {
-    let placed = placed(step).map(|order| ((order, customer(order)), step, 1));
+    let placed = placed(step).map(|number| ((number, order(number)), step, 1));
     let before = step.checked_sub(TAKEN_BACK_AFTER).into_iter().flat_map(self::placed);
     let forgotten = step.checked_sub(FORGOTTEN_AFTER).into_iter().flat_map(self::placed);
     let gone = before.filter(|order| is_taken_back(*order)).chain(forgotten.filter(|order| !is_taken_back(*order)));
-    placed.chain(gone.map(|order| ((order, customer(order)), step, -1))).collect()
+    placed.chain(gone.map(|number| ((number, order(number)), step, -1))).collect()
 }
 
 /// What a step changes in the items.
@@ -39,7 +58,7 @@ pub(crate) fn items(step: u64) -> Vec<ItemRow> {
 }
 
 /// The items that come at a step.
-fn new_items(step: u64) -> impl Iterator<Item = (u64, i64)> {
+fn new_items(step: u64) -> impl Iterator<Item = (u64, Item)> {
     let since = step.saturating_sub(LATE_MAX);
     let of_order = |order: u64| (0..1 + mixed(order, 2) % 4).map(move |number| (order, number));
     let items = (since..=step).flat_map(placed).flat_map(of_order);
@@ -47,7 +66,7 @@ fn new_items(step: u64) -> impl Iterator<Item = (u64, i64)> {
         let late = mixed(*order, 100 + number) % (LATE_MAX + 1);
         order / ORDERS_PER_STEP + late == step
     });
-    now.map(|(order, number)| (order, 100 + (mixed(order, 200 + number) % 9_900) as i64))
+    now.map(|(order, number)| (order, Item { cents: 100 + (mixed(order, 200 + number) % 9_900) as i64 }))
 }
 
 /// The orders of a step.
@@ -59,8 +78,8 @@ fn is_taken_back(order: u64) -> bool {
     mixed(order, 1).is_multiple_of(TAKEN_BACK_ONE_IN)
 }
 
-fn customer(order: u64) -> String {
-    CUSTOMERS[(mixed(order, 3) % CUSTOMERS.len() as u64) as usize].to_owned()
+fn order(number: u64) -> Order {
+    Order { customer: CUSTOMERS[(mixed(number, 3) % CUSTOMERS.len() as u64) as usize].to_owned() }
 }
 
 /// A number that looks like chance, and is always the same (SplitMix64).

@@ -7,11 +7,12 @@ use timely::progress::Antichain;
 use timely_persist::{Client, Config, ReadHandle, Shard, ShardId};
 
 use crate::problem::Problem;
+use crate::rows::{Item, Order};
 
-/// The rows `(order, customer)`.
-pub(crate) type Orders = Shard<u64, String, u64, i64>;
-/// The rows `(order, cents)`.
-pub(crate) type Items = Shard<u64, i64, u64, i64>;
+/// Orders by their numbers.
+pub(crate) type Orders = Shard<u64, Order, u64, i64>;
+/// Items by the numbers of their orders.
+pub(crate) type Items = Shard<u64, Item, u64, i64>;
 /// The rows `(customer, cents)`.
 pub(crate) type Revenue = Shard<String, i64, u64, i64>;
 pub(crate) type RevenueReader = ReadHandle<String, i64, u64, i64>;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::rows::{REMEMBERED, items, orders};
+use crate::rows::{Item, Order, REMEMBERED, items, orders};
 
 /// Rows and how often each is there.
 pub(crate) type Contents = BTreeMap<(String, i64), i64>;
@@ -29,7 +29,7 @@ impl Shop {
     }
 
     fn step(&mut self, step: u64) {
-        for ((order, customer), _, diff) in orders(step) {
+        for ((order, Order { customer }), _, diff) in orders(step) {
             let cents = self.cents.get(&order).copied().unwrap_or_default();
             let counts = diff > 0 || self.customers.remove(&order).is_some(); // not what came before it began
             *self.revenue.entry(customer.clone()).or_default() += if counts { diff * cents } else { 0 };
@@ -37,7 +37,7 @@ impl Shop {
                 self.customers.insert(order, customer);
             }
         }
-        for ((order, cents), _, diff) in items(step) {
+        for ((order, Item { cents }), _, diff) in items(step) {
             let sum = self.cents.entry(order).or_default();
             *sum += diff * cents;
             if *sum == 0 {

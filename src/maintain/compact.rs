@@ -122,7 +122,7 @@ async fn merge_fitting<K: Data, V: Data, T: Time, D: Diff>(
     let mut runs: Vec<_> = Some(run).filter(|run| !run.is_empty()).into_iter().chain(kept).collect();
     shorten_stats(&mut runs, policy.write.entry_stats_bytes_max);
     let output = Arc::new(Batch { desc, runs, digest: None });
-    let applied = machine.apply(Replace { inputs, output: Arc::clone(&output) }).await?;
+    let applied = machine.apply(Replace { inputs, output: Arc::clone(&output), schema }).await?;
     if !applied.reply && !applied.doubtful {
         remove(machine, &written).await?;
     }

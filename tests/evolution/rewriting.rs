@@ -89,7 +89,8 @@ async fn a_copy_that_is_stopped_goes_on() {
             let one = old.rewrite_into(&copy, narrowed).until(at(12)).into_future();
             let two = elsewhere.rewrite_into(&same, narrowed).until(at(12)).into_future();
             let (one, two) = futures::join!(one, two);
-            (one.unwrap(), two.unwrap());
+            one.unwrap();
+            two.unwrap();
         };
         tokio::select! {
             () = both => break,

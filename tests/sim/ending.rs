@@ -6,7 +6,7 @@ use timely::PartialOrder;
 use timely::progress::Antichain;
 use timely_persist::{Appended, CriticalReaderId, ErrorKind};
 
-use crate::actors::{SimTime, Strings};
+use crate::actors::{Program, ShardOf, SimTime, plain};
 use crate::times::is_in_snapshot;
 use crate::world::{ORPHAN_AGES, World};
 
@@ -16,11 +16,11 @@ const LEAK_SWEEPS_MAX: usize = 40;
 /// Deadlines that may pass until a log that nobody truncated for long is truncated.
 const SETTLES_MAX: usize = 8;
 
-impl<T: SimTime> World<T> {
+impl<T: SimTime, P: Program> World<T, P> {
     /// Everybody leaves; then what was written is compared with what was read.
-    pub async fn account(&self, observer: &Strings<T>) {
+    pub async fn account(&self, observer: &ShardOf<P, T>) {
         self.wait_for_all_to_lapse(observer).await;
-        settle(observer).await; // it knows the whole log, and may go on: not meanwhile
+        settle_all::<T, P>(observer).await; // it knows the whole log, and may go on: not meanwhile
         self.lose_an_entry(observer).await;
         let number = self.record.lock().unwrap().next_critical;
         for id in 1..=number {
@@ -34,7 +34,10 @@ impl<T: SimTime> World<T> {
         let upper = observer.inspect().await.unwrap().upper;
         assert_eq!(appended.last().map_or(Antichain::from_elem(T::minimum()), |append| append.upper.clone()), upper);
         let passed = as_of.elements().iter().all(|time| !upper.less_equal(time));
-        let rows = if passed { Some(reader.snapshot_and_fetch(as_of.clone()).await.unwrap()) } else { None };
+        let rows = match passed {
+            true => Some(plain::<P, T>(reader.snapshot_and_fetch(as_of.clone()).await.unwrap())),
+            false => None,
+        };
         reader.expire().await.unwrap();
         let mut record = self.record.lock().unwrap();
         record.snapshots.extend(rows.map(|rows| (as_of.clone(), rows)));
@@ -42,6 +45,7 @@ impl<T: SimTime> World<T> {
             Some(input) => input.expected(&upper),
             None => record.contents(&appended),
         };
+        record.check_evolutions();
         record.check_identical(&contents, &appended);
         record.check_reads(&contents);
         let snapshot = contents.iter().filter(|(_, time, _)| is_in_snapshot(time, &as_of)).count();
@@ -49,8 +53,8 @@ impl<T: SimTime> World<T> {
     }
 
     /// No reader, no garbage, no object that nobody knows; then the shard is finalized, and that leaves a rollup at most.
-    pub async fn clean_up(&self, observer: &Strings<T>) {
-        settle_all(observer).await;
+    pub async fn clean_up(&self, observer: &ShardOf<P, T>) {
+        settle_all::<T, P>(observer).await;
         let info = observer.inspect().await.unwrap();
         let holds = observer.holds().await.unwrap();
         assert_eq!((info.readers, info.critical_readers, info.garbage), (0, 0, 0), "{info:?} {holds:?}");
@@ -64,7 +68,7 @@ impl<T: SimTime> World<T> {
         reader.downgrade_since(&Antichain::new()).await.unwrap();
         reader.expire().await.unwrap();
         observer.finalize().await.unwrap();
-        settle_all(observer).await;
+        settle_all::<T, P>(observer).await;
         let state = self.judge.state();
         assert!(state.finalized && state.blobs().count() == usize::from(state.rollup.is_some()), "{state:?}");
         let refused = observer.open_reader("late").await.map(drop).unwrap_err();
@@ -73,7 +77,7 @@ impl<T: SimTime> World<T> {
         assert!(lost.is_empty(), "objects are left of a finalized shard: {lost:?}");
     }
 
-    async fn sweep_leaks(&self, observer: &Strings<T>) {
+    async fn sweep_leaks(&self, observer: &ShardOf<P, T>) {
         tokio::time::sleep(ORPHAN_AGES[ORPHAN_AGES.len() - 1] + Duration::from_secs(120)).await;
         let mut writer = observer.open_writer("end").await.unwrap();
         let mut random = self.stream("end");
@@ -85,21 +89,21 @@ impl<T: SimTime> World<T> {
                 assert_eq!(appended, Appended::Committed);
                 assert!(PartialOrder::less_than(&lower, writer.upper()));
             }
-            settle(observer).await;
+            settle::<T, P>(observer).await;
             if self.judge.lost().is_empty() {
                 break;
             }
             tokio::time::sleep(self.config.upkeep.leak_sweep_interval).await;
         }
         writer.expire().await.unwrap();
-        settle(observer).await;
+        settle::<T, P>(observer).await;
     }
 }
 
 /// The same, until nothing is left: what a step's own rollup leaves is for the next step, which nobody waits for.
-async fn settle_all<T: SimTime>(observer: &Strings<T>) {
+async fn settle_all<T: SimTime, P: Program>(observer: &ShardOf<P, T>) {
     for _ in 0..SETTLES_MAX {
-        settle(observer).await;
+        settle::<T, P>(observer).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
         if observer.inspect().await.unwrap().garbage == 0 {
             return;
@@ -108,7 +112,7 @@ async fn settle_all<T: SimTime>(observer: &Strings<T>) {
 }
 
 /// Has all upkeep done. A step that has too much to do within its deadline says so, and the next goes on where it stopped.
-async fn settle<T: SimTime>(observer: &Strings<T>) {
+async fn settle<T: SimTime, P: Program>(observer: &ShardOf<P, T>) {
     for _ in 0..SETTLES_MAX {
         match observer.settle().await {
             Ok(()) => return,

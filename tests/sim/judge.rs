@@ -21,6 +21,8 @@ use timely_persist_io::store::keys;
 use timely_persist_testing::{StoreAnswer, StoreHook, StoreRequest};
 use tokio::sync::Notify;
 
+use crate::schemas::Schemas;
+
 /// What a store does wrong on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lie {
@@ -70,17 +72,19 @@ struct Known<T: Time> {
     deleted: BTreeSet<String>,
     boundary: SeqNo,
     appended: Vec<Appended<T>>,
+    schemas: Schemas<T>,
     violations: Vec<String>,
 }
 
 impl<T: Time> Judge<T> {
-    pub fn new(shard: ShardId) -> Arc<Self> {
+    pub fn new(shard: ShardId, schemas: Schemas<T>) -> Arc<Self> {
         let known = Known {
             states: VecDeque::from([State::new(shard)]),
             objects: BTreeSet::new(),
             deleted: BTreeSet::new(),
             boundary: SeqNo::ZERO,
             appended: Vec::new(),
+            schemas,
             violations: Vec::new(),
         };
         Arc::new(Self { shard, known: Mutex::new(known), found: Notify::new() })
@@ -159,8 +163,9 @@ impl<T: Time> Judge<T> {
         });
     }
 
-    fn object_put(&self, name: &str) {
+    fn object_put(&self, name: &str, data: &PutPayload) {
         self.judge(|known| {
+            known.schemas.object(name, data);
             known.objects.insert(name.to_owned());
             Ok(())
         });
@@ -203,6 +208,7 @@ impl<T: Time> Known<T> {
             return Err(format!("{missing} is in use from here on, and is not there"));
         }
         drop(used);
+        self.schemas.entry(seqno, &before, &entry)?;
         self.note_appends(&before, &entry);
         self.states.push_back(state);
         let hold = self.newest().hold();
@@ -276,7 +282,7 @@ impl<T: Time> Judging<T> {
         } else if let Some(below) = self.position(&keys::boundary_folder(shard), at) {
             self.judge.truncated(below);
         } else if let Some(name) = at.filename().filter(|_| at.prefix_matches(&keys::blob_folder(shard))) {
-            self.judge.object_put(name);
+            self.judge.object_put(name, data);
         }
     }
 

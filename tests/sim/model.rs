@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use timely_persist::WriterId;
 
-use crate::actors::{Attempt, Outcome, Record, SimTime, identical};
+use crate::actors::{Attempt, Outcome, Record, SAME, SimTime, identical};
 use crate::judge::Appended;
 use crate::times::{Row, summed};
 
@@ -45,7 +45,7 @@ impl<T: SimTime> Record<T> {
         let of = |writer: WriterId| self.attempts.iter().any(|attempt| attempt.overlap && attempt.writer == writer);
         let theirs = appended.iter().filter(|append| of(append.writer));
         let expected = theirs.flat_map(|append| T::common(&append.lower, &append.upper)).map(identical);
-        let there = contents.iter().filter(|(row, ..)| row.1 == u64::MAX).cloned();
+        let there = contents.iter().filter(|(row, ..)| row.1 == SAME).cloned();
         assert_eq!(summed(there), summed(expected));
     }
 }

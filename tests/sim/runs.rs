@@ -8,10 +8,12 @@ use std::time::Duration;
 use timely_persist::ShardId;
 use tokio::task::LocalSet;
 
-use crate::actors::{Record, Shared, SimTime};
+use crate::actors::{Plain, Program, Record, Shared, SimTime};
 use crate::judge::Judge;
 use crate::random::Story;
+use crate::schemas::Schemas;
 use crate::setting::{Setting, shrink};
+use crate::versions::Second;
 use crate::world::{SHARD, World};
 
 /// Simulated time after which a run that has not ended hangs.
@@ -59,7 +61,15 @@ pub fn attempt<T: SimTime>(setting: &Setting) -> Result<Vec<String>, Failure> {
     listen_to_panics();
     PANICS.set(Some(Vec::new()));
     let record: Shared<T> = Arc::new(Mutex::new(Record::new(Story::new(command::<T>(setting)))));
-    let judge = Judge::new(ShardId::from_u128(SHARD));
+    match setting.evolves {
+        false => attempt_as::<T, Plain>(setting, &record),
+        true => attempt_as::<T, Second>(setting, &record),
+    }
+}
+
+fn attempt_as<T: SimTime, P: Program>(setting: &Setting, record: &Shared<T>) -> Result<Vec<String>, Failure> {
+    let turn = Arc::clone(&record.lock().unwrap().turn);
+    let judge = Judge::new(ShardId::from_u128(SHARD), Schemas::of::<P>(turn));
     let run = || {
         let builder = &mut tokio::runtime::Builder::new_current_thread();
         let runtime = builder.enable_time().start_paused(true).build().unwrap();
@@ -68,7 +78,7 @@ pub fn attempt<T: SimTime>(setting: &Setting) -> Result<Vec<String>, Failure> {
             tokio::select! {
                 biased;
                 violation = judge.found() => Some(violation),
-                over = tokio::time::timeout(LIMIT, simulate(setting, &record, &judge)) =>
+                over = tokio::time::timeout(LIMIT, simulate::<T, P>(setting, record, &judge)) =>
                     over.err().map(|_| "it does not end".to_owned()),
             }
         }))
@@ -84,8 +94,8 @@ pub fn attempt<T: SimTime>(setting: &Setting) -> Result<Vec<String>, Failure> {
     }
 }
 
-async fn simulate<T: SimTime>(setting: &Setting, record: &Shared<T>, judge: &Arc<Judge<T>>) {
-    let mut world = World::new(setting, Arc::clone(record), Arc::clone(judge));
+async fn simulate<T: SimTime, P: Program>(setting: &Setting, record: &Shared<T>, judge: &Arc<Judge<T>>) {
+    let mut world = World::<T, P>::new(setting, Arc::clone(record), Arc::clone(judge));
     let observer = world.observer().await;
     world.go_wrong(&observer).await;
     world.account(&observer).await;

@@ -7,7 +7,7 @@ use crate::judge::Lie;
 use crate::random::Random;
 
 /// What may happen in a run, and can be left out of one: faults first, then what actors do.
-pub const KINDS: [&str; 20] = [
+pub const KINDS: [&str; 22] = [
     "before",
     "after",
     "late",
@@ -28,10 +28,15 @@ pub const KINDS: [&str; 20] = [
     "source",
     "keep",
     "maintain",
+    "evolve",
+    "bequeath",
 ];
 
 /// How many of a hundred runs are of sinks, that write identical rows. In the others writers compete.
 const SINKS_PERCENT: usize = 25;
+
+/// And in how many the shard's types change.
+const EVOLVES_PERCENT: usize = 30;
 
 /// One run. Everything else follows from it.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,6 +49,8 @@ pub struct Setting {
     pub seconds: usize,
     /// Whether sinks write the shard, and nobody else.
     pub sinks: bool,
+    /// Whether there are two versions of the program, and the shard's types change.
+    pub evolves: bool,
     /// What does not happen, of [`KINDS`].
     pub without: BTreeSet<String>,
     /// What the store does wrong on purpose: for tests of the simulator itself.
@@ -55,8 +62,9 @@ impl Setting {
         let mut random = stream(seed, "setting", 0);
         let processes = 2 + random.below(3);
         let sinks = random.percent(SINKS_PERCENT) || std::env::var_os("SIM_SINKS").is_some();
+        let evolves = random.percent(EVOLVES_PERCENT) || std::env::var_os("SIM_EVOLVES").is_some();
         let seconds = if sinks { 80 } else { 120 }; // runs of sinks do more in a second
-        Self { seed, processes, actors: 4, seconds, sinks, without: BTreeSet::new(), lie: None }
+        Self { seed, processes, actors: 4, seconds, sinks, evolves, without: BTreeSet::new(), lie: None }
     }
 
     pub fn has(&self, kind: &str) -> bool {
@@ -80,6 +88,7 @@ impl Setting {
                 "actors" => setting.actors = value.parse().ok()?,
                 "seconds" => setting.seconds = value.parse().ok()?,
                 "sinks" => setting.sinks = value.parse().ok()?,
+                "evolves" => setting.evolves = value.parse().ok()?,
                 "lie" => setting.lie = Some(Lie::parse(value)?),
                 "without" => setting.without = value.split(',').map(str::to_owned).collect(),
                 _ => return None,
@@ -113,8 +122,11 @@ impl Setting {
 
 impl fmt::Display for Setting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, processes, actors, seconds, sinks, without, lie } = self;
-        write!(f, "seed={seed} processes={processes} actors={actors} seconds={seconds} sinks={sinks}")?;
+        let Self { seed, processes, actors, seconds, sinks, evolves, without, lie } = self;
+        write!(
+            f,
+            "seed={seed} processes={processes} actors={actors} seconds={seconds} sinks={sinks} evolves={evolves}"
+        )?;
         if !without.is_empty() {
             write!(f, " without={}", without.iter().map(String::as_str).collect::<Vec<_>>().join(","))?;
         }

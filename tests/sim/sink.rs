@@ -13,11 +13,11 @@ use timely::PartialOrder;
 use timely::progress::Antichain;
 use timely::scheduling::SyncActivator;
 use timely::scheduling::activate::Activations;
-use timely_persist::{Error, ErrorKind, WriteHandle};
+use timely_persist::{Error, ErrorKind};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::actors::{Actor, SimTime, is_too_old};
+use crate::actors::{Actor, Program, SimTime, Turn, WriterOf, is_too_old};
 use crate::common::mailbox::{Found, Receiver, mailbox};
 use crate::feed::Feed;
 use crate::input::{Input, Running};
@@ -73,19 +73,19 @@ enum Fate {
     Ends(Instant),
 }
 
-type Act<T> = gather::Action<T, Rows<String, u64, T, i64>, Kept<T>>;
+type Act<T, P> = gather::Action<T, Rows<<P as Program>::Key, <P as Program>::Value, T, i64>, Kept<T>>;
 
 /// What is under way; dropped, it is ended.
-struct Tasks<T: SimTime> {
+struct Tasks<T: SimTime, P: Program> {
     _opening: Option<Task>,
-    spilling: Option<Work<Delivery<String, u64, T, i64>>>,
-    staging: Option<Work<Delivery<String, u64, T, i64>>>,
+    spilling: Option<Work<Delivery<P::Key, P::Value, T, i64>>>,
+    staging: Option<Work<Delivery<P::Key, P::Value, T, i64>>>,
 }
 
-impl<T: SimTime> Tasks<T> {
+impl<T: SimTime, P: Program> Tasks<T, P> {
     /// What one has brought that took no waiting. The operator hears it at once; here other things may come first, as
     /// they do where it takes longer.
-    fn ready(&mut self) -> Option<Delivery<String, u64, T, i64>> {
+    fn ready(&mut self) -> Option<Delivery<P::Key, P::Value, T, i64>> {
         for task in [&mut self.spilling, &mut self.staging] {
             if let Some(Work::Ready(delivery)) = task.take_if(|task| matches!(task, Work::Ready(_))) {
                 return Some(delivery);
@@ -100,19 +100,20 @@ impl<T: SimTime> Tasks<T> {
 }
 
 /// What the operator keeps on a worker, and its mail.
-struct Worker<T: SimTime> {
-    gather: Gather<T, Rows<String, u64, T, i64>, Kept<T>>,
-    staging: Staging<String, u64, T, i64>,
-    writer: Option<WriteHandle<String, u64, T, i64>>,
-    deliveries: Receiver<Delivery<String, u64, T, i64>>,
-    tasks: Tasks<T>,
-    waiting: Vec<Act<T>>,
+struct Worker<T: SimTime, P: Program> {
+    gather: Gather<T, Rows<P::Key, P::Value, T, i64>, Kept<T>>,
+    staging: Staging<P::Key, P::Value, T, i64>,
+    writer: Option<WriterOf<P, T>>,
+    deliveries: Receiver<Delivery<P::Key, P::Value, T, i64>>,
+    tasks: Tasks<T, P>,
+    waiting: Vec<Act<T, P>>,
     inbox: VecDeque<Order<T>>,
     outbox: VecDeque<Letter<T>>,
 }
 
-impl<T: SimTime> Worker<T> {
-    fn collect(&mut self, (row, time, diff): Row<T>) {
+impl<T: SimTime, P: Program> Worker<T, P> {
+    fn collect(&mut self, ((key, value), time, diff): Row<T>) {
+        let row = P::row(&key, value);
         let writer = self.writer.as_ref();
         if let Some(added) = self.gather.collect(&time, |pile| pile.add(std::iter::once((row, diff)), &time, writer)) {
             added.unwrap();
@@ -122,7 +123,7 @@ impl<T: SimTime> Worker<T> {
         self.act(actions);
     }
 
-    fn take(&mut self, delivery: Delivery<String, u64, T, i64>) {
+    fn take(&mut self, delivery: Delivery<P::Key, P::Value, T, i64>) {
         match delivery {
             Delivery::Opened(writer) => {
                 self.writer = Some(writer);
@@ -163,7 +164,7 @@ impl<T: SimTime> Worker<T> {
         self.act(actions);
     }
 
-    fn act(&mut self, actions: Vec<Act<T>>) {
+    fn act(&mut self, actions: Vec<Act<T, P>>) {
         for action in actions {
             let Some(writer) = &self.writer else {
                 self.waiting.push(action);
@@ -211,11 +212,11 @@ enum Next {
 }
 
 /// One copy of a sink: all its workers.
-struct Sink<T: SimTime> {
+struct Sink<T: SimTime, P: Program> {
     role: Role,
     begun: Instant,
     feed: Feed<T>,
-    workers: Vec<Worker<T>>,
+    workers: Vec<Worker<T, P>>,
     /// Which worker leads.
     leads: usize,
     leader: Lead<T>,
@@ -233,6 +234,9 @@ struct Sink<T: SimTime> {
     stops: Option<Instant>,
     /// What is to be told.
     story: Vec<String>,
+    turn: Arc<Turn>,
+    /// Whether that had happened when it began.
+    turned: bool,
 }
 
 /// Wakes nobody: the simulator looks.
@@ -240,8 +244,8 @@ fn nobody() -> SyncActivator {
     SyncActivator::new(Vec::new(), Activations::new(None).sync())
 }
 
-impl<T: SimTime> Sink<T> {
-    fn begin(actor: &mut Actor<T>, input: &Arc<Input<T>>, role: Role, as_of: T) -> Self {
+impl<T: SimTime, P: Program> Sink<T, P> {
+    fn begin(actor: &mut Actor<T, P>, input: &Arc<Input<T>>, role: Role, as_of: T) -> Self {
         let random = &mut actor.random;
         let mut settings = Settings::new(actor.shard.id(), actor.shard.client().config());
         settings.name = role.kind().to_owned();
@@ -309,6 +313,8 @@ impl<T: SimTime> Sink<T> {
             fate: *random.pick(&[Fate::Nothing, Fate::Nothing, Fate::Nothing, Fate::Pressed(at), Fate::Ends(at)]),
             stops: None,
             story: Vec::new(),
+            turned: actor.turn().seqno().is_some(),
+            turn: actor.turn(),
         }
     }
 
@@ -489,7 +495,7 @@ impl<T: SimTime> Sink<T> {
         let bears = match error {
             SinkError::Stalled(_) | SinkError::Recovered(_) => return,
             SinkError::Uncommitted { .. } => self.feed.ended,
-            SinkError::Failed(error) => is_too_old(error),
+            SinkError::Failed(error) => is_too_old(error) || self.turn.refuses_writing::<P>(error, self.turned),
             _ => false,
         };
         assert!(bears, "{error}");
@@ -497,7 +503,7 @@ impl<T: SimTime> Sink<T> {
     }
 }
 
-impl<T: SimTime> Actor<T> {
+impl<T: SimTime, P: Program> Actor<T, P> {
     /// Copies of a sink, one after the other.
     pub async fn sinks(mut self, input: Arc<Input<T>>, role: Role) {
         let running = input.run();
@@ -514,6 +520,9 @@ impl<T: SimTime> Actor<T> {
             self.tell(format_args!("{role:?} {} begins at {as_of:?}", running.number));
             let sink = Sink::begin(&mut self, &input, role, as_of);
             self.sink(sink, &running).await;
+            if P::VERSION == 0 && self.turn().is_over() {
+                return; // it will never write again
+            }
         }
     }
 
@@ -521,7 +530,7 @@ impl<T: SimTime> Actor<T> {
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     }
 
-    async fn sink(&mut self, mut sink: Sink<T>, running: &Running<T>) {
+    async fn sink(&mut self, mut sink: Sink<T, P>, running: &Running<T>) {
         while !sink.befall() {
             let possible = sink.possible();
             let pause = match possible.is_empty() {

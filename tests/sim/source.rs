@@ -11,9 +11,9 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use timely::progress::Antichain;
-use timely_persist::{Error, ErrorKind, ExchangeablePart, LeaseId, PartFetcher, ReadHandle, ShardId};
+use timely_persist::{Error, ErrorKind, ExchangeablePart, LeaseId, ShardId};
 
-use crate::actors::{Actor, Heard, SimTime};
+use crate::actors::{Actor, FetcherOf, Heard, Program, ReaderOf, SimTime, plain};
 use crate::random::Random;
 use crate::source::fetch::{self, Brought, Fetch, Task};
 use crate::source::handout::{self, Handout};
@@ -34,8 +34,8 @@ enum Fetching<T: SimTime> {
     Here(VecDeque<Vec<Row<T>>>),
 }
 
-struct Worker<T: SimTime> {
-    fetcher: PartFetcher<String, u64, T, i64>,
+struct Worker<T: SimTime, P: Program> {
+    fetcher: FetcherOf<P, T>,
     protocol: Fetch<Capability<T>, ExchangeablePart<T>, Vec<Row<T>>>,
     inbox: VecDeque<(Sent<ExchangeablePart<T>>, Capability<T>)>,
     outbox: VecDeque<Home>,
@@ -60,11 +60,11 @@ enum Next {
     Step,
 }
 
-struct Source<T: SimTime> {
+struct Source<T: SimTime, P: Program> {
     leader: Handout<T>,
     settings: Settings<T>,
-    steps: Option<ListenSteps<String, u64, T, i64>>,
-    workers: Vec<Worker<T>>,
+    steps: Option<ListenSteps<P::Key, P::Value, T, i64>>,
+    workers: Vec<Worker<T, P>>,
     live: Vec<Weak<Antichain<T>>>,
     /// The parts that are out, and their bytes.
     out: BTreeMap<LeaseId, u64>,
@@ -78,14 +78,9 @@ fn least<T: SimTime>(frontiers: impl Iterator<Item = Antichain<T>>) -> Antichain
     frontiers.flat_map(Antichain::into_iter).collect()
 }
 
-impl<T: SimTime> Source<T> {
+impl<T: SimTime, P: Program> Source<T, P> {
     /// As many workers as there are fetchers.
-    fn new(
-        random: &mut Random,
-        shard: ShardId,
-        as_of: &Antichain<T>,
-        fetchers: Vec<PartFetcher<String, u64, T, i64>>,
-    ) -> Self {
+    fn new(random: &mut Random, shard: ShardId, as_of: &Antichain<T>, fetchers: Vec<FetcherOf<P, T>>) -> Self {
         let count = fetchers.len();
         let mut settings = Settings::new(shard, &timely_persist::Config::default());
         settings.max_inflight_bytes = *random.pick(&[1, 2_000, 1 << 20]);
@@ -236,12 +231,13 @@ impl<T: SimTime> Source<T> {
     }
 }
 
-impl<T: SimTime> Actor<T> {
+impl<T: SimTime, P: Program> Actor<T, P> {
     /// Sources one after the other. On one thread: a worker's protocol is a worker's own.
     pub async fn sources(mut self) {
         loop {
             self.rest().await;
-            let Ok(reader) = self.shard.open_reader("source").await else { continue };
+            let opened = self.shard.open_reader("source").await;
+            let Some(reader) = self.opened(opened) else { continue };
             let Ok(info) = self.shard.inspect().await else { continue };
             let as_of = T::as_of(&mut self.random, reader.since(), &info.upper);
             let snapshot = self.random.percent(70);
@@ -249,7 +245,7 @@ impl<T: SimTime> Actor<T> {
         }
     }
 
-    async fn source(&mut self, reader: ReadHandle<String, u64, T, i64>, as_of: Antichain<T>, snapshot: bool) {
+    async fn source(&mut self, reader: ReaderOf<P, T>, as_of: Antichain<T>, snapshot: bool) {
         // The last worker is of this process, the others are of one that never crashes.
         let (Ok(here), Ok(there)) = (self.shard.fetcher().await, self.elsewhere.fetcher().await) else { return };
         let mut fetchers = vec![there; self.random.below(3)];
@@ -285,7 +281,7 @@ impl<T: SimTime> Actor<T> {
         source.end();
     }
 
-    async fn go_on(&mut self, source: &mut Source<T>, next: Next) {
+    async fn go_on(&mut self, source: &mut Source<T, P>, next: Next) {
         match next {
             Next::Home(index) => source.hear(index),
             Next::Deliver(index) => source.deliver(index),
@@ -303,7 +299,7 @@ impl<T: SimTime> Actor<T> {
         }
     }
 
-    async fn fetch_piece(&mut self, source: &mut Source<T>, index: usize) {
+    async fn fetch_piece(&mut self, source: &mut Source<T, P>, index: usize) {
         let worker = &mut source.workers[index];
         let fetching: Vec<LeaseId> = worker.fetching.keys().copied().collect();
         let lease = *self.random.pick(&fetching);
@@ -317,7 +313,7 @@ impl<T: SimTime> Actor<T> {
             }
             Fetching::Asked(part) => match worker.fetcher.fetch(&part).await {
                 Ok(fetched) => {
-                    let rows: Vec<Row<T>> = fetched.rows().collect();
+                    let rows: Vec<Row<T>> = plain::<P, T>(fetched.rows());
                     let pieces = rows.chunks(1 + self.random.below(4)).map(<[Row<T>]>::to_vec).collect();
                     worker.fetching.insert(lease, Fetching::Here(pieces));
                     return;
@@ -335,13 +331,13 @@ impl<T: SimTime> Actor<T> {
         source.tell_worker(index, fetch::Event::Brought { lease, brought });
     }
 
-    fn fail(&self, source: &mut Source<T>, error: Error) {
+    fn fail(&self, source: &mut Source<T, P>, error: Error) {
         self.bear(&error);
         source.tell_leader(Some(handout::Event::Failed(error)));
     }
 
     /// Writes down what the source shows.
-    fn write_down(&self, source: &mut Source<T>, number: usize) {
+    fn write_down(&self, source: &mut Source<T, P>, number: usize) {
         let frontier = source.frontier();
         let mut record = self.record.lock().unwrap();
         let heard = &mut record.listens[number];

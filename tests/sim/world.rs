@@ -1,5 +1,7 @@
 //! The world: processes on one store and one log, and what befalls them.
 
+use std::any::Any;
+use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,12 +13,12 @@ use timely::PartialOrder;
 use timely::progress::Antichain;
 use timely_persist::clock::{Clock, Entropy};
 use timely_persist::store::{Consensus, ObjectLog};
-use timely_persist::{Client, Config, ErrorKind, SeqNo, ShardId};
+use timely_persist::{Client, Config, ErrorKind, SchemaId, SeqNo, ShardId};
 use timely_persist_io::store::keys;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::actors::{self, Actor, Shared, SimTime, Strings};
+use crate::actors::{self, Actor, Program, ShardOf, Shared, SimTime};
 use timely_persist_testing::HookedStore;
 
 use crate::input::Input;
@@ -44,6 +46,18 @@ const CATCH_UP: Duration = Duration::from_secs(600);
 
 /// The rows of a sink's batch take fewer bytes than this: more are encoded on a thread.
 const INLINE_OF_SINKS: usize = 1_000;
+
+/// The same of rows that are structs.
+const INLINE_OF_STRUCTS: usize = 2_000;
+
+/// Where there are two versions of the program: how many of a hundred processes run the older, how many of the others evolve
+/// the shard, and in how many runs the newer may be the first to see it.
+const OLDER_PERCENT: usize = 45;
+const EVOLVING_PERCENT: usize = 60;
+const RACING_PERCENT: usize = 20;
+
+/// By when they evolve it then: while some have opened it, and not yet written.
+const RACES_MS: usize = 5_000;
 
 /// How far clocks are apart that are wrong.
 const DAYS_MS: usize = 3 * 24 * 3600 * 1000;
@@ -84,16 +98,23 @@ impl<T: SimTime> Watcher for Judge<T> {
     }
 }
 
+/// Those who never crash, of either program.
+struct Others<P: Program, T: SimTime> {
+    older: ShardOf<P::Older, T>,
+    observer: ShardOf<P, T>,
+}
+
 /// A client with its actors.
-struct Process<T: SimTime> {
+struct Process {
     crashed: Crashed,
     trouble: Trouble,
     ahead_ms: Arc<AtomicU64>,
     actors: JoinSet<()>,
-    shard: Strings<T>,
+    /// Its handle on the shard.
+    shard: Box<dyn Any>,
 }
 
-pub struct World<T: SimTime> {
+pub struct World<T: SimTime, P: Program> {
     setting: Setting,
     random: Random,
     pub store: Arc<dyn ObjectStore>,
@@ -111,6 +132,25 @@ pub struct World<T: SimTime> {
     /// What the sinks write, if they are those who write.
     pub input: Option<Arc<Input<T>>>,
     started: usize,
+    turning: Turning,
+    program: PhantomData<P>,
+}
+
+/// When and how types change, where they do.
+struct Turning {
+    /// When those evolve the shard who do.
+    at: Instant,
+    /// Whether the newer program may be the first.
+    races: bool,
+}
+
+impl Turning {
+    fn new(setting: &Setting, begun: Instant) -> Self {
+        let mut random = setting.stream("turning", 0);
+        let races = setting.evolves && random.percent(RACING_PERCENT);
+        let most_ms = if races { RACES_MS } else { 1 + setting.seconds * 700 };
+        Self { at: begun + Duration::from_millis(random.below(most_ms) as u64), races }
+    }
 }
 
 fn config(random: &mut Random) -> Config {
@@ -138,7 +178,7 @@ fn config(random: &mut Random) -> Config {
     config
 }
 
-impl<T: SimTime> World<T> {
+impl<T: SimTime, P: Program> World<T, P> {
     pub fn new(setting: &Setting, record: Shared<T>, judge: Arc<Judge<T>>) -> Self {
         let mut random = setting.stream("world", 0);
         let skewed = random.percent(40) && setting.has("skew");
@@ -146,6 +186,9 @@ impl<T: SimTime> World<T> {
         if setting.sinks {
             // A sink's batches are larger.
             config.write.inline_part_bytes_max = config.write.inline_part_bytes_max.max(INLINE_OF_SINKS);
+        }
+        if setting.evolves {
+            config.write.inline_part_bytes_max = config.write.inline_part_bytes_max.max(INLINE_OF_STRUCTS);
         }
         let begun = Instant::now();
         let memory = Arc::new(InMemory::new());
@@ -164,18 +207,20 @@ impl<T: SimTime> World<T> {
             input: setting.sinks.then(|| Input::new(setting, Arc::clone(&judge), begun)),
             judge,
             started: 0,
+            turning: Turning::new(setting, begun),
+            program: PhantomData,
         }
     }
 
     /// A process, with the store's limits as they are, or with another age at which objects are taken for lost.
-    pub async fn client(
+    pub async fn client<Q: Program>(
         &self,
         way: Way,
         ahead_ms: Arc<AtomicU64>,
         mut random: Random,
         maintain: bool,
         orphan_age_min: Option<Duration>,
-    ) -> Strings<T> {
+    ) -> ShardOf<Q, T> {
         let store: Arc<dyn ObjectStore> = Arc::new(HookedStore::with_hook(Arc::clone(&self.store), way.clone()));
         let log: Arc<dyn Consensus> = match &self.table {
             Some(table) => Arc::new(SimLog::new(Arc::clone(table), self.judge.clone(), way)),
@@ -199,10 +244,14 @@ impl<T: SimTime> World<T> {
     }
 
     /// A process without faults, whose clock is right for as long as others do something.
-    pub async fn observer(&self) -> Strings<T> {
-        let mut random = self.setting.stream("observer", 0);
+    pub async fn observer(&self) -> ShardOf<P, T> {
+        self.bystander::<P>("observer").await
+    }
+
+    async fn bystander<Q: Program>(&self, name: &str) -> ShardOf<Q, T> {
+        let mut random = self.setting.stream(name, 0);
         let way = Way::new(Random::new(random.word()), Trouble::default(), Crashed::default());
-        self.client(way, Arc::clone(&self.observer_ahead_ms), random, true, None).await
+        self.client::<Q>(way, Arc::clone(&self.observer_ahead_ms), random, true, None).await
     }
 
     pub fn stream(&self, name: &str) -> Random {
@@ -224,12 +273,21 @@ impl<T: SimTime> World<T> {
         if self.setting.has("skew") { random.below(self.skew_ms) as u64 } else { 0 }
     }
 
-    fn actor(&self, shard: &Strings<T>, elsewhere: &Strings<T>, random: Random) -> Actor<T> {
+    fn actor<Q: Program>(&self, shard: &ShardOf<Q, T>, elsewhere: &ShardOf<Q, T>, random: Random) -> Actor<T, Q> {
         let (shard, elsewhere, record) = (shard.clone(), elsewhere.clone(), Arc::clone(&self.record));
         Actor { shard, elsewhere, record, random, rest_ms_max: REST_MS_MAX }
     }
 
-    async fn start(&mut self, elsewhere: &Strings<T>) -> Process<T> {
+    /// Starts a process, of either program.
+    async fn start(&mut self, others: &Others<P, T>) -> Process {
+        let mut random = self.setting.stream("program", self.started);
+        match self.setting.evolves && random.percent(OLDER_PERCENT) {
+            true => self.start_as::<P::Older>(&others.older).await,
+            false => self.start_as::<P>(&others.observer).await,
+        }
+    }
+
+    async fn start_as<Q: Program>(&mut self, elsewhere: &ShardOf<Q, T>) -> Process {
         let mut random = self.setting.stream("process", self.started);
         self.started += 1;
         let (crashed, trouble) = (Crashed::default(), Trouble::default());
@@ -243,12 +301,18 @@ impl<T: SimTime> World<T> {
             self.tell(format_args!("from here on objects are lost after {orphan_age_min:?}"));
         }
         let (clock, words) = (Arc::clone(&ahead_ms), Random::new(random.word()));
-        let shard = self.client(way, clock, words, maintains, changes.then_some(orphan_age_min)).await;
+        let shard = self.client::<Q>(way, clock, words, maintains, changes.then_some(orphan_age_min)).await;
         let mut actors = JoinSet::new();
         let count = 2 + random.below(3);
         for number in 0..count {
             let kind = random.below(if maintains { 8 } else { 7 });
-            let actor = self.actor(&shard, elsewhere, Random::new(random.word()));
+            let kind = match (number, self.setting.evolves && self.input.is_none()) {
+                // Somebody of each program who writes, and somebody who reads.
+                (0, true) => kind % 3,
+                (1, true) => 3 + kind % 3,
+                _ => kind,
+            };
+            let actor = self.actor::<Q>(&shard, elsewhere, Random::new(random.word()));
             if number >= self.setting.actors {
                 continue;
             }
@@ -272,7 +336,13 @@ impl<T: SimTime> World<T> {
                 _ => {}
             }
         }
-        Process { crashed, trouble, ahead_ms, actors, shard }
+        if self.setting.evolves && Q::VERSION > 0 && random.percent(EVOLVING_PERCENT) && self.setting.has("evolve") {
+            // In a run of sinks nobody else writes.
+            let bequeaths = self.setting.has("bequeath") && self.input.is_none();
+            let actor = self.actor::<Q>(&shard, elsewhere, Random::new(random.word()));
+            actors.spawn(actor.evolve(self.turning.at, bequeaths));
+        }
+        Process { crashed, trouble, ahead_ms, actors, shard: Box::new(shard) }
     }
 
     fn tell(&self, line: std::fmt::Arguments<'_>) {
@@ -280,15 +350,19 @@ impl<T: SimTime> World<T> {
     }
 
     /// Everything that goes wrong, for as long as it does. Returns when the last process has ended.
-    pub async fn go_wrong(&mut self, observer: &Strings<T>) {
+    pub async fn go_wrong(&mut self, observer: &ShardOf<P, T>) {
         let mut hearing = JoinSet::new();
-        if self.random.percent(50) || self.input.is_some() {
-            hearing.spawn(self.actor(observer, observer, self.setting.stream("hear", 0)).hear_all());
+        if self.turning.races {
+            self.record.lock().unwrap().turn.race();
+        }
+        let others = self.others(observer).await;
+        if (self.random.percent(50) || self.input.is_some()) && !self.turning.races {
+            hearing.spawn(self.actor::<P>(observer, observer, self.setting.stream("hear", 0)).hear_all());
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
         let mut processes = Vec::new();
         for _ in 0..self.setting.processes {
-            processes.push(self.start(observer).await);
+            processes.push(self.start(&others).await);
         }
         let mut random = self.setting.stream("fate", 0);
         let mut last = (SeqNo::ZERO, Antichain::from_elem(T::minimum()), Antichain::from_elem(T::minimum()));
@@ -305,8 +379,9 @@ impl<T: SimTime> World<T> {
             for process in &mut processes {
                 actors::look_after(&mut process.actors);
             }
-            self.befall(&mut processes, &mut random, observer).await;
+            self.befall(&mut processes, &mut random, &others).await;
         }
+        self.turn_at_last(observer).await;
         self.catch_up(&mut processes).await;
         // The last processes end in an orderly way.
         for mut process in processes {
@@ -317,8 +392,29 @@ impl<T: SimTime> World<T> {
         while hearing.join_next().await.is_some() {}
     }
 
+    /// Those who never crash. Where types change, the older program has a client of its own, and sees the shard first.
+    async fn others(&self, observer: &ShardOf<P, T>) -> Others<P, T> {
+        let observer = observer.clone();
+        if !self.setting.evolves {
+            return Others { older: observer.client().shard(observer.id()), observer };
+        }
+        let older = self.bystander::<P::Older>("older").await;
+        if !self.turning.races {
+            older.open_reader("first").await.unwrap().expire().await.unwrap();
+        }
+        Others { older, observer }
+    }
+
+    /// If nobody has changed the types by now, the observer does.
+    async fn turn_at_last(&self, observer: &ShardOf<P, T>) {
+        if self.setting.evolves {
+            let mut actor = self.actor::<P>(observer, observer, self.setting.stream("turn", 0));
+            while !actor.try_to_evolve(SchemaId(0)).await {}
+        }
+    }
+
     /// Nothing goes wrong any more: every sink writes all that is there, or sees that it was written.
-    async fn catch_up(&self, processes: &mut [Process<T>]) {
+    async fn catch_up(&self, processes: &mut [Process]) {
         let Some(input) = &self.input else { return };
         processes.iter().for_each(|process| process.trouble.set(Rates::default()));
         let limit = Instant::now() + CATCH_UP;
@@ -334,7 +430,7 @@ impl<T: SimTime> World<T> {
         }
     }
 
-    async fn befall(&mut self, processes: &mut Vec<Process<T>>, random: &mut Random, observer: &Strings<T>) {
+    async fn befall(&mut self, processes: &mut Vec<Process>, random: &mut Random, others: &Others<P, T>) {
         let index = random.below(processes.len());
         match random.below(10) {
             0..3 => {
@@ -353,7 +449,7 @@ impl<T: SimTime> World<T> {
                 process.crashed.crash();
                 drop(process.shard);
                 actors::end(&mut process.actors).await;
-                processes.push(self.start(observer).await);
+                processes.push(self.start(others).await);
             }
             _ => {}
         }
@@ -361,7 +457,7 @@ impl<T: SimTime> World<T> {
 
     /// Has the observer see all leases lapse, and every late request land. From here on its clock is right: the shard's
     /// time goes on.
-    pub async fn wait_for_all_to_lapse(&self, observer: &Strings<T>) {
+    pub async fn wait_for_all_to_lapse(&self, observer: &ShardOf<P, T>) {
         self.observer_ahead_ms.store(self.skew_ms as u64, Ordering::Relaxed);
         for _ in 0..LOOKS {
             tokio::time::sleep(LEASE / 2 + Duration::from_secs(3)).await;
@@ -370,7 +466,7 @@ impl<T: SimTime> World<T> {
     }
 
     /// Loses an entry of the log that no rollup covers: whoever comes then must say so, and neither write nor delete.
-    pub async fn lose_an_entry(&self, observer: &Strings<T>) {
+    pub async fn lose_an_entry(&self, observer: &ShardOf<P, T>) {
         let info = observer.inspect().await.unwrap();
         let mut random = self.setting.stream("lose", 0);
         let behind = info.seqno.0.saturating_sub(info.rollup.0 + 1);
@@ -383,7 +479,7 @@ impl<T: SimTime> World<T> {
         self.memory.delete(&place).await.unwrap();
         let before = self.names().await;
         let way = Way::new(Random::new(random.word()), Trouble::default(), Crashed::default());
-        let fresh = self.client(way, Arc::clone(&self.observer_ahead_ms), random, true, None).await;
+        let fresh = self.client::<P>(way, Arc::clone(&self.observer_ahead_ms), random, true, None).await;
         let refused = [
             fresh.inspect().await.map(drop),
             fresh.open_writer("late").await.map(drop),

@@ -8,7 +8,7 @@ use timely::PartialOrder;
 use timely::progress::Antichain;
 
 use crate::actors::readers::step;
-use crate::actors::{Heard, Outcome, Record, Strings};
+use crate::actors::{Heard, Outcome, Plain, Record, Strings};
 use crate::times::summed;
 
 /// Everything that was ever committed, as far as it was heard.
@@ -24,7 +24,7 @@ pub async fn tap(shard: Strings<u64>, truth: Arc<Mutex<Truth>>) {
     let begin = truth.lock().unwrap().as_of.clone();
     let mut listen = reader.subscribe(begin).await.unwrap();
     loop {
-        let step = step(&mut listen).await.unwrap();
+        let step = step::<u64, Plain>(&mut listen).await.unwrap();
         truth.lock().unwrap().hear(step);
     }
 }

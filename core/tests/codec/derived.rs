@@ -342,6 +342,24 @@ fn shapes_have_ids_names_and_defaults() {
     assert_eq!((state.name.as_str(), state.variants), ("state", variants));
 }
 
+/// A type of which a part is a macro's and a part is its caller's.
+macro_rules! made {
+    ($([$($key:tt)*] $field:ident: $type:ty,)*) => {
+        #[derive(Codec, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[codec(name = "made", crate = "timely_persist_types")]
+        struct Made {
+            $(#[codec($($key)*)] $field: $type,)*
+        }
+    };
+}
+
+made! {
+    [id = 1, default] none: Option<u8>,
+    [id = 2, default = 7] seven: u8,
+    [id = 3, default = Cents(1)] cents: Cents,
+    [id = 4, default = "some"] text: String,
+}
+
 /// The default of a field, as a column.
 #[test]
 fn defaults_are_readable() {
@@ -356,6 +374,9 @@ fn defaults_are_readable() {
     assert_eq!(default::<Option<String>>(&shape.fields[2]), None);
     assert_eq!(default::<u32>(&shape.fields[3]), 1);
     assert_eq!(default::<Cents>(&shape.fields[5]), Cents(-1));
+    let Shape::Struct(shape) = Made::shape() else { panic!("a struct") };
+    assert_eq!(default::<Cents>(&shape.fields[2]), Cents(1));
+    assert_eq!(default::<String>(&shape.fields[3]), "some");
 }
 
 /// A type, as Arrow says it, in few words: `?` is a column that may have nulls, and `#` an id.

@@ -1,6 +1,6 @@
 //! What the type says of itself: its name, its shape and its Arrow type.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Expr, Lit};
@@ -134,17 +134,19 @@ fn shape(names: &Names<'_>, field: &Field) -> TokenStream {
     }
 }
 
-/// Binds the default to `value`, where a complaint about its type points at what was written.
+/// Binds the default to `value`, where a complaint about its type points at what was written. Who wrote it may be a macro with
+/// names of its own: `value` is one of ours all the same.
 fn value(field: &Field, default: &DefaultValue) -> TokenStream {
     let ty = &field.ty;
+    let ours = |written: Span| written.resolved_at(Span::call_site());
     match default {
         DefaultValue::OfType => {
-            quote_spanned!(ty.span()=> let value = <#ty as ::core::default::Default>::default();)
+            quote_spanned!(ours(ty.span())=> let value = <#ty as ::core::default::Default>::default();)
         }
         DefaultValue::Of(expression) if is_text(expression) => {
-            quote_spanned!(expression.span()=> let value: #ty = ::core::convert::Into::into(#expression);)
+            quote_spanned!(ours(expression.span())=> let value: #ty = ::core::convert::Into::into(#expression);)
         }
-        DefaultValue::Of(expression) => quote_spanned!(expression.span()=> let value: #ty = #expression;),
+        DefaultValue::Of(expression) => quote_spanned!(ours(expression.span())=> let value: #ty = #expression;),
     }
 }
 

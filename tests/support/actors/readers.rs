@@ -4,14 +4,12 @@ use std::time::Duration;
 
 use timely::PartialOrder;
 use timely::progress::Antichain;
-use timely_persist::{Error, ErrorKind, LeasedPart, Listen, ListenEvent, ReadHandle};
+use timely_persist::{Error, ErrorKind, Holder, LeasedPart, ListenEvent};
 
-use super::{Actor, Heard, SimTime};
+use super::{Actor, Heard, ListenOf, Program, ReaderOf, SimTime, plain};
 use crate::times::Row;
 
-type Reader<T> = ReadHandle<String, u64, T, i64>;
-
-impl<T: SimTime> Actor<T> {
+impl<T: SimTime, P: Program> Actor<T, P> {
     /// Whether the actor goes on with its reader after this error.
     pub(crate) fn bear(&self, error: &Error) -> bool {
         match error.kind() {
@@ -20,21 +18,43 @@ impl<T: SimTime> Actor<T> {
                 self.tell(format_args!("lost a lease"));
                 false
             }
+            _ if self.turn().refuses::<P>(error) => {
+                self.tell(format_args!("meets rows of newer types"));
+                true
+            }
             kind => panic!("{kind:?}: {error}"),
+        }
+    }
+
+    /// A reader that was refused, and has nothing out, holds nothing any more of before the turn.
+    async fn check_hold(&self, reader: &mut ReaderOf<P, T>) {
+        let since = reader.since().clone();
+        let renewed = reader.downgrade_since(&since).await;
+        let (Ok(()), Ok(holds)) = (renewed, self.elsewhere.holds().await) else { return };
+        let ours = holds.iter().find(|hold| hold.holder == Holder::Leased(reader.reader_id()));
+        if let Some(seqno) = ours.and_then(|hold| hold.seqno) {
+            assert!(Some(seqno) >= self.turn().seqno(), "a reader that was refused holds {seqno}");
+            self.tell(format_args!("holds nothing of before the turn"));
         }
     }
 
     pub async fn snapshots(mut self) {
         loop {
             self.rest().await;
-            let Ok(mut reader) = self.shard.open_reader("snapshots").await else { continue };
+            let opened = self.shard.open_reader("snapshots").await;
+            let Some(mut reader) = self.opened(opened) else { continue };
             for _ in 0..1 + self.random.below(6) {
                 let Ok(info) = self.shard.inspect().await else { continue };
                 let as_of = T::as_of(&mut self.random, reader.since(), &info.upper);
                 let limit = Duration::from_secs(30);
                 let rows = match tokio::time::timeout(limit, self.snapshot(&mut reader, &as_of)).await {
                     Ok(Ok(rows)) => rows,
-                    Ok(Err(error)) if self.bear(&error) => continue,
+                    Ok(Err(error)) if self.bear(&error) => {
+                        if self.turn().refuses::<P>(&error) {
+                            self.check_hold(&mut reader).await;
+                        }
+                        continue;
+                    }
                     Ok(Err(_)) => break,
                     Err(_waited) => continue,
                 };
@@ -50,9 +70,9 @@ impl<T: SimTime> Actor<T> {
         }
     }
 
-    async fn snapshot(&mut self, reader: &mut Reader<T>, as_of: &Antichain<T>) -> Result<Vec<Row<T>>, Error> {
+    async fn snapshot(&mut self, reader: &mut ReaderOf<P, T>, as_of: &Antichain<T>) -> Result<Vec<Row<T>>, Error> {
         if self.random.percent(20) {
-            return reader.snapshot_and_fetch(as_of.clone()).await;
+            return Ok(plain::<P, T>(reader.snapshot_and_fetch(as_of.clone()).await?));
         }
         let parts = reader.snapshot(as_of.clone()).await?;
         // The parts are in other hands for a while; the log goes on, and the reader renews and moves its hold.
@@ -75,21 +95,22 @@ impl<T: SimTime> Actor<T> {
     }
 
     /// A part's rows: fetched here, or sent to another process and its lease returned from there.
-    async fn fetch(&mut self, reader: &Reader<T>, part: LeasedPart<T>) -> Result<Vec<Row<T>>, Error> {
+    async fn fetch(&mut self, reader: &ReaderOf<P, T>, part: LeasedPart<T>) -> Result<Vec<Row<T>>, Error> {
         if self.random.percent(50) {
-            return Ok(reader.fetcher().fetch(part).await?.rows().collect());
+            return Ok(plain::<P, T>(reader.fetcher().fetch(part).await?.rows()));
         }
         let part = part.into_exchangeable();
         let fetcher = if self.random.percent(50) { self.elsewhere.fetcher() } else { reader.fetcher() };
         let fetched = fetcher.fetch(&part).await;
         reader.return_lease(part.lease_id()).unwrap();
-        Ok(fetched?.rows().collect())
+        Ok(plain::<P, T>(fetched?.rows()))
     }
 
     pub async fn listen(mut self) {
         loop {
             self.rest().await;
-            let Ok(reader) = self.shard.open_reader("listen").await else { continue };
+            let opened = self.shard.open_reader("listen").await;
+            let Some(reader) = self.opened(opened) else { continue };
             let Ok(info) = self.shard.inspect().await else { continue };
             let as_of = T::as_of(&mut self.random, reader.since(), &info.upper);
             let snapshot = self.random.percent(50);
@@ -101,7 +122,8 @@ impl<T: SimTime> Actor<T> {
     /// Hears everything that ever happens, if nobody takes its lease.
     pub async fn hear_all(mut self) {
         loop {
-            if let Ok(reader) = self.shard.open_reader("all").await {
+            let opened = self.shard.open_reader("all").await;
+            if let Some(reader) = self.opened(opened) {
                 let as_of = reader.since().clone();
                 self.follow(reader, as_of, true, usize::MAX).await;
             }
@@ -109,7 +131,7 @@ impl<T: SimTime> Actor<T> {
         }
     }
 
-    async fn follow(&mut self, reader: Reader<T>, as_of: Antichain<T>, snapshot: bool, steps: usize) {
+    async fn follow(&mut self, reader: ReaderOf<P, T>, as_of: Antichain<T>, snapshot: bool, steps: usize) {
         let begin = as_of.clone();
         let opened = if snapshot { reader.subscribe(begin).await } else { reader.listen(begin).await };
         let mut listen = match opened {
@@ -138,8 +160,8 @@ impl<T: SimTime> Actor<T> {
         }
     }
 
-    async fn hear(&self, listen: &mut Listen<String, u64, T, i64>, number: usize) -> Result<(), Error> {
-        let step = step(listen).await?;
+    async fn hear(&self, listen: &mut ListenOf<P, T>, number: usize) -> Result<(), Error> {
+        let step = step::<T, P>(listen).await?;
         let progresses = step.frontier.is_some();
         let mut record = self.record.lock().unwrap();
         let heard = &mut record.listens[number];
@@ -160,7 +182,7 @@ pub struct Step<T> {
 }
 
 /// Takes one step of a listener, all of it: one that fails shows nothing.
-pub async fn step<T: SimTime>(listen: &mut Listen<String, u64, T, i64>) -> Result<Step<T>, Error> {
+pub async fn step<T: SimTime, P: Program>(listen: &mut ListenOf<P, T>) -> Result<Step<T>, Error> {
     let events = listen.next().await?;
     let fetcher = listen.fetcher();
     let mut step = Step { rows: Vec::new(), frontier: None };
@@ -168,7 +190,7 @@ pub async fn step<T: SimTime>(listen: &mut Listen<String, u64, T, i64>) -> Resul
         match event {
             ListenEvent::Updates(parts) => {
                 for part in parts {
-                    step.rows.extend(fetcher.fetch(part).await?.rows());
+                    step.rows.extend(plain::<P, T>(fetcher.fetch(part).await?.rows()));
                 }
             }
             ListenEvent::Progress(frontier) => step.frontier = Some(frontier),

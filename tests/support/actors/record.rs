@@ -3,13 +3,13 @@
 use std::sync::{Arc, Mutex};
 
 use timely::progress::Antichain;
-use timely_persist::{Shard, WriterId};
+use timely_persist::{Evolved, SchemaId, WriterId};
 
-use super::SimTime;
+use super::{Plain, ShardOf, SimTime, Turn};
 use crate::random::Story;
 use crate::times::{Row, is_in_snapshot, seen_at, summed};
 
-pub type Strings<T> = Shard<String, u64, T, i64>;
+pub type Strings<T> = ShardOf<Plain, T>;
 
 /// What the processes did and saw.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub struct Record<T> {
     pub too_old: usize,
     pub next_critical: u64,
     pub next_value: u64,
+    pub evolutions: Vec<Evolving>,
+    pub turn: Arc<Turn>,
 }
 
 pub type Shared<T> = Arc<Mutex<Record<T>>>;
@@ -45,6 +47,14 @@ pub enum Outcome {
     Refused,
 }
 
+/// An evolution as whoever asked for it saw it.
+#[derive(Clone, Copy, Debug)]
+pub struct Evolving {
+    pub expected: SchemaId,
+    /// Unless nobody knows.
+    pub outcome: Option<Evolved>,
+}
+
 /// What a listener showed.
 #[derive(Debug)]
 pub struct Heard<T> {
@@ -57,7 +67,8 @@ pub struct Heard<T> {
 impl<T: SimTime> Record<T> {
     pub fn new(story: Story) -> Self {
         let (attempts, snapshots, listens) = (Vec::new(), Vec::new(), Vec::new());
-        Self { story, attempts, snapshots, listens, too_old: 0, next_critical: 0, next_value: 0 }
+        let (evolutions, turn) = Default::default();
+        Self { story, attempts, snapshots, listens, too_old: 0, next_critical: 0, next_value: 0, evolutions, turn }
     }
 
     /// Everything that was read is the contents, as they are at that time.
@@ -77,7 +88,10 @@ impl<T: SimTime> Record<T> {
     }
 }
 
+/// The number of the rows that every identical writer writes. Every program has one for it.
+pub const SAME: u64 = u32::MAX as u64;
+
 /// The rows that every identical writer writes: they depend on the time only.
 pub fn identical<T>(time: T) -> Row<T> {
-    (("same".to_owned(), u64::MAX), time, 1)
+    (("same".to_owned(), SAME), time, 1)
 }

@@ -7,6 +7,7 @@
 //! Always: the order and the hash of `Codec::Ref` equal those of the owned type; what an encoder wrote, the decoder of the same
 //! name reads back equal; a decoder answers foreign arrays with an error, never a panic. This module does no I/O.
 
+pub mod arrow;
 mod boolean;
 mod bounded;
 #[cfg(any(feature = "chrono", feature = "jiff"))]
@@ -73,7 +74,7 @@ pub use word::Codec64;
 
 pub use bounded::bounded;
 
-/// A type that can be stored as an Arrow column.
+/// A type that can be stored as an Arrow column. Structs and enums derive it.
 ///
 /// | type | its column |
 /// | --- | --- |

@@ -36,11 +36,22 @@ use super::{Builder, BytesBuilder, Codec, Column, DecodeError, EncodeError, boun
 /// of 64 KiB each. Memory is taken as it is used.
 const TRACE_STACK_BYTES: usize = 32 << 20;
 
-/// A value stored by its serde implementation, in bincode.
+/// A value stored by its serde implementation, in bincode: for a type that neither derives [`Codec`] nor can be given one by
+/// hand, and that will not change. What it cannot do, and a derived codec can:
+///
+/// * **It cannot evolve.** A type with a field more, or a variant, is another type, and the shard is refused: `CodecMismatch`.
+/// * **It cannot project.** A program of an older type cannot read on without what it does not know.
+/// * **It has no statistics** that a filter could use: bounds of its bytes are none of its values, and its fields have none. So every
+///   part is fetched.
+/// * **It is opaque.** Other tools see bytes, where a derived type has a column for each field.
+/// * **It is slow.** Each value is decoded and allocated when its column is opened, rows are cloned rather than borrowed, and what
+///   is written is read back (see below).
+///
+/// A field of a derived type may be a `Serde`: then all of this is true of that field alone.
 ///
 /// The shard remembers the type's *shape* as serde reports it: which fields in which order, by which names and of which
 /// kinds, and the variants of enums. It opens for a type of the same name and the same shape only: `CodecMismatch` says
-/// which field differs, and no value is read as another. There is no way yet to change the type of a shard's rows.
+/// which field differs, and no value is read as another.
 ///
 /// bincode stores no names and no kinds, so a type must ask for its fields by itself, in the order in which it writes
 /// them. What cannot be stored:

@@ -109,7 +109,7 @@ mod tests {
 
     use super::*;
     use crate::part::{PartFormat, PartMeta};
-    use crate::state::command::Limits;
+    use crate::state::command::{Limits, Replace};
     use crate::state::{Batch, Description, Location, Part};
 
     fn evolve<K: Data, V: Data>(state: &mut State<u64>, expected: u32) -> Result<EvolveReply, Error> {
@@ -220,6 +220,23 @@ mod tests {
         append(&mut state, 2, true);
         answers = [Some(1), Some(2), Some(3)].map(|looked| decide(&state, looked).unwrap());
         assert_eq!(answers, [EvolveReply::Look, EvolveReply::Look, added]);
+    }
+
+    /// Merged by a program of before while the types changed: the next merge is by one that has them.
+    #[test]
+    fn what_was_merged_into_older_types_is_refused() {
+        let mut state = State::<u64>::new(ShardId::from_u128(1));
+        assert_eq!(evolve::<String, u32>(&mut state, 0).unwrap(), EvolveReply::Unchanged);
+        append(&mut state, 0, true);
+        let inputs: Vec<_> = state.batches.iter().cloned().collect();
+        let limits = Limits::of(&StoreLimits::default(), &UpkeepConfig::default());
+        let decide = |state: &State<u64>, schema| {
+            let replace = Replace { inputs: inputs.clone(), output: Arc::clone(&inputs[0]), schema: SchemaId(schema) };
+            matches!(replace.decide(state, &Moment { now_ms: 0, limits }), Decision::Commit(..))
+        };
+        assert!(decide(&state, 0));
+        assert_eq!(evolve::<String, u64>(&mut state, 0).unwrap(), EvolveReply::Added(SchemaId(1)));
+        assert!(!decide(&state, 0) && decide(&state, 1));
     }
 
     /// A copy that has the new types would take what it computes again for something else.

@@ -7,6 +7,7 @@ use timely::PartialOrder;
 
 use crate::state::{Batch, Change, State, entry_bytes};
 use timely_persist_types::codec::Time;
+use timely_persist_types::ids::SchemaId;
 
 use super::{Command, Decision, Moment};
 
@@ -17,6 +18,8 @@ pub struct Replace<T: Time> {
     pub inputs: Vec<Arc<Batch<T>>>,
     /// What they come to.
     pub output: Arc<Batch<T>>,
+    /// Which schema the rows are of that were written for it.
+    pub schema: SchemaId,
 }
 
 impl<T: Time> Command<T> for Replace<T> {
@@ -28,8 +31,12 @@ impl<T: Time> Command<T> for Replace<T> {
     }
 
     fn decide(&self, state: &State<T>, moment: &Moment) -> Decision<T, bool> {
-        let Replace { inputs, output } = self;
+        let Replace { inputs, output, schema } = self;
         if state.finalized || !self.stand(state) || self.is_stale(moment) {
+            return Decision::Reply(false);
+        }
+        // The types changed while it was merged: it would stand for ever as what is to be read through a lens.
+        if *schema != state.latest_schema() {
             return Decision::Reply(false);
         }
         let covers = inputs.first().is_some_and(|first| first.desc.lower == output.desc.lower)
