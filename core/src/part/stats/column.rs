@@ -11,8 +11,9 @@ pub struct PartStats {
     pub rows: u64,
     /// The length of the object, in bytes.
     pub encoded_bytes: u64,
-    /// The leaf columns that are known: `key`, `value`, `time`, `diff`, and with tuples `key.0`, `value.1.0` and so on.
-    /// An optional column goes by the name of the option itself.
+    /// The leaf columns that are known: `key`, `value`, `time`, `diff`, and with tuples `key.0`, `value.1.0` and so on, with
+    /// structs `value.day`, with enums `value.tag` and `value.Parcel.number`. An optional column goes by the name of the option
+    /// itself. Names are those of the reader's types, whatever a field was called when the part was written.
     pub columns: Vec<ColumnStats>,
 }
 
