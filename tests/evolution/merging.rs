@@ -120,7 +120,8 @@ async fn merged(seed: u64, inline: usize, compacting: Compacting) {
         third.settle().await.unwrap();
         let batches = third.inspect().await.unwrap().batches;
         assert!(batches <= 2 * TIMES as usize, "hardly anything was merged: {batches}");
-        assert!(compacting != Compacting::TheLast || batches == 1, "not all at once: {batches}");
+        // What was written last may have come while the others were merged already.
+        assert!(compacting != Compacting::TheLast || batches <= 2, "not all at once: {batches}");
     }
     // Nobody moved the since.
     for as_of in [TIMES, 3 * TIMES] {
@@ -165,10 +166,10 @@ async fn reader_compactor_and_writer_have_three_schemas() {
         let log = Arc::new(ObjectLog::new(plain.0.clone()));
         let two = Client::builder(store).consensus(log).config(compacting.1.clone()).open().await.unwrap();
         let second: Two = two.shard(id);
-        assert_eq!(second.evolve(SchemaId(0)).await.unwrap(), Evolved::Added(SchemaId(1)));
         let gate = Gate::closed();
         let operation = if inline == 0 { Operation::Get } else { Operation::Put };
         faults.add(Rule::next(operation, Fault::HoldBefore(gate.clone())).named("part"));
+        assert_eq!(second.evolve(SchemaId(0)).await.unwrap(), Evolved::Added(SchemaId(1)));
         write(&second, TIMES..2 * TIMES, &mut random, &mut all, of_two).await;
         gate.arrived(1).await;
         // Meanwhile the third changes the types, and writes.
