@@ -63,13 +63,17 @@ impl Columns {
 
     /// The owned rows of a batch.
     pub fn batch(&self, batch: u64) -> Vec<Row> {
-        let (start, end) = (self.rows * batch / BATCHES, self.rows * (batch + 1) / BATCHES);
         let row = |i| {
             let (key, value) = self.get(i);
             ((key.to_owned(), value.to_owned()), batch, 1)
         };
-        (start..end).map(row).collect()
+        range_of(self.rows, batch).map(row).collect()
     }
+}
+
+/// The numbers of the rows of a batch, of so many rows in all.
+pub fn range_of(rows: u64, batch: u64) -> std::ops::Range<u64> {
+    rows * batch / BATCHES..rows * (batch + 1) / BATCHES
 }
 
 /// What a read comes to.

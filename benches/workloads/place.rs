@@ -8,7 +8,7 @@ use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use serde_json::{Map, Value, json};
 use timely_persist::store::{Consensus, Directory, ObjectLog};
-use timely_persist::{Appended, Client, Config, Shard, ShardId};
+use timely_persist::{Appended, Client, Config, Data, Shard, ShardId};
 use timely_persist_testing::{
     CountingLog, CountingStore, Fault, Faults, FaultyLog, FaultyStore, LogCounts, Operation, OperationCounts, Rule,
 };
@@ -173,9 +173,15 @@ pub fn folder(args: &Args) -> tempfile::TempDir {
 /// The shard that reads are measured on: all rows, and settled where it is compacted.
 pub async fn fill(client: &Client, id: ShardId, columns: &Columns) -> Strings {
     let shard: Strings = client.shard(id);
+    fill_with(&shard, |batch| columns.batch(batch)).await;
+    shard
+}
+
+/// The same of any types: what each batch has.
+pub async fn fill_with<K: Data, V: Data>(shard: &Shard<K, V, u64, i64>, rows: impl Fn(u64) -> Vec<((K, V), u64, i64)>) {
     let mut writer = shard.open_writer("bench").await.unwrap();
     for batch in 0..BATCHES {
-        let appended = writer.compare_and_append(columns.batch(batch), at(batch), at(batch + 1)).await.unwrap();
+        let appended = writer.compare_and_append(rows(batch), at(batch), at(batch + 1)).await.unwrap();
         assert_eq!(appended, Appended::Committed);
     }
     writer.expire().await.unwrap();
@@ -184,5 +190,4 @@ pub async fn fill(client: &Client, id: ShardId, columns: &Columns) -> Strings {
     reader.downgrade_since(&at(BATCHES - 1)).await.unwrap();
     reader.expire().await.unwrap();
     shard.settle().await.unwrap();
-    shard
 }

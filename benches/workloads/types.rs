@@ -14,13 +14,13 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::{Inspect, Probe};
 use timely::worker::Worker;
-use timely_persist::{Appended, Client, Serde, Shard, ShardId};
+use timely_persist::{Client, Serde, Shard, ShardId};
 use timely_persist_operators::PersistSource;
 use tokio::runtime::Runtime;
 
 use crate::args::Args;
-use crate::data::{BATCHES, at};
-use crate::place::{Counted, folder};
+use crate::data::{BATCHES, at, range_of};
+use crate::place::{Counted, fill_with, folder};
 use crate::process::Meter;
 use crate::report::{median, spread};
 use rows::{Fields, Noted, Order, Plain, Stored, order};
@@ -107,18 +107,8 @@ pub fn run(args: &Args, runtime: &Runtime) -> Value {
 /// The shard: all rows, settled.
 async fn fill<V: Stored>(args: &Args, client: &Client, id: ShardId) -> u64 {
     let shard: Rows<V> = client.shard(id);
-    let mut writer = shard.open_writer("bench").await.unwrap();
-    for batch in 0..BATCHES {
-        let (start, end) = (args.rows * batch / BATCHES, args.rows * (batch + 1) / BATCHES);
-        let rows: Vec<_> = (start..end).map(|i| ((rows::key(i), V::of(order(i))), batch, 1)).collect();
-        let appended = writer.compare_and_append(rows, at(batch), at(batch + 1)).await.unwrap();
-        assert_eq!(appended, Appended::Committed);
-    }
-    writer.expire().await.unwrap();
-    let mut reader = shard.open_reader("bench").await.unwrap();
-    reader.downgrade_since(&at(BATCHES - 1)).await.unwrap();
-    reader.expire().await.unwrap();
-    shard.settle().await.unwrap();
+    let row = |i, batch| ((rows::key(i), V::of(order(i))), batch, 1);
+    fill_with(&shard, |batch| range_of(args.rows, batch).map(|i| row(i, batch)).collect()).await;
     shard.inspect().await.unwrap().bytes
 }
 
