@@ -1,16 +1,15 @@
 //! Runs of three schemas of one shard, merged by whoever merges: what comes out is the sorted list of what they became.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use timely_persist::store::ObjectLog;
-use timely_persist::{Appended, Client, Data, ErrorKind, Evolved, SchemaId, Shard, ShardId};
+use timely_persist::{Appended, Client, ErrorKind, Evolved, SchemaId, Shard, ShardId};
 use timely_persist_testing::{Fault, Faults, FaultyStore, Gate, Operation, Rule};
 
 use crate::programs::{Any, Row, one, three, two};
 use crate::random::{Random, Story, seeds};
-use crate::{Place, at};
+use crate::{Place, at, consolidated, read};
 
 /// Times that are written by one version of the program before the next comes, and rows of each.
 const TIMES: u64 = 3;
@@ -35,18 +34,8 @@ enum Compacting {
 
 /// As a reader sees them at a time, in order.
 fn sorted_list(rows: &Rows, as_of: u64) -> Rows {
-    let seen = rows.iter().filter(|(_, time, _)| *time <= as_of).cloned();
-    consolidated(seen.map(|(data, _, diff)| (data, as_of, diff)).collect())
-}
-
-/// Added up, in order.
-fn consolidated<D: Ord>(rows: Vec<(D, u64, i64)>) -> Vec<(D, u64, i64)> {
-    let mut sums = BTreeMap::new();
-    for (data, time, diff) in rows {
-        *sums.entry((data, time)).or_insert(0) += diff;
-    }
-    let sums = sums.into_iter().filter(|(_, diff)| *diff != 0);
-    sums.map(|((data, time), diff)| (data, time, diff)).collect()
+    let seen: Rows = rows.iter().filter(|(_, time, _)| *time <= as_of).cloned().collect();
+    consolidated(&seen, as_of)
 }
 
 /// The version's next times: new rows, and some of those that are there taken back, whoever wrote them.
@@ -66,19 +55,6 @@ async fn write<K: Any, V: Any>(
         assert_eq!(appended, Appended::Committed);
     }
     writer.expire().await.unwrap();
-}
-
-/// Step by step, and all at once.
-async fn read<K: Data, V: Data>(shard: &Shard<K, V, u64, i64>, as_of: u64) -> Vec<((K, V), u64, i64)> {
-    let reader = shard.open_reader("test").await.unwrap();
-    let mut cursor = reader.snapshot_cursor(at(as_of), |_| true).await.unwrap();
-    let mut merged = Vec::new();
-    while let Some(some) = cursor.next().await.unwrap() {
-        merged.extend(some);
-    }
-    assert!(reader.snapshot_and_fetch(at(as_of)).await.unwrap() == merged, "a cursor gives other rows");
-    reader.expire().await.unwrap();
-    merged
 }
 
 fn place(inline: usize, compact: bool) -> Place {
@@ -192,7 +168,7 @@ async fn reader_compactor_and_writer_have_three_schemas() {
         for part in held {
             rows.extend(first.fetcher().fetch(&part).await.unwrap().rows());
         }
-        assert!(consolidated(rows) == expected, "the reader of before has lost something");
+        assert!(consolidated(&rows, 0) == expected, "the reader of before has lost something");
         let refused = reader.snapshot(at(4 * TIMES - 1)).await.unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::SchemaMismatch { latest: SchemaId(2), newer: true }, "{refused}");
 

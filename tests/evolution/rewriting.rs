@@ -12,7 +12,8 @@ fn narrowed(key: String, value: u32) -> (String, u8) {
 
 fn all_narrowed(rows: &[((String, u32), u64, i64)], as_of: u64) -> Rows<u8> {
     let map = |((key, value), time, diff): &((String, u32), u64, i64)| (narrowed(key.clone(), *value), *time, *diff);
-    consolidated(&rows.iter().filter(|row| row.1 <= as_of).map(map).collect(), as_of)
+    let seen: Rows<u8> = rows.iter().filter(|row| row.1 <= as_of).map(map).collect();
+    consolidated(&seen, as_of)
 }
 
 /// A shard of old rows at these times, some of which are taken back later.

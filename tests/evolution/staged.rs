@@ -14,7 +14,7 @@ struct Plain {
     paid: Option<second::Paid>,
 }
 
-async fn stage<V: timely_persist::Data>(
+async fn stage<V: Data>(
     writer: &WriteHandle<String, V, u64, i64>,
     rows: Rows<V>,
     lower: u64,
