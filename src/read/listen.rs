@@ -69,9 +69,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
         self.check_as_of(&as_of)?;
         Ok(Listen::new(self, as_of, true))
     }
-}
 
-impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {
     /// Everything at times beyond `position`, at its time: a listener that goes on where another stood. The reader's since is
     /// before it, and nothing of it beyond; the shard's upper is there or beyond.
     pub(crate) fn listen_from(self, position: Antichain<T>) -> Listen<K, V, T, D> {

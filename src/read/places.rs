@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use timely::progress::Antichain;
 
 use crate::fetch::Window;
-use timely_persist_core::state::{Location, Part};
+use timely_persist_core::state::Part;
 use timely_persist_types::codec::{Data, Diff, Time};
 use timely_persist_types::error::Error;
 
@@ -16,11 +16,7 @@ use super::ahead::FetchAhead;
 pub(crate) type LookedAt = HashSet<(Option<String>, u64)>;
 
 fn name<T: Time>(part: &Part<T>) -> (Option<String>, u64) {
-    let object = match &part.location {
-        Location::Blob(name) => Some(name.clone()),
-        Location::Inline(_) => None,
-    };
-    (object, part.meta.checksum)
+    (part.blob().map(str::to_owned), part.meta.checksum)
 }
 
 impl<K: Data, V: Data, T: Time, D: Diff> ReadHandle<K, V, T, D> {

@@ -304,11 +304,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
     ) -> Result<(), Error> {
         let at_or_before = PartialOrder::less_equal;
         let covers = at_or_before(&batch.lower, expected) && at_or_before(new, &batch.upper);
-        if batch.shard != self.machine.shard() {
-            let message = format!("the batch is of {}; append it there", batch.shard);
-            return Err(Error::invalid(message).of_shard(self.machine.shard()));
-        }
-        batch.types.admit(&self.types, self.schema).map_err(|difference| self.other_types(&difference))?;
+        self.check_kind(batch)?;
         if batch.standing() == Standing::Spent {
             let message = "the batch was appended before, or given away as bytes";
             return Err(Error::invalid(message).of_shard(self.machine.shard()));
@@ -325,18 +321,22 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
     }
 
     fn check_foreign(&self, mut batch: Batch<T>) -> Result<Batch<T>, Error> {
-        let refusal = if batch.shard != self.machine.shard() {
-            Some(Error::invalid(format!("the batch is of {}; append it there", batch.shard)))
-        } else {
-            batch.types.admit(&self.types, self.schema).err().map(|difference| self.other_types(&difference))
-        };
-        match refusal {
-            None => Ok(batch),
-            Some(error) => {
+        match self.check_kind(&batch) {
+            Ok(()) => Ok(batch),
+            Err(error) => {
                 batch.stand(Standing::Spent); // not ours to remove
-                Err(error.of_shard(self.machine.shard()))
+                Err(error)
             }
         }
+    }
+
+    /// An error if the batch is of another shard, or of types whose rows this handle cannot append.
+    fn check_kind(&self, batch: &Batch<T>) -> Result<(), Error> {
+        if batch.shard != self.machine.shard() {
+            let message = format!("the batch is of {}; append it there", batch.shard);
+            return Err(Error::invalid(message).of_shard(self.machine.shard()));
+        }
+        batch.types.admit(&self.types, self.schema).map_err(|difference| self.other_types(&difference))
     }
 
     fn other_types(&self, difference: &str) -> Error {

@@ -112,6 +112,11 @@ impl CodecNames {
         data.or_else(|| other().map(|(known, here, what)| format!("{what} differ: {known} as stored, {here} here")))
     }
 
+    /// Whether times and diffs are the same: they never change.
+    pub(super) fn count_alike(&self, here: &Self) -> bool {
+        (&self.time, &self.diff) == (&here.time, &here.diff)
+    }
+
     /// Stands for them where they travel with each part. Equal names, or an accident of one in 2⁶⁴.
     pub fn digest(&self) -> u64 {
         xxh3_64(self.to_string().as_bytes())

@@ -97,8 +97,7 @@ impl Types {
 
     /// Whether times and diffs are those of the shard: they never change.
     pub fn count_alike<T: Time>(&self, state: &State<T>) -> bool {
-        let Some(known) = &state.codecs else { return true };
-        (&known.time, &known.diff) == (&self.names.time, &self.names.diff)
+        state.codecs.as_ref().is_none_or(|known| known.count_alike(&self.names))
     }
 
     /// Whether their names say all that there is to say of their shapes, so that no schema need be written down.
@@ -127,11 +126,11 @@ impl StagedTypes {
     /// Whether a writer of these types, which are this schema of the shard, may append the rows. Or why not.
     pub fn admit(&self, types: &Types, id: SchemaId) -> Result<(), String> {
         let (mine, theirs) = (&self.names, &types.names);
-        let ends_alike = (&mine.time, &mine.diff) == (&theirs.time, &theirs.diff);
-        if ends_alike && self.schema == types.schema && self.id <= id {
+        let count_alike = mine.count_alike(theirs);
+        if count_alike && self.schema == types.schema && self.id <= id {
             return Ok(());
         }
-        if !ends_alike || self.id >= id {
+        if !count_alike || self.id >= id {
             let otherwise = || format!("{} of the shard, not {id}", self.id);
             return Err(mine.difference(theirs).map_or_else(otherwise, |difference| format!("the {difference}")));
         }
@@ -166,7 +165,7 @@ impl Standing {
         if !written_down && known.difference(names).is_none() {
             return Ok(Self::Latest);
         }
-        if !types.count_alike(state) {
+        if !known.count_alike(names) {
             return Err(known.difference(names).unwrap_or_default());
         }
         // The latest most often; an older one, where it came back, by its last number.
