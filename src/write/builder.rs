@@ -13,12 +13,11 @@ use tokio::task::{JoinError, JoinHandle};
 
 use crate::machine::Machine;
 use timely_persist_core::part::PartBuilder;
-use timely_persist_core::state::{self, Description, Run, StagedTypes, Types, storable};
+use timely_persist_core::state::{self, Description, Run, StagedTypes, storable};
 use timely_persist_io::life::{KeepAlive, guarded, unfinished};
 use timely_persist_types::codec::{Data, Diff, Time};
 use timely_persist_types::config::{WriteConfig, piece_bytes};
 use timely_persist_types::error::Error;
-use timely_persist_types::ids::SchemaId;
 
 use super::batch::names;
 use super::upload::{STOPPED, Stored, Unsent, Uploaded, sort, upload};
@@ -80,9 +79,8 @@ enum Broken {
 pub struct BatchBuilder<K: Data, V: Data, T: Time, D: Diff> {
     machine: Arc<Machine<T>>,
     config: WriteConfig,
-    types: Arc<Types>,
     /// What its rows look like in the shard.
-    schema: SchemaId,
+    types: StagedTypes,
     lower: Antichain<T>,
     /// The least upper that the rows so far allow: their times, to be checked against the real one at the end.
     latest: Vec<T>,
@@ -102,20 +100,13 @@ pub struct BatchBuilder<K: Data, V: Data, T: Time, D: Diff> {
 }
 
 impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
-    pub(super) fn new(
-        machine: Arc<Machine<T>>,
-        config: WriteConfig,
-        types: Arc<Types>,
-        schema: SchemaId,
-        lower: Antichain<T>,
-    ) -> Self {
+    pub(super) fn new(machine: Arc<Machine<T>>, config: WriteConfig, types: StagedTypes, lower: Antichain<T>) -> Self {
         let (latest, rows) = (Vec::new(), PartBuilder::new());
         let _client = machine.life().keep_alive();
         Self {
             machine,
             config,
             types,
-            schema,
             lower,
             latest,
             rows,
@@ -439,7 +430,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
 
     /// Keeps what has come into storage.
     fn keep(&mut self, Stored { mut run, digest }: Stored<T>) {
-        run.iter_mut().for_each(|part| part.meta.schema = self.schema);
+        run.iter_mut().for_each(|part| part.meta.schema = self.types.id);
         self.digest = self.digest.zip(digest).map(|(sum, digest)| sum.wrapping_add(digest));
         self.done.extend((!run.is_empty()).then_some(run));
     }
@@ -455,9 +446,8 @@ impl<K: Data, V: Data, T: Time, D: Diff> BatchBuilder<K, V, T, D> {
         let machine = Arc::clone(&self.machine);
         machine.life().within(self.flush()).await?;
         let runs = std::mem::take(&mut self.done);
-        let (types, lower) = (Arc::clone(&self.types), self.lower.clone());
+        let (types, lower) = (self.types.clone(), self.lower.clone());
         let staged = state::Batch { desc: Description::new(lower, upper), runs, digest: self.digest };
-        let types = StagedTypes::of(&types, self.schema);
         Ok(Batch::new(&machine, machine.shard(), types, staged))
     }
 

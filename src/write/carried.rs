@@ -13,14 +13,11 @@ use timely::progress::Antichain;
 
 use crate::machine::Machine;
 use timely_persist_core::part::{EncodeOptions, EncodedPart, PartMeta, combine};
-use timely_persist_core::state::{
-    self, Description, Location, Part, Run, StagedTypes, Types, entry_bytes, shorten_stats,
-};
+use timely_persist_core::state::{self, Description, Location, Part, Run, StagedTypes, entry_bytes, shorten_stats};
 use timely_persist_io::life::guarded;
 use timely_persist_types::codec::{Data, Diff, Time};
 use timely_persist_types::config::WriteConfig;
 use timely_persist_types::error::Error;
-use timely_persist_types::ids::SchemaId;
 
 use super::Batch;
 
@@ -45,19 +42,18 @@ pub(super) struct Carried<T: Time> {
 pub(super) async fn carried<K: Data, V: Data, T: Time, D: Diff>(
     machine: &Arc<Machine<T>>,
     config: &WriteConfig,
-    types: &Types,
-    schema: SchemaId,
+    types: &StagedTypes,
     batches: &[&mut Batch<T>],
 ) -> Result<Carried<T>, Error> {
     let all = batches.iter().flat_map(|batch| &batch.runs);
     // Those of an older schema stay as they are.
-    let merges = |run: &Run<T>| is_inline(run) && run.iter().all(|part| part.meta.schema == schema);
+    let merges = |run: &Run<T>| is_inline(run) && run.iter().all(|part| part.meta.schema == types.id);
     let (inline, mut runs): (Vec<Run<T>>, Vec<Run<T>>) = all.cloned().partition(merges);
     let merged = if inline.len() < 2 {
         runs.extend(inline);
         None
     } else {
-        let merging = merge::<K, V, T, D>(machine, config, types, schema, inline);
+        let merging = merge::<K, V, T, D>(machine, config, types, inline);
         let merged = machine.life().within(merging).await.map_err(|error| error.of_shard(machine.shard()))?;
         runs.extend(merged.runs.iter().cloned());
         Some(merged)
@@ -89,8 +85,7 @@ fn check_size<T: Time>(machine: &Machine<T>, runs: &[Run<T>]) -> Result<(), Erro
 async fn merge<K: Data, V: Data, T: Time, D: Diff>(
     machine: &Arc<Machine<T>>,
     config: &WriteConfig,
-    types: &Types,
-    schema: SchemaId,
+    types: &StagedTypes,
     runs: Vec<Run<T>>,
 ) -> Result<Batch<T>, Error> {
     let parts: Vec<EncodedPart<T>> = runs.into_iter().flatten().filter_map(encoded).collect();
@@ -106,11 +101,11 @@ async fn merge<K: Data, V: Data, T: Time, D: Diff>(
     let combined = combined.map_err(|error| error.advise(advice))?;
     let desc = Description::new(Antichain::from_elem(T::minimum()), Antichain::new());
     let empty = state::Batch { desc, runs: Vec::new(), digest: None };
-    let mut batch = Batch::new(machine, machine.shard(), StagedTypes::of(types, schema), empty);
+    let mut batch = Batch::new(machine, machine.shard(), types.clone(), empty);
     let is_small = |part: &EncodedPart<T>| part.bytes.len() <= config.inline_part_bytes_max;
     let inline = combined.len() == 1 && combined.iter().all(is_small);
     for EncodedPart { bytes, meta } in combined {
-        let meta = PartMeta { schema, ..meta };
+        let meta = PartMeta { schema: types.id, ..meta };
         let location = if inline {
             Location::Inline(bytes)
         } else {

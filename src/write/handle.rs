@@ -7,7 +7,7 @@ use timely::progress::Antichain;
 
 use crate::machine::Machine;
 use timely_persist_core::state::command::{Append, AppendReply, Expect, ExpireWriter, Lower, admit_generation};
-use timely_persist_core::state::{Schema, State, Sums, Types, storable, wire};
+use timely_persist_core::state::{Schema, StagedTypes, State, Sums, Types, storable, wire};
 use timely_persist_io::life::{KeepAlive, Supervised};
 use timely_persist_types::codec::{Data, Diff, Time};
 use timely_persist_types::config::WriteConfig;
@@ -196,7 +196,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
 
     /// A builder of a batch whose rows are at times beyond `lower`.
     pub fn batch_builder(&self, lower: Antichain<T>) -> BatchBuilder<K, V, T, D> {
-        BatchBuilder::new(Arc::clone(&self.machine), self.config, Arc::clone(&self.types), self.schema, lower)
+        BatchBuilder::new(Arc::clone(&self.machine), self.config, self.staged_types(), lower)
     }
 
     /// A batch that another process staged: see `Batch::into_bytes`.
@@ -330,6 +330,11 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
         }
     }
 
+    /// What rows look like that this handle stages.
+    fn staged_types(&self) -> StagedTypes {
+        StagedTypes::of(&self.types, self.schema)
+    }
+
     /// An error if the batch is of another shard, or of types whose rows this handle cannot append.
     fn check_kind(&self, batch: &Batch<T>) -> Result<(), Error> {
         if batch.shard != self.machine.shard() {
@@ -375,7 +380,7 @@ impl<K: Data, V: Data, T: Time, D: Diff> WriteHandle<K, V, T, D> {
         lower: Lower<T>,
         upper: Antichain<T>,
     ) -> Result<AppendReply<T>, Error> {
-        let carried = carried::<K, V, T, D>(&self.machine, &self.config, &self.types, self.schema, batches).await?;
+        let carried = carried::<K, V, T, D>(&self.machine, &self.config, &self.staged_types(), batches).await?;
         let Carried { runs, mut merged } = carried;
         let sums = self.machine.life().is_recorded().then(|| Sums::of(runs.iter().flatten()));
         let attempt = self.attempt(batches, lower.frontier(), &upper);
